@@ -1,0 +1,1 @@
+"""Versioned contracts: the only types that every layer shares. One folder a major version."""

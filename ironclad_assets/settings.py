@@ -1,0 +1,74 @@
+"""All settings, read from the environment (``IRONCLAD_*``) and nowhere else.
+
+One frozen object is made at each door (code location, command, child) and passed down; no module reads
+the environment by itself. Paths default to one folder of the user's, `IRONCLAD_HOME`.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GIBIBYTE = 1024**3
+MEBIBYTE = 1024**2
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings of one installation. Every field is ``IRONCLAD_`` plus its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="IRONCLAD_", frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path("~/.ironclad"), description="Folder of everything this installation keeps.")
+    data: Path | None = Field(default=None, description="Root of the store; default: pipeline-data in the home.")
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL of the ledger; default: ledger.db in the home."
+    )
+    engines_path: Path = Field(default=_CHECKOUT / "engines", description="Folder in which engines are found.")
+
+    default_user: str = Field(default="local", description="Owner of files dropped directly into the upload folder.")
+    default_engine: str = Field(default="spectral", description="Engine for jobs that name none.")
+
+    host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
+    web_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+    code_port: int = Field(default=4000, ge=1, le=65535, description="Loopback port of the code server.")
+    max_concurrent_runs: PositiveInt = Field(default=2, description="Songs in work at the same time.")
+    max_runs_per_user: PositiveInt = Field(default=2, description="Songs of one user in work at the same time.")
+
+    settle_s: float = Field(default=2.0, ge=0, description="How long a foreign file must stay unchanged.")
+    max_upload_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Largest accepted file.")
+    min_duration_s: float = Field(default=0.5, gt=0, description="Shortest accepted song.")
+    max_duration_s: float = Field(default=4 * 3600.0, gt=0, description="Longest accepted song.")
+    user_quota_bytes: PositiveInt = Field(default=500 * GIBIBYTE, description="Stored bytes allowed per user.")
+    disk_reserve_bytes: PositiveInt = Field(default=2 * GIBIBYTE, description="Free space below which work pauses.")
+
+    media_cpu_s: PositiveInt = Field(
+        default=20, description="Processor seconds a probe may use, beyond 1 s per minute of audio."
+    )
+    media_memory_bytes: PositiveInt = Field(default=512 * MEBIBYTE, description="Resident memory of a media child.")
+    engine_memory_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Resident memory of an engine worker.")
+    engine_threads: PositiveInt = Field(default=1, description="Threads an engine worker may use.")
+    engine_stall_s: float = Field(default=120.0, gt=0, description="Silence after which a worker is ended.")
+
+    @cached_property
+    def home_dir(self) -> Path:
+        return self.home.expanduser().resolve()
+
+    @cached_property
+    def store_root(self) -> Path:
+        return (self.data.expanduser().resolve()) if self.data else self.home_dir / "pipeline-data"
+
+    @cached_property
+    def ledger_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home_dir / 'ledger.db'}"
+
+    @cached_property
+    def dagster_home(self) -> Path:
+        return self.home_dir / "dagster"
+
+
+def load_settings() -> Settings:
+    """Return the settings of this process's environment."""
+    return Settings()

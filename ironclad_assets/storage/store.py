@@ -1,0 +1,147 @@
+"""The store on disk: its folders, its sentinel, its health, and the artifacts of stages.
+
+Everything below one root, as `docs/architecture.md` draws it. A stage's files are made in a hidden folder
+and renamed into place; its manifest is written last and replaced atomically, so a reader sees the old
+artifact or the new one, never a mixture.
+"""
+
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from ironclad_assets.errors import ErrorCode, StorageUnavailable
+from ironclad_assets.storage import atomic
+
+SENTINEL = ".store-id"
+FOLDERS = (
+    "input", "archive", "stages", "output", "output-stems", "error", "orphaned", "cover-art-cache", "logs", "backups",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The store below `root`."""
+
+    root: Path
+    reserve_bytes: int
+
+    def create(self) -> None:
+        """Create the folders and the sentinel where the root is new or empty.
+
+        A root that has data but no sentinel is left alone: that is somebody else's folder, or a mount
+        that is away.
+        """
+        atomic.make_folder(self.root)
+        if self.sentinel.exists():
+            self._make_folders()
+        elif not any(self.root.iterdir()):
+            self._make_folders()
+            atomic.write_bytes(self.sentinel, f"{uuid.uuid4()}\n".encode())
+
+    def _make_folders(self) -> None:
+        for name in FOLDERS:
+            atomic.make_folder(self.root / name)
+
+    @property
+    def sentinel(self) -> Path:
+        return self.root / SENTINEL
+
+    def require_ready(self) -> None:
+        """Raise unless the store is there, ours, writable and above its reserve.
+
+        Raises:
+            StorageUnavailable: with `STORAGE_AWAY`, `STORAGE_READ_ONLY` or `STORAGE_FULL`.
+        """
+        if not self.sentinel.is_file():
+            raise StorageUnavailable(
+                f"{self.sentinel} is missing; mount the storage, or restore the file", code=ErrorCode.STORAGE_AWAY
+            )
+        if os.statvfs(self.root).f_flag & os.ST_RDONLY or not os.access(self.root, os.W_OK):
+            raise StorageUnavailable(f"{self.root} is read-only", code=ErrorCode.STORAGE_READ_ONLY)
+        free = shutil.disk_usage(self.root).free
+        if free < self.reserve_bytes:
+            raise StorageUnavailable(
+                f"{self.root} has {free / 1e9:.2f} GB free, below the reserve of {self.reserve_bytes / 1e9:.2f} GB",
+                code=ErrorCode.STORAGE_FULL,
+            )
+
+    def path(self, relative: str) -> Path:
+        return self.root / relative
+
+    @property
+    def input(self) -> Path:
+        return self.root / "input"
+
+    @property
+    def archive(self) -> Path:
+        return self.root / "archive"
+
+    def library(self, root: str) -> Path:
+        """Return a library root: ``output`` or ``output-stems``."""
+        return self.root / root
+
+    def stage(self, stage: str, song: str) -> "StageFolder":
+        return StageFolder(self.root / "stages" / stage / song)
+
+    def hand_off(self, engine: str, song: str) -> Path:
+        """Return the folder in which `engine` is handed requests about `song`."""
+        return self.root / f"{engine}-input" / song
+
+    def quarantine(self, song: str) -> Path:
+        return self.root / "error" / song
+
+
+@dataclass(frozen=True, slots=True)
+class StageFolder:
+    """The artifact of one stage for one song: a manifest, and one folder of files per key."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    def work(self, key: str) -> Path:
+        """Return the hidden folder in which the files of `key` are made, created if missing."""
+        folder = self.path / f".{key[:16]}{atomic.PARTIAL_SUFFIX}"
+        atomic.make_folder(folder)
+        return folder
+
+    def files(self, key: str) -> Path:
+        """Return the folder that holds the finished files of `key`."""
+        return self.path / key[:16]
+
+    def commit(self, key: str) -> Path:
+        """Make the work folder of `key` durable and give it its final name; return that."""
+        work, final = self.work(key), self.files(key)
+        try:
+            for file in sorted(work.rglob("*")):
+                if file.is_file():
+                    _sync_file(file)
+            for folder in (*(path for path in work.rglob("*") if path.is_dir()), work):
+                atomic.sync_folder(folder)
+            if final.exists():
+                shutil.rmtree(final)
+            os.rename(work, final)
+            atomic.sync_folder(self.path)
+        except OSError as error:
+            raise atomic.storage_error(error, final) from error
+        return final
+
+    def discard_others(self, key: str) -> None:
+        """Remove the files of every key but `key`, after its manifest is in place."""
+        if not self.path.is_dir():
+            return
+        for entry in self.path.iterdir():
+            if entry.is_dir() and entry.name != key[:16]:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
