@@ -1,0 +1,65 @@
+# The commands of this project. A machine with Python 3.11 or newer and make is enough.
+#
+# Set-up is one virtual environment, .venv, made once and again when a file in constraints/ or pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/.core-installed
+DEV := $(VENV)/.dev-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+DEMO_HOME ?= $(CURDIR)/demo
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo up test check format clean
+
+help: ## List these commands.
+	@echo "Ironclad: a song dropped into the upload folder comes out in the library."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(CORE) ## Take a synthesised song from upload to library and show what happened (about a minute).
+	@IRONCLAD_HOME="$(DEMO_HOME)" $(BIN)/pipelinectl demo
+
+up: $(CORE) ## Start the whole system and keep it running; stop it with Ctrl-C.
+	@$(BIN)/pipelinectl up
+
+setup: $(CORE) $(DEV) ## Make the virtual environment with everything for development.
+
+test: $(DEV) ## Run the tests.
+	@$(BIN)/python -m pytest
+
+check: $(DEV) ## Check lint, format, types and imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(DEV) ## Put code in its format and imports in order.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment, the demo and every cache.
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Ironclad needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
+	  echo "Install one and say which: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; a minute or two, most of it downloads)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(CORE): constraints/core.txt constraints/build.txt pyproject.toml | $(BIN)/python
+	@$(PIP) install -qq --no-deps --only-binary :all: -r constraints/build.txt -r constraints/core.txt
+	@$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): constraints/dev.txt $(CORE)
+	@$(PIP) install -qq --no-deps --only-binary :all: -r constraints/dev.txt
+	@$(PIP) check > /dev/null
+	@touch $@
