@@ -1,0 +1,1 @@
+"""One way in for files, whichever door they came through."""

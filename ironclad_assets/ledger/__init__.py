@@ -1,0 +1,1 @@
+"""The job ledger: songs, jobs, their states and history."""

@@ -1,0 +1,263 @@
+"""What a run tells the ledger: that it began, where it is, how it ended, or that its process died.
+
+A run is bound to a job by `begin_run`; from then on the job's worker is known, so that a crash can be told
+from slowness. What users and operators decide is in `store`.
+"""
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from ironclad_assets.contracts.v1.job import Job, JobError, JobState
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.ledger.progress import overall_fraction
+from ironclad_assets.ledger.reads import (
+    LedgerReads,
+    active_job,
+    active_worker,
+    first_job,
+    latest_job,
+    require_job,
+    require_song,
+)
+from ironclad_assets.ledger.rows import (
+    NO_ERROR,
+    NO_WORKER,
+    Values,
+    error_values,
+    job_query,
+    new_job_values,
+    utc_now,
+    worker_values,
+    write_history,
+)
+from ironclad_assets.ledger.tables import jobs, stage_timings
+from ironclad_assets.ledger.transitions import check_transition
+from ironclad_assets.ledger.worker import WorkerIdentity, is_alive
+
+CRASH_LIMIT = 3
+UNBOUND: Values = {**NO_WORKER, "run_id": None, "dispatched_at": None}
+
+
+class RunWrites(LedgerReads):
+    """The part of the ledger that runs write."""
+
+    def begin_run(
+        self, song: str, *, run_id: str, worker: WorkerIdentity, actor: str, job_uuid: str | None = None
+    ) -> Job:
+        """Bind a run to the song's job and return the job, running; safe to call from every step of the run.
+
+        A run that was bound before gets its job again, whatever became of it (look at its `state`). Else the
+        song's active job is taken: queued or held, or running under a worker that is dead or is the caller
+        itself. A song without an active job gets a new one with the options of its latest.
+
+        Args:
+            song: the partition key.
+            run_id: Dagster's id of the run.
+            worker: the process that calls.
+            actor: who did this, for the history.
+            job_uuid: the job that this run was asked for; None for a run that somebody started by hand and
+                for a re-execution. A run asked for a job never starts another: where that job has ended it
+                is returned as it is.
+
+        Raises:
+            PermanentFailure: `UNKNOWN_SONG`; or `JOB_ACTIVE` while another living worker has the song.
+        """
+        with self._database.write() as connection:
+            bound = first_job(connection, job_query.where(jobs.c.run_id == run_id).order_by(jobs.c.attempt.desc()))
+            if bound is not None:
+                return _confirm_worker(connection, bound, worker=worker)
+            require_song(connection, song)
+            asked = None if job_uuid is None else require_job(connection, job_uuid)
+            if asked is not None and not asked.state.active:
+                return asked
+            job = active_job(connection, song)
+            if job is None:
+                job = add_attempt(connection, song, options=None, state=JobState.RUNNING, actor=actor)
+                return _bind(connection, job, run_id=run_id, worker=worker)
+            return _take(connection, job, run_id=run_id, worker=worker, actor=actor)
+
+    def start_stage(self, job_uuid: str, stage: str) -> None:
+        """Note that a running job entered `stage`; a stage entered again starts afresh.
+
+        Raises:
+            PermanentFailure: with `ILLEGAL_TRANSITION` where the job is not running.
+        """
+        now = utc_now()
+        this = (stage_timings.c.job_uuid == job_uuid) & (stage_timings.c.stage == stage)
+        values = {"stage": stage, "fraction": overall_fraction(stage, fraction=0.0), "message": "", "updated_at": now}
+        with self._database.write() as connection:
+            _update_running(connection, job_uuid, values=values)
+            connection.execute(delete(stage_timings).where(this))
+            connection.execute(
+                insert(stage_timings).values(job_uuid=job_uuid, stage=stage, started_at=now, reused=False)
+            )
+
+    def finish_stage(self, job_uuid: str, stage: str, *, seconds: float, reused: bool) -> None:
+        """Note that a running job left `stage`, after `seconds`, with an artifact that was `reused` or made.
+
+        Raises:
+            PermanentFailure: with `ILLEGAL_TRANSITION` where the job is not running.
+        """
+        now = utc_now()
+        this = (stage_timings.c.job_uuid == job_uuid) & (stage_timings.c.stage == stage)
+        values = {"fraction": overall_fraction(stage, fraction=1.0), "message": "", "updated_at": now}
+        with self._database.write() as connection:
+            _update_running(connection, job_uuid, values=values)
+            connection.execute(
+                update(stage_timings).where(this).values(ended_at=now, seconds=round(seconds, 3), reused=reused)
+            )
+
+    def report_progress(self, job_uuid: str, *, stage: str, fraction: float, message: str) -> None:
+        """Note that `fraction` (0..1) of `stage` is done. One statement; nothing happens to a job not running."""
+        values = {
+            "stage": stage,
+            "fraction": overall_fraction(stage, fraction=fraction),
+            "message": message,
+            "updated_at": utc_now(),
+        }
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(_running(job_uuid)).values(values))
+
+    def complete(self, job_uuid: str, *, actor: str) -> Job:
+        """End a running job well."""
+        return self._end(job_uuid, to=JobState.COMPLETED, actor=actor, values={**NO_ERROR, "fraction": 1.0})
+
+    def fail(self, job_uuid: str, error: JobError, *, actor: str) -> Job:
+        """End a job badly, for the reason `error`."""
+        return self._end(
+            job_uuid,
+            to=JobState.FAILED,
+            actor=actor,
+            values=error_values(error),
+            detail=f"{error.code}: {error.detail}",
+        )
+
+    def canceled(self, job_uuid: str, *, actor: str) -> Job:
+        """End a job because somebody asked for it, after its work has stopped."""
+        return self._end(job_uuid, to=JobState.CANCELED, actor=actor, values={"cancel_requested": True})
+
+    def requeue_crashed(self, job_uuid: str, *, actor: str, limit: int = CRASH_LIMIT) -> Job:
+        """Queue a job whose run's process died, as a new attempt; at the `limit`-th crash it fails instead.
+
+        Also right for a queued job whose run failed before it began. A job that somebody wanted to cancel is
+        canceled.
+        """
+        with self._database.write() as connection:
+            job = require_job(connection, job_uuid, lock=True)
+            crashes = job.crashes + 1
+            if job.cancel_requested:
+                return change_state(connection, job, to=JobState.CANCELED, actor=actor, values={})
+            if crashes >= limit:
+                error = JobError(
+                    code=ErrorCode.WORKER_CRASHED.code,
+                    detail=f"the run's process died {crashes} times, last in {job.stage or 'its start'}",
+                    remedy=ErrorCode.WORKER_CRASHED.facts.remedy,
+                    stage=job.stage,
+                )
+                values: Values = {**error_values(error), "crashes": crashes}
+                return change_state(connection, job, to=JobState.FAILED, actor=actor, values=values)
+            values = {**UNBOUND, "crashes": crashes, "attempt": next_attempt(connection, job.song)}
+            detail = f"the run's process died (crash {crashes} of {limit})"
+            return change_state(connection, job, to=JobState.QUEUED, actor=actor, values=values, detail=detail)
+
+    def _end(self, job_uuid: str, *, to: JobState, actor: str, values: Values, detail: str = "") -> Job:
+        """Bring a job to its last state; a job that is there already is left as it is."""
+        with self._database.write() as connection:
+            job = require_job(connection, job_uuid, lock=True)
+            if job.state is to:
+                return job
+            return change_state(connection, job, to=to, actor=actor, values=values, detail=detail)
+
+
+def change_state(
+    connection: Connection, job: Job, *, to: JobState, actor: str, values: Values, detail: str = ""
+) -> Job:
+    """Move `job` to the state `to` with `values` in its row, and write that to its history."""
+    check_transition(job.state, after=to, subject=f"job {job.job_uuid}")
+    row = {**values, "state": to.value, "updated_at": utc_now()}
+    connection.execute(update(jobs).where(jobs.c.job_uuid == job.job_uuid).values(row))
+    write_history(connection, job.job_uuid, actor=actor, before=job.state, after=to, detail=detail)
+    return require_job(connection, job.job_uuid)
+
+
+def add_attempt(connection: Connection, song: str, *, options: JobOptions | None, state: JobState, actor: str) -> Job:
+    """Add a job for a song that has no active one, with `options`, else those of its latest job.
+
+    Raises:
+        PermanentFailure: the song was refused before it was taken in, so there is nothing to work on.
+    """
+    identity = require_song(connection, song)
+    latest = latest_job(connection, song)
+    if not identity.sha256:
+        code = ErrorCode.from_code(latest.error.code) if latest and latest.error else ErrorCode.ILLEGAL_TRANSITION
+        raise failure(code, f"song {song} ({identity.original_name}) was refused and not taken in; upload it again")
+    chosen = options or (latest.options if latest else JobOptions())
+    values = new_job_values(
+        identity,
+        options=chosen,
+        attempt=next_attempt(connection, song),
+        state=state,
+        priority=latest.priority if latest else 0,
+    )
+    return insert_job(connection, values, actor=actor)
+
+
+def insert_job(connection: Connection, values: Values, *, actor: str, detail: str = "") -> Job:
+    """Insert a new job's row and the first line of its history."""
+    state = JobState(values["state"])
+    check_transition(None, after=state, subject=f"job {values['job_uuid']}")
+    connection.execute(insert(jobs).values(values))
+    write_history(connection, values["job_uuid"], actor=actor, before=None, after=state, detail=detail)
+    return require_job(connection, values["job_uuid"])
+
+
+def next_attempt(connection: Connection, song: str) -> int:
+    """Return the number that no job of `song` has had yet."""
+    return (
+        int(
+            connection.execute(
+                select(func.coalesce(func.max(jobs.c.attempt), 0)).where(jobs.c.song == song)
+            ).scalar_one()
+        )
+        + 1
+    )
+
+
+def _take(connection: Connection, job: Job, *, run_id: str, worker: WorkerIdentity, actor: str) -> Job:
+    """Bind a run to the active `job`, or refuse because another living worker has it."""
+    values: Values = {}
+    detail = f"run {run_id}"
+    if job.state is JobState.RUNNING:
+        holder = active_worker(connection, job.song)
+        if holder is not None and holder != worker and is_alive(holder):
+            raise failure(ErrorCode.JOB_ACTIVE, f"job {job.job_uuid} of song {job.song} is running in run {job.run_id}")
+        detail = f"run {run_id} took over from run {job.run_id}"
+        values = {"crashes": job.crashes + 1} if holder != worker else {}
+    job = change_state(connection, job, to=JobState.RUNNING, actor=actor, values={**values, **NO_ERROR}, detail=detail)
+    return _bind(connection, job, run_id=run_id, worker=worker)
+
+
+def _bind(connection: Connection, job: Job, *, run_id: str, worker: WorkerIdentity) -> Job:
+    now = utc_now()
+    values = {**worker_values(worker), "run_id": run_id, "started_at": now, "dispatched_at": now, "updated_at": now}
+    connection.execute(update(jobs).where(jobs.c.job_uuid == job.job_uuid).values(values))
+    return require_job(connection, job.job_uuid)
+
+
+def _confirm_worker(connection: Connection, job: Job, *, worker: WorkerIdentity) -> Job:
+    """Note the process that now carries on the run of a running job."""
+    if job.state is JobState.RUNNING:
+        connection.execute(update(jobs).where(_running(job.job_uuid)).values(worker_values(worker)))
+    return job
+
+
+def _running(job_uuid: str) -> ColumnElement[bool]:
+    return (jobs.c.job_uuid == job_uuid) & (jobs.c.state == JobState.RUNNING.value)
+
+
+def _update_running(connection: Connection, job_uuid: str, *, values: Values) -> None:
+    changed = connection.execute(update(jobs).where(_running(job_uuid)).values(values))
+    if changed.rowcount == 0:
+        job = require_job(connection, job_uuid)
+        raise failure(ErrorCode.ILLEGAL_TRANSITION, f"job {job_uuid} is {job.state}, not running")

@@ -1,0 +1,80 @@
+"""The ledger's schema version: checking it is cheap, changing it is Alembic's work.
+
+`HEAD` is the version this release writes; a test keeps it equal to the newest migration. A ledger of a newer
+release is refused, never guessed at.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect, text
+
+from ironclad_assets.errors import ErrorCode, TransientFailure
+from ironclad_assets.ledger.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+VERSION_TABLE = "ledger_version"  # its own: Dagster keeps another in the same Postgres
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+
+
+def check_schema(database: Database) -> None:
+    """Raise unless the ledger has exactly the schema of this release.
+
+    Raises:
+        TransientFailure: with `SCHEMA_MISMATCH`.
+        StorageUnavailable: the database does not answer.
+    """
+    with database.read() as connection:
+        found = _version(connection)
+    if found != HEAD:
+        raise _mismatch(database, found=found)
+
+
+def migrate(database: Database, *, to: str = HEAD) -> None:
+    """Bring the ledger, created if missing, to version `to` (``base`` empties it), in one transaction.
+
+    Raises:
+        TransientFailure: with `SCHEMA_MISMATCH`, where a newer release wrote it.
+    """
+    # Alembic costs a quarter of a second that only this function needs.
+    from alembic import command  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    with database.create() as connection:
+        config = _config(connection)
+        known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+        found = _version(connection)
+        if found is not None and found not in known:
+            raise _mismatch(database, found=found)
+        if found == to:
+            return
+        going_up = to != "base" and (found is None or known.index(to) < known.index(found))
+        (command.upgrade if going_up else command.downgrade)(config, to)
+
+
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    config.attributes["version_table"] = VERSION_TABLE
+    return config
+
+
+def _version(connection: Connection) -> str | None:
+    """Return the version written in the database, or None where there is no ledger."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
+
+
+def _mismatch(database: Database, *, found: str | None) -> TransientFailure:
+    there = f"has schema version {found}" if found else "has no tables yet"
+    return TransientFailure(
+        f"the ledger at {database.place} {there}, this release needs {HEAD}", code=ErrorCode.SCHEMA_MISMATCH
+    )

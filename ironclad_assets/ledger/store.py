@@ -1,0 +1,151 @@
+"""The ledger: who asked for what, in which state it is, and what happened (decision 1 of the design).
+
+What users, operators and the dispatcher change is here; what runs write is in `runs`, what can be asked in
+`reads`. Each change is one transaction, checked against the state machine and written to the history.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, update
+from sqlalchemy.exc import IntegrityError
+
+from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdentity
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.ledger import schema
+from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job
+from ironclad_assets.ledger.rows import NO_ERROR, error_values, new_job_values, song_values, utc_now
+from ironclad_assets.ledger.runs import UNBOUND, RunWrites, add_attempt, change_state, insert_job, next_attempt
+from ironclad_assets.ledger.tables import jobs, songs
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of an upload: its job, or, for a duplicate, the job of the song that was there before."""
+
+    job: Job
+    duplicate: bool
+
+
+class Ledger(RunWrites):
+    """One ledger, named by a SQLAlchemy URL. Cheap to make: nothing is opened before it is used.
+
+    Safe to share between threads; after a fork the child opens connections of its own.
+    """
+
+    def migrate(self) -> None:
+        """Create the ledger, or bring it to this release's schema."""
+        schema.migrate(self._database)
+
+    def check_schema(self) -> None:
+        """Raise `SCHEMA_MISMATCH` unless the ledger has this release's schema."""
+        schema.check_schema(self._database)
+
+    def register(
+        self, song: SongIdentity, options: JobOptions, *, actor: str, error: JobError | None = None, priority: int = 0
+    ) -> Registration:
+        """Write a song and its first job, together, or return what an earlier upload of the same bytes made.
+
+        Args:
+            song: the song; an empty `sha256` means that the file was refused before it was read.
+            options: what its user asked for.
+            actor: who did this, for the history.
+            error: the reason of a refusal; the job is then failed from the start.
+            priority: larger goes first.
+        """
+        try:
+            with self._database.write() as connection:
+                known = _find_registration(connection, song)
+                if known is not None:
+                    return known
+                state = JobState.QUEUED if error is None else JobState.FAILED
+                values = new_job_values(song, options=options, attempt=1, state=state, priority=priority)
+                connection.execute(insert(songs).values(song_values(song)))
+                detail = f"{song.door}: {error.code if error else song.original_name}"
+                job = insert_job(connection, {**values, **error_values(error)}, actor=actor, detail=detail)
+                return Registration(job=job, duplicate=False)
+        except IntegrityError:  # another process was first, where the database lets writers run side by side
+            with self._database.read() as connection:
+                known = _find_registration(connection, song)
+            if known is None:
+                raise
+            return known
+
+    def mark_dispatched(self, job_uuids: Iterable[str]) -> None:
+        """Note that a run was asked for each of these jobs."""
+        now = utc_now()
+        chosen = jobs.c.job_uuid.in_(list(job_uuids)) & (jobs.c.state == JobState.QUEUED.value)
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(chosen).values(dispatched_at=now, updated_at=now))
+
+    def undispatch(self, job_uuid: str) -> None:
+        """Note that the run asked for this queued job was never made, so that it is asked for again.
+
+        The attempt stays, so that asking twice for the same run makes one. Where a run was made and died
+        before it began, `requeue_crashed` is right.
+        """
+        with self._database.write() as connection:
+            job = require_job(connection, job_uuid, lock=True)
+            if job.state is not JobState.QUEUED:
+                raise failure(ErrorCode.ILLEGAL_TRANSITION, f"job {job_uuid} is {job.state} and waits for no run")
+            values = {"dispatched_at": None, "updated_at": utc_now()}
+            connection.execute(update(jobs).where(jobs.c.job_uuid == job_uuid).values(values))
+
+    def hold(self, job_uuid: str, error: JobError, *, actor: str) -> Job:
+        """Put a queued or running job aside until what `error` names has passed."""
+        with self._database.write() as connection:
+            job = require_job(connection, job_uuid, lock=True)
+            detail = f"{error.code}: {error.detail}"
+            return change_state(
+                connection, job, to=JobState.HELD, actor=actor, values=error_values(error), detail=detail
+            )
+
+    def release(self, job_uuid: str, *, actor: str) -> Job:
+        """Queue a held job again, as a new attempt if it had a run."""
+        with self._database.write() as connection:
+            job = require_job(connection, job_uuid, lock=True)
+            if job.state is not JobState.HELD:
+                raise failure(ErrorCode.ILLEGAL_TRANSITION, f"job {job_uuid} is {job.state}, not held")
+            values = {**UNBOUND, **NO_ERROR, "attempt": next_attempt(connection, job.song)}
+            return change_state(connection, job, to=JobState.QUEUED, actor=actor, values=values)
+
+    def request_cancel(self, job_uuid: str, *, actor: str) -> Job:
+        """Cancel a job that waits; ask a running one to stop.
+
+        Raises:
+            PermanentFailure: with `ILLEGAL_TRANSITION` where the job has ended.
+        """
+        with self._database.write() as connection:
+            job = require_job(connection, job_uuid, lock=True)
+            if job.state is not JobState.RUNNING:
+                return change_state(
+                    connection, job, to=JobState.CANCELED, actor=actor, values={"cancel_requested": True}
+                )
+            if job.cancel_requested:
+                return job
+            detail = "cancel requested"
+            return change_state(
+                connection, job, to=JobState.RUNNING, actor=actor, values={"cancel_requested": True}, detail=detail
+            )
+
+    def retry(self, job_uuid: str, *, actor: str, options: JobOptions | None = None) -> Job:
+        """Queue a new attempt for the song of a job that ended, with `options` or those of that job.
+
+        Raises:
+            PermanentFailure: with `JOB_ACTIVE` while the song has an active job, or with the reason for
+                which the file was not taken in.
+        """
+        with self._database.write() as connection:
+            job = require_job(connection, job_uuid)
+            active = active_job(connection, job.song)
+            if active is not None:
+                raise failure(ErrorCode.JOB_ACTIVE, f"song {job.song} has job {active.job_uuid}, {active.state}")
+            return add_attempt(connection, job.song, options=options or job.options, state=JobState.QUEUED, actor=actor)
+
+
+def _find_registration(connection: Connection, song: SongIdentity) -> Registration | None:
+    """Return what an earlier upload of the same bytes by the same user, or of the same refusal, made."""
+    known = find_song(connection, song.user_id, sha256=song.sha256) if song.sha256 else None
+    job = latest_job(connection, known.song if known else song.song)
+    return None if job is None else Registration(job=job, duplicate=True)

@@ -1,0 +1,106 @@
+"""The ledger's tables: songs, jobs, the stages a job passed, and its history.
+
+What a row means is said here once; how the tables come to be is the migrations' business, and a test keeps
+both equal. Times are UTC in ISO 8601 with microseconds, so that text sorts as time does in every database.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+_SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts rows only in an INTEGER PRIMARY KEY
+_ACTIVE = text("state IN ('queued', 'running', 'held')")
+_STATES = "state IN ('queued', 'running', 'held', 'completed', 'failed', 'canceled')"
+
+songs = Table(
+    "songs",
+    metadata,
+    Column("song", String(64), primary_key=True),
+    Column("user_id", String(64), nullable=False),
+    Column("sha256", String(64), nullable=True, comment="NULL where the file was refused before it was read"),
+    Column("original_name", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("archive_path", Text, nullable=False),
+    Column("uploaded_at", String(32), nullable=False),
+    Column("door", String(32), nullable=False),
+    UniqueConstraint("user_id", "sha256", name="songs_user_sha256"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("sequence", _SERIAL, primary_key=True, autoincrement=True, comment="order of submission"),
+    Column("job_uuid", String(36), nullable=False, unique=True),
+    Column("song", String(64), ForeignKey("songs.song"), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("trace_id", String(32), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("run_id", String(64), nullable=True),
+    Column("worker_host", Text, nullable=True),
+    Column("worker_boot_id", String(36), nullable=True),
+    Column("worker_pid", Integer, nullable=True),
+    Column("worker_started_ticks", BigInteger, nullable=True),
+    Column("stage", String(32), nullable=True),
+    Column("fraction", Float, nullable=False, server_default="0"),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("error_code", String(64), nullable=True),
+    Column("error_detail", Text, nullable=True),
+    Column("error_remedy", Text, nullable=True),
+    Column("error_stage", String(32), nullable=True),
+    Column("cancel_requested", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    Column("dispatched_at", String(32), nullable=True),
+    Column("started_at", String(32), nullable=True),
+    CheckConstraint(_STATES, name="jobs_state"),
+    UniqueConstraint("song", "attempt", name="jobs_song_attempt"),
+    Index("jobs_one_active_per_song", "song", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+    Index("jobs_queue", "state", "dispatched_at", "priority", "sequence"),
+    Index("jobs_user", "user_id", "sequence"),
+    Index("jobs_run", "run_id"),
+)
+
+stage_timings = Table(
+    "stage_timings",
+    metadata,
+    Column("job_uuid", String(36), ForeignKey("jobs.job_uuid"), primary_key=True),
+    Column("stage", String(32), primary_key=True),
+    Column("started_at", String(32), nullable=False),
+    Column("ended_at", String(32), nullable=True),
+    Column("seconds", Float, nullable=True),
+    Column("reused", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
+    Column("job_uuid", String(36), ForeignKey("jobs.job_uuid"), nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("monotonic_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("from_state", String(16), nullable=True),
+    Column("to_state", String(16), nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+    Index("history_job", "job_uuid", "sequence"),
+)
