@@ -1,0 +1,1 @@
+"""How an engine is found, started, watched and stopped."""

@@ -97,6 +97,8 @@ class EngineEvent(Contract):
     message: str = ""
     chunk: int | None = None
     resumed_frames: int | None = None
+    windows: int | None = None
+    """Windows finished so far: what tells work from a heartbeat. Optional."""
 
 
 class EngineFailure(Contract):

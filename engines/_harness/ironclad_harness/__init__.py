@@ -1,0 +1,1 @@
+"""The worker side of the engine protocol: standard library and numpy only."""

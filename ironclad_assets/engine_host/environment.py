@@ -1,0 +1,40 @@
+"""The command and the environment a worker is started with: nothing of ours but what it needs."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.engine import EngineRequest
+from ironclad_assets.engine_host.registry import InstalledEngine
+
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def worker_command(engine: InstalledEngine, *, request_path: Path, events_fd: int) -> list[str]:
+    """Return the command of a worker for the request in `request_path`."""
+    harness = ["-m", "ironclad_harness", "--request", str(request_path), "--events-fd", str(events_fd)]
+    return [str(engine.python()), *harness]
+
+
+def worker_environment(
+    request: EngineRequest, *, engine: InstalledEngine, inherited: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the whole environment of the worker: no secrets, fixed threads and hashes, its own imports."""
+    environment = {name: inherited[name] for name in _PASSED_ON if name in inherited}
+    environment |= dict.fromkeys(_THREAD_VARIABLES, str(request.threads))
+    return environment | {
+        "PYTHONPATH": os.pathsep.join(str(folder.resolve()) for folder in engine.import_path()),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+        "LC_ALL": "C.UTF-8",
+        "IRONCLAD_JOB": request.job_uuid,
+    }

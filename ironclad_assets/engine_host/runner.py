@@ -1,0 +1,159 @@
+"""Run one request of an engine in a worker of its own, and make sure that it ends.
+
+Writes the request, starts the worker behind a guard, passes its progress on, enforces cancel, stall, time
+and memory, and turns every ending into a checked result or a published error.
+"""
+
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.engine import EngineEvent, EngineRequest, EngineResult
+from ironclad_assets.engine_host.environment import worker_command, worker_environment
+from ironclad_assets.engine_host.events import EventPipe
+from ironclad_assets.engine_host.registry import InstalledEngine
+from ironclad_assets.engine_host.result import discard_result, read_finished, read_result
+from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, failure
+from ironclad_assets.sandbox.limits import Limits
+from ironclad_assets.sandbox.process import ChildProcess
+from ironclad_assets.sandbox.watch import SilentWatch, Watch
+from ironclad_assets.storage import atomic
+
+REQUEST_NAME = "request.json"
+POLL_S = 0.1
+GRACE_S = 2.0
+
+
+def run_engine(
+    request: EngineRequest,
+    *,
+    engine: InstalledEngine,
+    hand_off: Path,
+    limits: Limits,
+    log_path: Path,
+    watch: Watch | None = None,
+) -> EngineResult:
+    """Return the checked result of `request`; work that was completed before is not done again.
+
+    Args:
+        request: what to do; its `output_dir` must exist.
+        engine: who does it.
+        hand_off: folder in which the request is handed over; created if missing.
+        limits: of the worker and everything it starts; `stall_s` bounds the time between two windows.
+        log_path: file that gets what the worker prints, bounded.
+        watch: gets the progress, and may cancel.
+
+    Raises:
+        IroncladError: with the code of what went wrong; JobCanceled after a cancel.
+    """
+    finished = read_finished(request)
+    if finished is not None:
+        return finished
+    discard_result(request)
+    atomic.make_folder(hand_off)
+    request_path = hand_off / REQUEST_NAME
+    atomic.write_bytes(request_path, request.model_dump_json(indent=1).encode() + b"\n")
+    run = _Run(request, limits=limits, watch=watch or SilentWatch())
+    with contextlib.closing(EventPipe()) as events:
+        worker = _start(request, engine=engine, request_path=request_path, events=events, limits=limits)
+        try:
+            verdict = run.follow(worker, events=events)
+        finally:
+            status = worker.stop(grace_s=GRACE_S)
+    _write_log(log_path, run=run, output=worker.stderr_tail())
+    if verdict is not None:
+        raise verdict
+    return _conclude(request, status=status, output=worker.stderr_tail())
+
+
+def _start(
+    request: EngineRequest, *, engine: InstalledEngine, request_path: Path, events: EventPipe, limits: Limits
+) -> ChildProcess:
+    command = worker_command(engine, request_path=request_path, events_fd=events.writing)
+    try:
+        worker = ChildProcess.start(
+            command,
+            limits=limits,
+            env=worker_environment(request, engine=engine),
+            cwd=request_path.parent,
+            pass_fds=(events.writing,),
+            guarded=True,
+            grace_s=GRACE_S,
+        )
+    except OSError as error:
+        raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"{request.engine} cannot be started: {error}") from error
+    events.close_writing()
+    return worker
+
+
+class _Run:
+    """One worker under observation."""
+
+    def __init__(self, request: EngineRequest, *, limits: Limits, watch: Watch) -> None:
+        self._request = request
+        self._limits = limits
+        self._watch = watch
+        self._fraction = 0.0
+        self._windows = -1
+        self._advanced = time.monotonic()
+        self.log: list[str] = []
+
+    def follow(self, worker: ChildProcess, *, events: EventPipe) -> IroncladError | None:
+        """Watch until the worker has ended by itself (None), or must be ended for the reason returned."""
+        while worker.poll() is None:
+            for event in events.read(timeout_s=POLL_S):
+                self._take(event)
+            if self._watch.canceled():
+                return JobCanceled(f"canceled at {self._fraction:.0%} of the separation")
+            if self._limits.stall_s is not None and time.monotonic() - self._advanced > self._limits.stall_s:
+                detail = f"{self._request.engine} finished no window for {self._limits.stall_s:.0f} s"
+                return failure(ErrorCode.ENGINE_STALLED, detail)
+            if breach := worker.breach():
+                code, detail = breach
+                if code is ErrorCode.LIMIT_MEMORY:
+                    code = ErrorCode.OUT_OF_MEMORY
+                return failure(code, f"{self._request.engine} {detail}")
+        for event in events.read(timeout_s=0):
+            self._take(event)
+        return None
+
+    def _take(self, event: EngineEvent) -> None:
+        if event.kind == "log":
+            self.log.append(event.message[:1000])
+            del self.log[:-100]
+            return
+        if event.kind == "started" or (event.windows is not None and event.windows > self._windows):
+            self._windows = max(self._windows, event.windows or 0)
+            self._advanced = time.monotonic()
+        self._fraction = max(self._fraction, event.fraction)
+        self._watch.progress(self._fraction, event.message)
+
+
+def _conclude(request: EngineRequest, *, status: int, output: str) -> EngineResult:
+    result = read_result(request)
+    if result is not None and result.failure is not None:
+        raise failure(_engine_code(result.failure.code), f"{request.engine}: {result.failure.detail}")
+    if result is not None:
+        return result
+    if status == 0:
+        raise failure(ErrorCode.ENGINE_PROTOCOL, f"{request.engine} ended without a result")
+    if status == -signal.SIGKILL:
+        # Nobody here sent it: the kernel's out-of-memory killer is what is left.
+        raise failure(ErrorCode.OUT_OF_MEMORY, f"{request.engine} was killed by the system")
+    if status == -signal.SIGXCPU:
+        raise failure(ErrorCode.LIMIT_CPU, f"{request.engine} used up its processor time")
+    lines = output.strip().splitlines() or ["it printed nothing"]
+    raise failure(ErrorCode.ENGINE_FAILED, f"{request.engine} ended with status {status}: {lines[-1][:500]}")
+
+
+def _engine_code(code: str) -> ErrorCode:
+    """Return the published code an engine named; one that nobody published is ``ENGINE_FAILED``."""
+    known = ErrorCode.from_code(code)
+    return ErrorCode.ENGINE_FAILED if known in (ErrorCode.INTERNAL, ErrorCode.CANCELED) else known
+
+
+def _write_log(log_path: Path, *, run: _Run, output: str) -> None:
+    atomic.make_folder(log_path.parent)
+    text = "".join(f"{line}\n" for line in run.log) + output
+    atomic.write_bytes(log_path, text.encode("utf-8", "replace"))
