@@ -75,6 +75,9 @@ class ErrorCode(Enum):
     LIMIT_TIME = CodeFacts(
         "the work took longer than allowed", "retry when the machine is less busy", 504, permanent=False
     )
+    LIMIT_DISK = CodeFacts(
+        "the work wrote a larger file than allowed", "split the file, or ask the operator to raise the limit", 422
+    )
     CONTRACT_INVALID = CodeFacts("an artifact does not meet its contract", "rematerialize the stage before it", 500)
     ARTIFACT_MISSING = CodeFacts("an artifact of an earlier stage is missing", "rematerialize the stage before it", 500)
     ARTIFACT_DAMAGED = CodeFacts("an artifact differs from its manifest", "rematerialize the stage it belongs to", 500)
