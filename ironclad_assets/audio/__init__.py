@@ -1,0 +1,1 @@
+"""Everything that touches samples and containers; runs in child processes only."""

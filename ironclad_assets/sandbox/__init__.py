@@ -1,0 +1,1 @@
+"""Run untrusted or heavy work in a child process that can do little, and not for long."""

@@ -1,0 +1,26 @@
+"""What a child process may use. How a limit is enforced belongs to `process` and `confine`."""
+
+from dataclasses import dataclass
+
+GIBIBYTE = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Ceilings of one child process and everything it starts.
+
+    Attributes:
+        cpu_s: processor seconds, user and system, of one process.
+        memory_bytes: memory of the whole process tree that only ending it would free.
+        wall_s: seconds from start to end.
+        file_bytes: size of any one file written.
+        open_files: open file descriptors of one process.
+        stall_s: seconds without a sign of progress; None sets no such limit.
+    """
+
+    cpu_s: float
+    memory_bytes: int
+    wall_s: float
+    file_bytes: int = 64 * GIBIBYTE
+    open_files: int = 256
+    stall_s: float | None = None
