@@ -1,0 +1,260 @@
+"""The room `stems`: hand the staged mixture to an engine, measure what comes back, decide its checks.
+
+The engine is a callable, so this room knows the protocol but not how a worker is run. Measuring happens in
+the sandbox; nothing here opens audio.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ironclad_assets.contracts.v1.base import CheckOutcome, Levels, StagedAudio
+from ironclad_assets.contracts.v1.engine import AudioFile, EngineRequest, EngineResult
+from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
+from ironclad_assets.contracts.v1.stems import Stem, Stems
+from ironclad_assets.sandbox.limits import Limits
+from ironclad_assets.sandbox.task import run_task
+from ironclad_assets.sandbox.watch import Watch
+
+RESIDUAL_WARNING_DB = -15.0
+"""Above this residual the stems miss audible parts of the mixture. Demucs leaves about -25 dB."""
+
+_RESULT_NAME = "result.json"
+_MEASURE = "ironclad_assets.audio.measure:measure_stems"
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """What the room returns: the artifact, its picture and checks, and what the work cost."""
+
+    stems: Stems
+    waveform_png_base64: str
+    checks: tuple[CheckOutcome, ...]
+    compute_s: float
+    device: str
+    computed_chunks: int
+    resumed_chunks: int
+
+
+def separate(
+    staged: StagedChunks,
+    *,
+    staged_folder: Path,
+    work: Path,
+    key: str,
+    job_uuid: str,
+    song: str,
+    entry: str,
+    run: Callable[[EngineRequest], EngineResult],
+    limits: Limits,
+    watch: Watch,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Separation:
+    """Separate a staged song into stems below `work`.
+
+    Safe to run twice: `run` continues work of the same `key` and returns completed work at once.
+
+    Args:
+        staged: the staged song and the engine chosen for it.
+        staged_folder: folder of its files.
+        work: folder in which the stems are made; it keeps only them.
+        key: identity of the work.
+        job_uuid: the job that asked, for the engine's log.
+        song: the song's partition key.
+        entry: ``module:Class`` of the engine.
+        run: hands a request to the engine and returns its checked result.
+        limits: of measuring the stems.
+        watch: may cancel; progress is reported by `run`.
+        threads: threads the engine may use.
+        device: device it computes on.
+
+    Raises:
+        IroncladError: the engine failed, or the stems could not be measured.
+    """
+    request = make_request(
+        staged,
+        staged_folder=staged_folder,
+        output_dir=work,
+        key=key,
+        job_uuid=job_uuid,
+        song=song,
+        entry=entry,
+        threads=threads,
+        device=device,
+    )
+    result = run(request)
+    measured = _measure(request, result=result, limits=limits, watch=watch)
+    stems = _read_measured(measured, staged=staged, result=result)
+    checks = check_stems(stems, staged=staged, measured=measured)
+    (work / _RESULT_NAME).unlink(missing_ok=True)
+    return Separation(
+        stems=stems,
+        waveform_png_base64=measured["waveform_png_base64"],
+        checks=checks,
+        compute_s=result.compute_s,
+        device=result.device,
+        computed_chunks=result.computed_chunks,
+        resumed_chunks=result.resumed_chunks,
+    )
+
+
+def make_request(
+    staged: StagedChunks,
+    *,
+    staged_folder: Path,
+    output_dir: Path,
+    key: str,
+    job_uuid: str,
+    song: str,
+    entry: str,
+    threads: int = 1,
+    device: str = "cpu",
+) -> EngineRequest:
+    """Return the request that asks an engine for the stems of `staged`."""
+    choice, mixture = staged.engine, staged.mixture
+    return EngineRequest.model_validate(
+        {
+            "job_uuid": job_uuid,
+            "song": song,
+            "engine": choice.engine,
+            "engine_version": choice.version,
+            "entry": entry,
+            "model": choice.model,
+            "stems": choice.stems,
+            "parameters": choice.parameters,
+            "mixture": AudioFile.model_validate(
+                {
+                    "path": str((staged_folder / mixture.path).resolve()),
+                    "sample_rate_hz": mixture.sample_rate_hz,
+                    "channels": mixture.channels,
+                    "frames": mixture.frames,
+                }
+            ),
+            "statistics": staged.statistics,
+            "chunks": staged.chunks,
+            "key": key,
+            "output_dir": str(output_dir.resolve()),
+            "device": device,
+            "threads": threads,
+        }
+    )
+
+
+def check_stems(
+    stems: Stems,
+    *,
+    staged: StagedChunks,
+    measured: Mapping[str, Any],  # the JSON answer of `measure_stems`
+) -> tuple[CheckOutcome, ...]:
+    """Return the checks of `stems`; all block but the residual, which separation may leave by its nature."""
+    by_name = {stem["name"]: stem for stem in measured["stems"]}
+    audible = {stem.name for stem in stems.stems if stem.levels.peak > 0}
+    return (
+        _check_finite(by_name),
+        _check_length(by_name, frames=staged.mixture.frames),
+        _check_not_silent(audible, stems=stems),
+        _check_differ(measured["identical"], audible=audible),
+        _check_sum(stems.residual_db),
+    )
+
+
+def _check_finite(stems: Mapping[str, Mapping[str, Any]]) -> CheckOutcome:
+    bad = [name for name, stem in stems.items() if not stem["finite"]]
+    detail = f"NaN or infinite samples in {', '.join(bad)}" if bad else ""
+    return CheckOutcome(name="stems_are_finite", passed=not bad, detail=detail)
+
+
+def _check_length(stems: Mapping[str, Mapping[str, Any]], *, frames: int) -> CheckOutcome:
+    wrong = [f"{name} has {stem['frames']}" for name, stem in stems.items() if stem["frames"] != frames]
+    detail = f"{', '.join(wrong)} frames instead of {frames}" if wrong else ""
+    return CheckOutcome(
+        name="stems_are_as_long_as_the_mixture", passed=not wrong, detail=detail, values={"frames": frames}
+    )
+
+
+def _check_not_silent(audible: set[str], *, stems: Stems) -> CheckOutcome:
+    passed = bool(audible) or stems.mixture_levels.peak == 0
+    detail = "" if passed else f"all {len(stems.stems)} stems are silent, the mixture is not"
+    return CheckOutcome(
+        name="stems_are_not_silent", passed=passed, detail=detail, values={"audible_stems": len(audible)}
+    )
+
+
+def _check_differ(identical: list[list[str]], *, audible: set[str]) -> CheckOutcome:
+    pairs = [" = ".join(pair) for pair in identical if audible.issuperset(pair)]
+    return CheckOutcome(name="stems_differ", passed=not pairs, detail=", ".join(pairs))
+
+
+def _check_sum(residual_db: float | None) -> CheckOutcome:
+    if residual_db is None:
+        return CheckOutcome(name="stems_sum_to_mixture", passed=True, blocking=False, detail="the mixture is silent")
+    passed = residual_db <= RESIDUAL_WARNING_DB
+    detail = "" if passed else f"residual {residual_db:.1f} dB, above {RESIDUAL_WARNING_DB:.0f} dB"
+    return CheckOutcome(
+        name="stems_sum_to_mixture",
+        passed=passed,
+        blocking=False,
+        detail=detail,
+        values={"residual_db": round(residual_db, 2)},
+    )
+
+
+class _CancelOnly:
+    """Passes cancels on, but not the progress: the engine's has reached the end already."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Keep it."""
+
+    def canceled(self) -> bool:
+        return self._watch.canceled()
+
+
+def _measure(request: EngineRequest, *, result: EngineResult, limits: Limits, watch: Watch) -> dict[str, Any]:
+    folder = Path(request.output_dir)
+    paths = {stem.name: folder / stem.path for stem in result.stems}
+    mixture = request.mixture
+    return run_task(
+        _MEASURE,
+        arguments={
+            "mixture": {
+                "path": mixture.path,
+                "sample_rate_hz": mixture.sample_rate_hz,
+                "channels": mixture.channels,
+            },
+            "stems": [{"name": name, "path": str(path)} for name, path in paths.items()],
+        },
+        limits=limits,
+        readable=[Path(mixture.path), *paths.values()],
+        watch=_CancelOnly(watch),
+    )
+
+
+def _read_measured(measured: Mapping[str, Any], *, staged: StagedChunks, result: EngineResult) -> Stems:
+    levels = {stem["name"]: _levels(stem) for stem in measured["stems"]}
+    mixture = staged.mixture
+    stems = tuple(
+        Stem(
+            name=stem.name,
+            audio=StagedAudio(
+                path=stem.path, frames=stem.frames, sample_rate_hz=mixture.sample_rate_hz, channels=mixture.channels
+            ),
+            levels=levels[stem.name],
+        )
+        for stem in result.stems
+    )
+    return Stems(
+        engine=staged.engine,
+        device=result.device,
+        stems=stems,
+        residual_db=measured["residual_db"],
+        mixture_levels=_levels(measured["mixture"]),
+    )
+
+
+def _levels(values: Mapping[str, Any]) -> Levels:
+    return Levels(**{name: values[name] for name in ("loudness_lufs", "true_peak_dbtp", "peak", "rms")})
