@@ -1,0 +1,160 @@
+"""Artifacts: persisting a stage's contract with its files, and trusting it again only after proof.
+
+The manifest is written last and names every file's size and SHA-256. On reading, version, payload,
+checks and checksums are verified, and what does not hold is refused with a published code.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from ironclad_assets.contracts.v1.base import CONTRACT_VERSION, CheckOutcome, Contract
+from ironclad_assets.contracts.v1.manifest import Manifest
+from ironclad_assets.errors import ErrorCode, PermanentFailure
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.hashing import hash_file, hash_json, record_file
+from ironclad_assets.storage.store import StageFolder
+
+C = TypeVar("C", bound=Contract)
+C_co = TypeVar("C_co", bound=Contract, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who asked for a stage's work, and in which attempt: never part of the payload."""
+
+    stage: str
+    song: str
+    job_uuid: str
+    user_id: str
+    trace_id: str
+    attempt: int
+    run_id: str
+    code_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact(Generic[C_co]):
+    """A stage's verified output. `folder` holds the files that the payload names."""
+
+    payload: C_co
+    folder: Path
+    key: str
+    checks: tuple[CheckOutcome, ...]
+
+
+def persist_artifact(
+    stage_folder: StageFolder,
+    payload: Contract,
+    *,
+    key: str,
+    checks: tuple[CheckOutcome, ...],
+    inputs: Mapping[str, str],
+    envelope: Envelope,
+) -> Manifest:
+    """Commit the work folder of `key`, then write the manifest, then drop what it replaced.
+
+    Raises:
+        StorageUnavailable: disk full, read-only or away; the earlier artifact is then still in place.
+    """
+    folder = stage_folder.commit(key)
+    document = payload.model_dump(mode="json")
+    manifest = Manifest(
+        contract=type(payload).__name__,
+        stage=envelope.stage,
+        song=envelope.song,
+        key=key,
+        code_version=envelope.code_version,
+        folder=folder.name,
+        payload=document,
+        payload_sha256=hash_json(document),
+        files=tuple(record_file(path, base=folder) for path in sorted(folder.rglob("*")) if path.is_file()),
+        checks=checks,
+        inputs=dict(inputs),
+        job_uuid=envelope.job_uuid,
+        user_id=envelope.user_id,
+        trace_id=envelope.trace_id,
+        attempt=envelope.attempt,
+        run_id=envelope.run_id,
+        written_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    atomic.write_json(stage_folder.manifest, manifest.model_dump(mode="json"))
+    stage_folder.discard_others(key)
+    return manifest
+
+
+def read_manifest(stage_folder: StageFolder) -> Manifest:
+    """Return the manifest of a stage's artifact.
+
+    Raises:
+        PermanentFailure: `ARTIFACT_MISSING`, `ARTIFACT_NEWER` or `ARTIFACT_DAMAGED`.
+    """
+    path = stage_folder.manifest
+    try:
+        document = json.loads(path.read_bytes())
+        version = document["contract_version"]
+    except FileNotFoundError:
+        raise PermanentFailure(f"{path} does not exist", code=ErrorCode.ARTIFACT_MISSING) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise PermanentFailure(f"{path} is not a manifest: {error}", code=ErrorCode.ARTIFACT_DAMAGED) from error
+    if isinstance(version, int) and version > CONTRACT_VERSION:
+        raise PermanentFailure(
+            f"{path} has contract version {version}, this release reads up to {CONTRACT_VERSION}",
+            code=ErrorCode.ARTIFACT_NEWER,
+        )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise PermanentFailure(f"{path} is not a valid manifest: {error}", code=ErrorCode.ARTIFACT_DAMAGED) from error
+
+
+def load_artifact(stage_folder: StageFolder, contract: type[C]) -> Artifact[C]:
+    """Return a stage's artifact after verifying its version, checks, payload and every file.
+
+    Raises:
+        PermanentFailure: `ARTIFACT_MISSING`, `ARTIFACT_NEWER`, `ARTIFACT_REFUSED` or `ARTIFACT_DAMAGED`.
+    """
+    manifest = read_manifest(stage_folder)
+    failed = [check.name for check in manifest.checks if check.blocking and not check.passed]
+    if failed:
+        raise PermanentFailure(
+            f"{manifest.stage} of {manifest.song} failed {', '.join(failed)}", code=ErrorCode.ARTIFACT_REFUSED
+        )
+    payload = _verified_payload(stage_folder, manifest, contract)
+    folder = stage_folder.path / manifest.folder
+    for record in manifest.files:
+        path = folder / record.path
+        if not path.is_file() or path.stat().st_size != record.size_bytes:
+            raise PermanentFailure(f"{path} is missing or cut off", code=ErrorCode.ARTIFACT_DAMAGED)
+        if hash_file(path) != record.sha256:
+            raise PermanentFailure(f"{path} differs from its checksum", code=ErrorCode.ARTIFACT_DAMAGED)
+    return Artifact(payload=payload, folder=folder, key=manifest.key, checks=manifest.checks)
+
+
+def find_reusable(stage_folder: StageFolder, contract: type[C], *, key: str) -> Artifact[C] | None:
+    """Return the artifact if it is the one that `key` names and is sound, else None."""
+    try:
+        artifact = load_artifact(stage_folder, contract)
+    except PermanentFailure:
+        return None
+    return artifact if artifact.key == key else None
+
+
+def _verified_payload(stage_folder: StageFolder, manifest: Manifest, contract: type[C]) -> C:
+    if manifest.contract != contract.__name__ or hash_json(manifest.payload) != manifest.payload_sha256:
+        raise PermanentFailure(
+            f"{stage_folder.manifest} holds {manifest.contract} with a payload that differs from its checksum",
+            code=ErrorCode.ARTIFACT_DAMAGED,
+        )
+    try:
+        return contract.model_validate(manifest.payload)
+    except ValidationError as error:
+        raise PermanentFailure(
+            f"{stage_folder.manifest}: {error.error_count()} fields break {contract.__name__}: {error}",
+            code=ErrorCode.CONTRACT_INVALID,
+        ) from error
