@@ -8,7 +8,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from ironclad_assets.contracts.v1.job import HistoryEntry, Job, JobState, SongIdentity
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.rows import history_of, job_query, read_jobs, song_of, worker_of
+from ironclad_assets.ledger.progress import seconds_between
+from ironclad_assets.ledger.rows import history_of, job_query, read_jobs, song_of, utc_now, worker_of
 from ironclad_assets.ledger.tables import history, jobs, songs
 from ironclad_assets.ledger.worker import WorkerIdentity
 
@@ -118,11 +119,19 @@ class LedgerReads:
         with self._database.read() as connection:
             return select_jobs(connection, chosen)
 
-    def dispatched_not_started(self) -> list[Job]:
-        """Return queued jobs that a run was asked for, oldest first."""
-        chosen = job_query.where(jobs.c.state == JobState.QUEUED.value, jobs.c.dispatched_at.is_not(None))
+    def dispatched_not_started(self, *, older_than_s: float = 0.0) -> list[Job]:
+        """Return queued jobs that a run was asked for at least `older_than_s` seconds ago, oldest first."""
+        before = utc_time(seconds_ago=older_than_s)
+        chosen = job_query.where(jobs.c.state == JobState.QUEUED.value, jobs.c.dispatched_at <= before)
         with self._database.read() as connection:
             return select_jobs(connection, chosen.order_by(jobs.c.sequence))
+
+    def seconds_since_dispatch(self, job_uuid: str) -> float:
+        """Return how long ago a run was asked for the job; 0 where none was."""
+        chosen = select(jobs.c.dispatched_at).where(jobs.c.job_uuid == job_uuid)
+        with self._database.read() as connection:
+            since = connection.execute(chosen).scalar()
+        return 0.0 if since is None else max(seconds_between(since, utc_now()), 0.0)
 
     def running_jobs(self) -> list[tuple[Job, WorkerIdentity]]:
         """Return the running jobs with the worker each is bound to, oldest first."""

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select
@@ -28,7 +28,12 @@ job_query = select(*_JOB_COLUMNS).join(songs, songs.c.song == jobs.c.song)
 
 def utc_now() -> str:
     """Return the time as UTC in ISO 8601 with microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+    return utc_time(seconds_ago=0.0)
+
+
+def utc_time(*, seconds_ago: float) -> str:
+    """Return the time `seconds_ago` as UTC in ISO 8601 with microseconds."""
+    return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="microseconds")
 
 
 def worker_values(worker: WorkerIdentity) -> Values:

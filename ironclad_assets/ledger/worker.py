@@ -22,6 +22,19 @@ class WorkerIdentity:
     pid: int
     started_ticks: int
 
+    def __str__(self) -> str:
+        return f"{self.pid}:{self.started_ticks}:{self.boot_id}:{self.host}"
+
+    @classmethod
+    def parse(cls, text: str) -> "WorkerIdentity":
+        """Return the identity that ``str`` wrote.
+
+        Raises:
+            ValueError: `text` is no such thing.
+        """
+        pid, ticks, boot_id, host = text.split(":", 3)
+        return cls(host=host, boot_id=boot_id, pid=int(pid), started_ticks=int(ticks))
+
 
 def current_worker() -> WorkerIdentity:
     """Return the identity of this process."""
