@@ -9,7 +9,7 @@ from ironclad_assets.contracts.v1.job import HistoryEntry, Job, JobState, SongId
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.progress import seconds_between
-from ironclad_assets.ledger.rows import history_of, job_query, read_jobs, song_of, utc_now, worker_of
+from ironclad_assets.ledger.rows import history_of, job_query, read_jobs, song_of, utc_now, utc_time, worker_of
 from ironclad_assets.ledger.tables import history, jobs, songs
 from ironclad_assets.ledger.worker import WorkerIdentity
 
