@@ -30,5 +30,9 @@ def estimate_rest_s(started_at: str | None, *, updated_at: str, fraction: float)
     """Return the seconds left if the rest goes as fast as what is done, or None where nothing can be said."""
     if started_at is None or not _LEAST_FRACTION <= fraction < 1.0:
         return None
-    elapsed_s = (datetime.fromisoformat(updated_at) - datetime.fromisoformat(started_at)).total_seconds()
-    return round(max(elapsed_s, 0.0) * (1.0 - fraction) / fraction, 1)
+    return round(max(seconds_between(started_at, updated_at), 0.0) * (1.0 - fraction) / fraction, 1)
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Return the seconds from one ISO 8601 time to another; negative where the clock was set back."""
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()

@@ -1,0 +1,118 @@
+"""Copying an upload into the archive while hashing it, in steps that a tick can afford.
+
+The archive is content-addressed: ``archive/<first two>/<sha256>``, read-only. A copy gets that name when it
+is complete and synced; until then it is a hidden ``.part`` that no reader looks at.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from contextlib import suppress
+
+from ironclad_assets.intake.source import Fingerprint, UploadChanged, fingerprint
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.hashing import BLOCK_BYTES
+from ironclad_assets.storage.store import Store
+
+ABANDONED_S = 3600.0
+"""Age after which a ``.part`` that nobody writes is left over from a crash."""
+
+_FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file, where the file system can
+_READ_ONLY = 0o444
+
+
+class ArchiveCopy:
+    """One copy on its way: made from an open descriptor, advanced in steps, then stored or abandoned."""
+
+    def __init__(self, source: int, *, store: Store) -> None:
+        """Begin to copy what the descriptor `source` shows; the descriptor is duplicated, not taken."""
+        self._store = store
+        self._seen: Fingerprint = fingerprint(os.fstat(source))
+        self._size = os.fstat(source).st_size
+        self._copied = 0
+        self._hash = hashlib.sha256()
+        self._temporary = store.archive / f".{secrets.token_hex(16)}{atomic.PARTIAL_SUFFIX}"
+        self._source = os.dup(source)
+        try:
+            self._target = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            os.close(self._source)
+            raise atomic.storage_error(error, self._temporary) from error
+        self._cloned = _clone(self._source, target=self._target)
+
+    def advance(self, deadline: float) -> bool:
+        """Copy until done or until the monotonic time `deadline`, at least one block; return whether done.
+
+        Raises:
+            UploadChanged: the file was cut or grew meanwhile.
+            StorageUnavailable: the store cannot take it.
+        """
+        while self._copied < self._size:
+            block = os.pread(self._target if self._cloned else self._source, BLOCK_BYTES, self._copied)
+            if not block:
+                raise UploadChanged("the file became shorter while it was read")
+            self._hash.update(block)
+            self._write(block)
+            self._copied += len(block)
+            if time.monotonic() >= deadline:
+                break
+        return self._copied >= self._size
+
+    def store(self) -> tuple[str, str]:
+        """Give the complete copy its name, durably; return its SHA-256 and its path relative to the store.
+
+        Raises:
+            UploadChanged: the source is not as it was when the copy began.
+            StorageUnavailable: the store cannot take it.
+        """
+        if self._copied != self._size or fingerprint(os.fstat(self._source)) != self._seen:
+            raise UploadChanged("the file changed while it was read")
+        sha256 = self._hash.hexdigest()
+        relative = f"archive/{sha256[:2]}/{sha256}"
+        destination = self._store.path(relative)
+        try:
+            os.fchmod(self._target, _READ_ONLY)
+            os.fsync(self._target)
+            atomic.make_folder(destination.parent)
+            atomic.put_in_place(self._temporary, destination)
+        except OSError as error:
+            raise atomic.storage_error(error, destination) from error
+        return sha256, relative
+
+    def close(self) -> None:
+        """Close both files and remove the copy if it never got its name."""
+        for descriptor in (self._source, self._target):
+            os.close(descriptor)
+        self._temporary.unlink(missing_ok=True)
+
+    def _write(self, block: bytes) -> None:
+        if self._cloned:
+            return
+        try:
+            written = 0
+            while written < len(block):
+                written += os.pwrite(self._target, memoryview(block)[written:], self._copied + written)
+        except OSError as error:
+            raise atomic.storage_error(error, self._temporary) from error
+
+
+def sweep_abandoned(store: Store) -> list[str]:
+    """Remove copies that a crash left behind; return their names."""
+    swept = []
+    for path in store.archive.glob(f".*{atomic.PARTIAL_SUFFIX}"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.unlink()
+                swept.append(path.name)
+    return swept
+
+
+def _clone(source: int, *, target: int) -> bool:
+    """Let `target` share the blocks of `source`; False where the file system cannot."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True

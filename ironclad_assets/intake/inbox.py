@@ -1,0 +1,146 @@
+"""The upload folder's door: what a tick takes in, within its time.
+
+Files come in the order in which they arrived. A large one is copied a slice at a time, over as many ticks as
+it needs, so that a tick stays short and no file waits behind another.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import IroncladError, StorageUnavailable
+from ironclad_assets.intake.archive import sweep_abandoned
+from ironclad_assets.intake.names import display_name
+from ironclad_assets.intake.scan import FoundFile, InputScanner
+from ironclad_assets.intake.source import UploadChanged
+from ironclad_assets.intake.upload import Delivery, Upload, start_upload
+from ironclad_assets.ledger.store import Ledger, Registration
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage.store import Store
+
+DOOR = "folder"
+SLICE_S = 1.0
+"""How long one file is copied before the others get their turn."""
+
+MOST_OPEN = 4
+"""Large files that are copied side by side."""
+
+RETRY_S = 30.0
+"""How long a file that could not be taken is left alone."""
+
+
+@dataclass(slots=True)
+class Collected:
+    """What one call did and saw; names are printable, reasons are for people."""
+
+    taken: list[Registration] = field(default_factory=list)
+    """Jobs of files that left the folder: new ones, duplicates, and refused ones (failed jobs)."""
+
+    waiting: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+    news: list[tuple[str, str]] = field(default_factory=list)
+    """What is ignored and was not reported before."""
+
+
+class Inbox:
+    """Takes in what is complete in the upload folder. One per process; calls exclude each other."""
+
+    def __init__(self, *, ledger: Ledger, store: Store, settings: Settings) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._settings = settings
+        self._scanner = InputScanner(store, settings)
+        self._open: dict[Path, Upload] = {}
+        self._failed: dict[Path, tuple[FoundFile, float, str]] = {}
+        self._lock = threading.Lock()
+        self._swept = False
+
+    def collect(self, *, budget_s: float) -> Collected:
+        """Take in complete files for about `budget_s` seconds (at most one block of a file longer).
+
+        Raises:
+            StorageUnavailable: the store cannot take anything now; nothing is lost.
+        """
+        with self._lock:
+            self._store.require_ready()
+            if not self._swept:
+                sweep_abandoned(self._store)
+                self._swept = True
+            deadline = time.monotonic() + budget_s
+            report = self._scanner.scan(time.monotonic())
+            done = Collected(waiting=list(report.waiting), ignored=list(report.ignored), news=list(report.news))
+            ready = {found.path: found for found in report.ready}
+            for path in [path for path in self._open if path not in ready]:
+                self._drop(path)  # it changed or went away under the copy
+            self._failed = {path: known for path, known in self._failed.items() if ready.get(path) == known[0]}
+            for found in report.ready:
+                self._turn(found, deadline=deadline, done=done)
+            while self._open and time.monotonic() < deadline:
+                for path in list(self._open):
+                    self._turn(ready[path], deadline=deadline, done=done)
+            done.waiting += [(display_name(path.name), "being copied") for path in self._open]
+            return done
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something happened in the upload folder, or after `timeout_s` seconds."""
+        self._scanner.wait(timeout_s)
+
+    def close(self) -> None:
+        """Let go of everything that is half copied; the files stay where they are."""
+        with self._lock:
+            for path in list(self._open):
+                self._drop(path)
+            self._scanner.close()
+
+    def _turn(self, found: FoundFile, *, deadline: float, done: Collected) -> None:
+        """Give one file its slice of time; a file that cannot be taken is left for a while."""
+        now_s = time.monotonic()
+        name = display_name(found.path.name)
+        known = self._failed.get(found.path)
+        if known is not None and now_s < known[1]:
+            done.ignored.append((name, known[2]))
+            return
+        if now_s >= deadline or (found.path not in self._open and len(self._open) >= MOST_OPEN):
+            if found.path not in self._open:
+                done.waiting.append((name, "next tick"))
+            return
+        try:
+            registration = self._carry(found, deadline=min(deadline, now_s + SLICE_S))
+        except StorageUnavailable:
+            self._drop(found.path)
+            raise
+        except UploadChanged as error:
+            self._drop(found.path)
+            done.waiting.append((name, error.detail))
+        except IroncladError as error:
+            self._drop(found.path)
+            self._failed[found.path] = (found, now_s + RETRY_S, error.describe())
+            done.ignored.append((name, error.describe()))
+            done.news.append((name, error.describe()))
+        else:
+            if registration is not None:
+                done.taken.append(registration)
+
+    def _carry(self, found: FoundFile, *, deadline: float) -> Registration | None:
+        """Start or continue one upload; return its registration once it is in."""
+        upload = self._open.get(found.path)
+        if upload is None:
+            delivery = Delivery(user_id=found.user_id, options=JobOptions(), door=DOOR, actor="watcher")
+            started = start_upload(
+                found.path, delivery=delivery, ledger=self._ledger, store=self._store, settings=self._settings
+            )
+            if isinstance(started, Registration):
+                return started
+            upload = self._open[found.path] = started
+        if not upload.advance(deadline):
+            return None
+        registration = upload.finish()
+        self._drop(found.path)
+        return registration
+
+    def _drop(self, path: Path) -> None:
+        upload = self._open.pop(path, None)
+        if upload is not None:
+            upload.close()

@@ -1,0 +1,90 @@
+"""Refusing a dropped file before it is read: out of the way, with its reason, and never twice.
+
+The job row comes first, then the reason beside the quarantined file, then the file; each step can be repeated,
+and the song's id follows from the file, so that a crash between two of them is mended by doing all again.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.job import JobError, SongIdentity
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import IroncladError
+from ironclad_assets.intake.names import display_name
+from ironclad_assets.intake.songs import name_refusal
+from ironclad_assets.intake.source import fingerprint
+from ironclad_assets.ledger.store import Ledger, Registration
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.store import Store
+
+QUARANTINED = "original"
+
+
+def refuse_file(
+    source: Path,
+    *,
+    status: os.stat_result,
+    error: IroncladError,
+    ledger: Ledger,
+    store: Store,
+    user_id: str,
+    options: JobOptions,
+    door: str,
+    actor: str,
+) -> Registration:
+    """Move `source` to the quarantine and register a failed job that says why.
+
+    Args:
+        source: the dropped file.
+        status: what was seen when it was judged; a file that differs by now is left where it is.
+        error: why it is refused.
+        ledger: where the failed job goes.
+        store: whose quarantine is used.
+        user_id: whose folder it was in.
+        options: what would have been done with it.
+        door: how it came.
+        actor: who refuses, for the history.
+    """
+    song = name_refusal(status, user_id=user_id)
+    folder = store.quarantine(song)
+    identity = SongIdentity(
+        song=song,
+        user_id=user_id,
+        original_name=display_name(source.name),
+        sha256="",
+        size_bytes=status.st_size,
+        archive_path=f"error/{song}/{QUARANTINED}",
+        uploaded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        door=door,
+    )
+    reason = JobError(code=error.code.code, detail=error.detail, remedy=error.code.facts.remedy)
+    registration = ledger.register(identity, options, actor=actor, error=reason)
+    atomic.make_folder(folder)
+    atomic.write_json(
+        folder / "error.json",
+        {
+            **reason.model_dump(),
+            "reason": error.code.facts.reason,
+            "song": song,
+            "original_name": identity.original_name,
+            "user_id": user_id,
+            "size_bytes": identity.size_bytes,
+            "job_uuid": registration.job.job_uuid,
+            "trace_id": registration.job.trace_id,
+            "at": identity.uploaded_at,
+        },
+    )
+    _move(source, destination=folder / QUARANTINED, status=status)
+    return registration
+
+
+def _move(source: Path, *, destination: Path, status: os.stat_result) -> None:
+    try:
+        if fingerprint(source.lstat()) == fingerprint(status):
+            atomic.put_in_place(source, destination)
+            atomic.sync_folder(source.parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise atomic.storage_error(error, destination) from error

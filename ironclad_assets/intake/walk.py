@@ -1,0 +1,91 @@
+"""Walking the upload folder: who a file belongs to, and which entries are never taken.
+
+``input/<user>/`` and every folder below it belong to the user; files directly in ``input/`` belong to the
+default user. Names are bytes here: a name need not be text.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ironclad_assets.intake.upload import USER_PATTERN
+
+PARTIAL_SUFFIXES = (b".part", b".tmp", b".crdownload", b".filepart")
+MOST_DEEP = 32
+"""Folders below each other that are looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A regular file with a name that may be taken. `path` is as the file system spells it."""
+
+    path: bytes
+    user_id: str
+    status: os.stat_result
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """An entry that is not taken, and why."""
+
+    path: bytes
+    why: str
+
+
+def walk_input(root: bytes, *, default_user: str, enter: Callable[[bytes, int], None]) -> Iterator[Candidate | Ignored]:
+    """Yield everything in the upload folder that is no plain folder.
+
+    Args:
+        root: the upload folder.
+        default_user: owner of files directly in it.
+        enter: called with each folder and its inode before its names are read.
+
+    Raises:
+        OSError: `root` itself cannot be read.
+    """
+    folders: list[tuple[bytes, str | None, int]] = [(root, None, 0)]
+    while folders:
+        folder, user_id, depth = folders.pop()
+        try:
+            enter(folder, os.stat(folder, follow_symlinks=False).st_ino)  # noqa: PTH116 - bytes
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == root:
+                raise
+            yield Ignored(folder, f"cannot be read: {os.strerror(error.errno or 0)}")
+            continue
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            why = _reject(entry.name, mode=status.st_mode)
+            if why is None and stat.S_ISDIR(status.st_mode):
+                owner = user_id or _owner_of(entry.name)
+                if owner is not None and depth < MOST_DEEP:
+                    folders.append((entry.path, owner, depth + 1))
+                    continue
+                why = "too many folders deep" if owner else "no user name: 1 to 64 of a-z, 0-9, hyphen, underscore"
+            yield Candidate(entry.path, user_id or default_user, status) if why is None else Ignored(entry.path, why)
+
+
+def _reject(name: bytes, *, mode: int) -> str | None:
+    """Return why an entry is never taken, or None for a folder or file that may be."""
+    if name.startswith(b"."):
+        return "hidden"
+    if stat.S_ISLNK(mode):
+        return "symbolic link"
+    if stat.S_ISDIR(mode):
+        return None
+    if not stat.S_ISREG(mode):
+        return "not a regular file"
+    if name.lower().endswith(PARTIAL_SUFFIXES) or name.endswith(b"~"):
+        return "temporary name"
+    return None
+
+
+def _owner_of(name: bytes) -> str | None:
+    text = os.fsdecode(name)
+    return text if re.fullmatch(USER_PATTERN, text) else None
