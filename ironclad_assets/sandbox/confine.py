@@ -12,6 +12,7 @@ import resource
 import signal
 import struct
 from collections.abc import Iterable
+from functools import cache
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -43,11 +44,21 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         os._exit(128 + number)
 
 
-def set_limits(*, cpu_s: float, file_bytes: int, open_files: int, data_bytes: int | None = None) -> None:
-    """Set the hard limits; `data_bytes` bounds private memory by address, a backstop to the watchdog."""
+def set_limits(
+    *, cpu_s: float, file_bytes: int, open_files: int, cpu_growth_s: float = 0.0, data_bytes: int | None = None
+) -> None:
+    """Set the hard limits.
+
+    Args:
+        cpu_s: processor seconds before SIGXCPU.
+        file_bytes: largest file.
+        open_files: open descriptors.
+        cpu_growth_s: how far the process itself may raise `cpu_s` later (see `allow_cpu`).
+        data_bytes: private memory by address, a backstop to the resident-memory watchdog.
+    """
     cpu = max(1, math.ceil(cpu_s))
     _limit(resource.RLIMIT_CORE, 0, 0)
-    _limit(resource.RLIMIT_CPU, cpu, cpu + 2)
+    _limit(resource.RLIMIT_CPU, cpu, cpu + math.ceil(cpu_growth_s) + 2)
     _limit(resource.RLIMIT_FSIZE, file_bytes, file_bytes)
     _limit(resource.RLIMIT_NOFILE, open_files, open_files)
     if data_bytes is not None:
@@ -142,3 +153,24 @@ def _allow(ruleset: int, path: str, *, rights: int) -> None:
         _checked(_libc().syscall(_SYS_LANDLOCK_ADD_RULE, ruleset, 1, rule, 0))
     finally:
         os.close(descriptor)
+
+
+def allow_cpu(more_s: float) -> None:
+    """Raise this process's soft CPU limit to its first value plus `more_s`, as far as the hard limit goes.
+
+    For work whose honest cost grows with what it has already achieved: a decoder stuck in native code
+    never gets here and meets the first value.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    first = _first_cpu_limit()
+    if first == resource.RLIM_INFINITY:
+        return
+    wanted = first + math.ceil(more_s)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, max(first, hard - 2))
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted, hard))
+
+
+@cache
+def _first_cpu_limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_CPU)[0]

@@ -16,6 +16,7 @@ class Limits:
         file_bytes: size of any one file written.
         open_files: open file descriptors of one process.
         stall_s: seconds without a sign of progress; None sets no such limit.
+        cpu_growth_s: how far a media task may raise `cpu_s` by itself as it gets on (see `confine.allow_cpu`).
     """
 
     cpu_s: float
@@ -24,3 +25,4 @@ class Limits:
     file_bytes: int = 64 * GIBIBYTE
     open_files: int = 256
     stall_s: float | None = None
+    cpu_growth_s: float = 0.0

@@ -76,6 +76,7 @@ def run_task(
         "writable": [str(path) for path in writable],
         "limits": {
             "cpu_s": limits.cpu_s,
+            "cpu_growth_s": limits.cpu_growth_s,
             "file_bytes": limits.file_bytes,
             "open_files": limits.open_files,
             "data_bytes": limits.memory_bytes + _ADDRESS_HEADROOM_BYTES,

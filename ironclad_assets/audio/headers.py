@@ -1,0 +1,100 @@
+"""What the headers of WAV, FLAC and AIFF claim, read by ourselves and believed by nobody.
+
+A decoding library trims a claim to what the file can hold, so that a lie goes unseen; the probe compares
+these numbers with the samples it decoded. Other containers are asked through the decoder.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ironclad_assets.audio import sniff
+
+_MAX_CHUNKS = 1000
+_UNKNOWN_LENGTHS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFF000)
+"""Data lengths that streaming writers leave behind: they mean "to the end of the file"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """A header's claims; None where it makes none. `frames` is samples per channel."""
+
+    sample_rate_hz: int | None = None
+    channels: int | None = None
+    bit_depth: int | None = None
+    frames: int | None = None
+    possible: bool = True
+    """Whether a file of this size could hold that many frames."""
+
+
+def read_claims(path: Path, *, kind: sniff.Kind) -> Claims:
+    """Return what the header of the file at `path` says."""
+    readers = {sniff.WAV: _read_wav, sniff.FLAC: _read_flac, sniff.AIFF: _read_aiff}
+    reader = readers.get(kind)
+    if reader is None:
+        return Claims()
+    with path.open("rb") as stream:
+        try:
+            return reader(stream, path.stat().st_size)
+        except struct.error:
+            return Claims()
+
+
+def _chunks(stream: BinaryIO, *, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
+    """Yield id, offset of the content, and claimed length of each chunk."""
+    offset = 12
+    for _ in range(_MAX_CHUNKS):
+        stream.seek(offset)
+        head = stream.read(8)
+        if len(head) < 8:
+            return
+        name, length = struct.unpack(f"{order}4sI", head)
+        yield name, offset + 8, length
+        offset += 8 + length + (length & 1)
+        if offset >= size:
+            return
+
+
+def _read_wav(stream: BinaryIO, size: int) -> Claims:
+    rate = channels = bits = block = data = None
+    long_data = 0
+    for name, offset, length in _chunks(stream, size=size, order="<"):
+        stream.seek(offset)
+        if name == b"ds64":
+            long_data = struct.unpack("<QQQ", stream.read(24))[1]
+        elif name == b"fmt ":
+            _, channels, rate, _, block, bits = struct.unpack("<HHIIHH", stream.read(16))
+        elif name == b"data":
+            data = length if length != 0xFFFFFFFF or not long_data else long_data
+            streamed = data in _UNKNOWN_LENGTHS and offset + data != size
+            data = None if streamed else data
+            break
+    frames = data // block if data is not None and block else None
+    return Claims(rate, channels, bits or None, frames, possible=data is None or data <= size)
+
+
+def _read_aiff(stream: BinaryIO, size: int) -> Claims:
+    for name, offset, _ in _chunks(stream, size=size, order=">"):
+        if name == b"COMM":
+            stream.seek(offset)
+            channels, frames, bits, exponent, mantissa = struct.unpack(">hIhHQ", stream.read(18))
+            rate = mantissa >> (16446 - exponent) if 16383 <= exponent <= 16446 else 0
+            return Claims(rate, channels, bits, frames, possible=frames <= size * 8)
+    return Claims()
+
+
+def _read_flac(stream: BinaryIO, size: int) -> Claims:
+    start = stream.read(65536).find(b"fLaC")
+    stream.seek(max(start, 0) + 8)
+    info = stream.read(18)
+    if start < 0 or len(info) < 18:
+        return Claims()
+    largest_block = int.from_bytes(info[2:4], "big")
+    packed = int.from_bytes(info[10:18], "big")
+    rate, channels, bits = packed >> 44, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1
+    frames = packed & (1 << 36) - 1
+    smallest_frame_bytes = 8
+    possible = frames <= size // smallest_frame_bytes * max(largest_block, 16)
+    return Claims(rate, channels, bits, frames or None, possible=possible)
