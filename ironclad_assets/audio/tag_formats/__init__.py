@@ -1,0 +1,1 @@
+"""One module per family of tags; `sheet` is the neutral form between them."""

@@ -1,0 +1,89 @@
+"""Tags that are only read: MP4 atoms, APEv2 (WavPack, and MP3 as a fallback), ASF (WMA)."""
+
+import struct
+
+from mutagen.apev2 import APEv2
+from mutagen.asf import ASFTags
+from mutagen.mp4 import MP4Tags
+
+from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Picture, TagSheet
+
+_MP4_ATOMS = {
+    "\xa9nam": "TITLE", "\xa9ART": "ARTIST", "\xa9alb": "ALBUM", "aART": "ALBUMARTIST", "\xa9day": "DATE",
+    "\xa9gen": "GENRE", "\xa9wrt": "COMPOSER", "\xa9cmt": "COMMENT", "\xa9lyr": "LYRICS", "\xa9grp": "GROUPING",
+    "\xa9too": "ENCODER", "cprt": "COPYRIGHT", "desc": "DESCRIPTION", "soaa": "ALBUMARTISTSORT",
+    "soal": "ALBUMSORT", "soar": "ARTISTSORT", "soco": "COMPOSERSORT", "sonm": "TITLESORT", "tmpo": "BPM",
+}  # fmt: skip
+_MP4_FREEFORM = "----:"
+_ASF_NAMES = {
+    "Title": "TITLE", "Author": "ARTIST", "Description": "COMMENT", "Copyright": "COPYRIGHT", "WM/AlbumTitle": "ALBUM",
+    "WM/AlbumArtist": "ALBUMARTIST", "WM/Year": "DATE", "WM/Genre": "GENRE", "WM/Composer": "COMPOSER",
+    "WM/Lyrics": "LYRICS", "WM/Publisher": "LABEL", "WM/IsCompilation": "COMPILATION", "WM/ISRC": "ISRC",
+    "WM/Conductor": "CONDUCTOR", "WM/BeatsPerMinute": "BPM", "WM/InitialKey": "KEY", "WM/Mood": "MOOD",
+    "WM/OriginalReleaseTime": "ORIGINALDATE",
+}  # fmt: skip
+_ASF_NUMBERED = {"WM/TrackNumber": ("TRACKNUMBER", "TRACKTOTAL"), "WM/PartOfSet": ("DISCNUMBER", "DISCTOTAL")}
+
+
+def read_mp4(tags: MP4Tags | None) -> TagSheet:
+    """Return the sheet of loaded `MP4Tags`."""
+    sheet = TagSheet()
+    for atom, values in (tags or {}).items():
+        if atom in ("trkn", "disk"):
+            name, total = ("TRACKNUMBER", "TRACKTOTAL") if atom == "trkn" else ("DISCNUMBER", "DISCTOTAL")
+            sheet.add(name, [values[0][0] or ""])
+            sheet.add(total, [values[0][1] or ""])
+        elif atom == "cpil":
+            sheet.add("COMPILATION", ["1"] if values else [])
+        elif atom == "covr":
+            sheet.pictures.extend(Picture(data=bytes(value), kind=FRONT_COVER) for value in values)
+        elif atom.startswith(_MP4_FREEFORM):
+            sheet.add(atom.rpartition(":")[2], (bytes(value).decode("utf-8", "replace") for value in values))
+        elif atom in _MP4_ATOMS:
+            sheet.add(_MP4_ATOMS[atom], values)
+    return sheet
+
+
+def read_ape(tags: APEv2) -> TagSheet:
+    """Return the sheet of loaded `APEv2` tags."""
+    sheet = TagSheet()
+    for name, value in (tags or {}).items():
+        upper = name.upper()
+        if upper.startswith("COVER ART"):
+            # The value is a file name, a NUL, and the picture.
+            data = bytes(value.value).partition(b"\0")[2]
+            sheet.pictures.append(Picture(data=data, kind=FRONT_COVER if "FRONT" in upper else 0))
+        elif upper in ("TRACK", "DISC"):
+            sheet.add_numbered(f"{upper}NUMBER", total=f"{upper}TOTAL", value=str(value))
+        elif value.kind == 0:  # text; binary and external values are not tags that can be shown
+            sheet.add(name, list(value))
+    return sheet
+
+
+def read_asf(tags: ASFTags | None) -> TagSheet:
+    """Return the sheet of loaded ASF attributes."""
+    sheet = TagSheet()
+    if tags is None:
+        return sheet
+    for name in sorted({name for name, _ in tags}):
+        values = [value.value for value in tags[name]]
+        if name == "WM/Picture":
+            sheet.pictures.extend(_asf_picture(bytes(value)) for value in values)
+        elif name in _ASF_NUMBERED:
+            number, total = _ASF_NUMBERED[name]
+            sheet.add_numbered(number, total=total, value=str(values[0]))
+        elif name == "WM/IsCompilation":
+            sheet.add("COMPILATION", ["1"] if values[0] else [])
+        elif not isinstance(values[0], bytes):
+            sheet.add(_ASF_NAMES.get(name, name.removeprefix("WM/")), values)
+    return sheet
+
+
+def _asf_picture(value: bytes) -> Picture:
+    """Return the picture of a WM/Picture value: type, size, two UTF-16 strings ended by NUL, data."""
+    kind, size = struct.unpack_from("<bi", value)
+    rest = value[5:]
+    for _ in range(2):
+        end = next((at for at in range(0, len(rest) - 1, 2) if rest[at : at + 2] == b"\0\0"), len(rest))
+        rest = rest[end + 2 :]
+    return Picture(data=rest[:size], kind=kind)
