@@ -34,8 +34,8 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
     web_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
     code_port: int = Field(default=4000, ge=1, le=65535, description="Loopback port of the code server.")
-    max_concurrent_runs: PositiveInt = Field(default=2, description="Songs in work at the same time.")
-    max_runs_per_user: PositiveInt = Field(default=2, description="Songs of one user in work at the same time.")
+    dagster_yaml: Path = Field(default=_CHECKOUT / "dagster.yaml", description="Configuration of the Dagster instance.")
+    workspace_yaml: Path = Field(default=_CHECKOUT / "workspace.yaml", description="Where Dagster finds the graph.")
 
     settle_s: float = Field(default=2.0, ge=0, description="How long a foreign file must stay unchanged.")
     max_upload_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Largest accepted file.")

@@ -1,0 +1,1 @@
+"""Artifacts and files on disk, written whole or not at all."""
