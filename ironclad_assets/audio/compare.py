@@ -21,7 +21,7 @@ def compare_stems(
     *,
     references: dict[str, str | list[str]],
     estimates: dict[str, str],
-    gain_db: float = 0.0,
+    gains_db: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return the SDR in dB of each estimate.
 
@@ -33,7 +33,7 @@ def compare_stems(
         report: takes progress as a fraction and a message.
         references: label to the true stem's file; several files are summed (an accompaniment).
         estimates: label to the separated file, any format that soundfile reads; each label has a reference.
-        gain_db: gain that the estimates are known to carry; it is taken back first.
+        gains_db: label to the gain that an estimate is known to carry; it is taken back first.
 
     Raises:
         PermanentFailure: an estimate differs from its reference in rate, channels or length.
@@ -43,7 +43,8 @@ def compare_stems(
         report(index / len(estimates), f"comparing {label}")
         reference = references[label]
         paths = [reference] if isinstance(reference, str) else reference
-        ratios[label] = _sdr_db(label, references=paths, estimate=estimate, undo=10 ** (-gain_db / 20))
+        undo = 10 ** (-(gains_db or {}).get(label, 0.0) / 20)
+        ratios[label] = _sdr_db(label, references=paths, estimate=estimate, undo=undo)
     return ratios
 
 

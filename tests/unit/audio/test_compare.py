@@ -21,10 +21,10 @@ def truth(tmp_path: Path) -> np.ndarray:
     return y
 
 
-def _sdr(tmp_path: Path, estimate: np.ndarray, **options: float) -> float | None:
+def _sdr(tmp_path: Path, estimate: np.ndarray, gain_db: float = 0.0) -> float | None:
     synth.write_wav(tmp_path / "estimate.wav", estimate, subtype="FLOAT")
     paths = {"references": {"x": str(tmp_path / "truth.wav")}, "estimates": {"x": str(tmp_path / "estimate.wav")}}
-    return compare_stems(_ignore, **paths, **options)["x"]
+    return compare_stems(_ignore, **paths, gains_db={"x": gain_db})["x"]
 
 
 def test_silence_gets_0_db(tmp_path: Path, truth: np.ndarray) -> None:
