@@ -164,13 +164,15 @@ class Decoder:
             layout=tuple(channel.name for channel in context.layout.channels),
             bit_depth=_bit_depth(context, claims) if lossless else None,
             lossless=lossless,
-            header_frames=claims.frames if kind in _SELF_READ else self._claimed_frames(rate),
+            header_frames=self._header_frames(kind, claims=claims, rate=rate),
             header_possible=claims.possible,
             audio_streams=audio_streams,
             other_streams=sum(1 for stream in self._container.streams if stream.type == "video"),
         )
 
-    def _claimed_frames(self, rate: int) -> int | None:
+    def _header_frames(self, kind: sniff.Kind, *, claims: headers.Claims, rate: int) -> int | None:
+        if kind in _SELF_READ or not claims.counted:
+            return claims.frames
         if self._stream.duration is not None and self._stream.time_base is not None:
             return max(0, round(self._stream.duration * self._stream.time_base * rate))
         if self._container.duration is not None:

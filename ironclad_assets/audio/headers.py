@@ -13,6 +13,8 @@ from typing import BinaryIO
 from ironclad_assets.audio import sniff
 
 _MAX_CHUNKS = 1000
+_FIRST_FRAME_BYTES = 2048
+_LENGTH_MARKS = (b"Xing", b"Info", b"VBRI")
 _UNKNOWN_LENGTHS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFF000)
 """Data lengths that streaming writers leave behind: they mean "to the end of the file"."""
 
@@ -28,9 +30,15 @@ class Claims:
     possible: bool = True
     """Whether a file of this size could hold that many frames."""
 
+    counted: bool = True
+    """False where the container has no length and a library would estimate one from the bit rate."""
+
 
 def read_claims(path: Path, *, kind: sniff.Kind) -> Claims:
     """Return what the header of the file at `path` says."""
+    if kind in (sniff.MP3, sniff.ADTS):
+        head = sniff.read_head(path)[:_FIRST_FRAME_BYTES]
+        return Claims(counted=kind is sniff.MP3 and any(mark in head for mark in _LENGTH_MARKS))
     readers = {sniff.WAV: _read_wav, sniff.FLAC: _read_flac, sniff.AIFF: _read_aiff}
     reader = readers.get(kind)
     if reader is None:

@@ -69,18 +69,26 @@ def sniff_file(path: Path) -> Kind:
     Raises:
         Refusal: `EMPTY_FILE`, `NOT_AUDIO`, `DAMAGED` (a tag longer than the file), `PROTECTED`.
     """
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-        if not head:
-            raise Refusal("the file has 0 bytes", code=ErrorCode.EMPTY_FILE)
-        if head.startswith(b"ID3"):
-            head = _after_id3(stream, head)
+    head = read_head(path)
     kind = _kind_of(head)
     if kind is None:
         raise Refusal(f"the file begins with {head[:12]!r}, which is no supported audio", code=ErrorCode.NOT_AUDIO)
     if kind is ASF and _GUID_ASF_ENCRYPTION in head:
         raise Refusal("the file holds an encryption header", code=ErrorCode.PROTECTED)
     return kind
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first 16 KiB of the file at `path`, counted from behind its leading ID3 tags.
+
+    Raises:
+        Refusal: `EMPTY_FILE`, or `DAMAGED` where a tag claims to be longer than the file.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+        if not head:
+            raise Refusal("the file has 0 bytes", code=ErrorCode.EMPTY_FILE)
+        return _after_id3(stream, head) if head.startswith(b"ID3") else head
 
 
 def _after_id3(stream: BinaryIO, head: bytes) -> bytes:
