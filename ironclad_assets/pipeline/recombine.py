@@ -1,0 +1,207 @@
+"""The room `recombined_track`: from stems to the files a user asked for, at the source's rate and length.
+
+Which tracks there are is planned in `pipeline/track_plan.py`, what they are called in `pipeline/variants.py`; a
+sandboxed child (`audio/recombine.py`) renders them. Where they go in the library is the next room's.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ironclad_assets.contracts.v1.base import AudioFormat, CheckOutcome, Levels, StagedAudio
+from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat
+from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
+from ironclad_assets.contracts.v1.song_metadata import SongMetadata
+from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
+from ironclad_assets.contracts.v1.stems import Stems
+from ironclad_assets.contracts.v1.validated_file import ValidatedFile
+from ironclad_assets.pipeline.track_plan import MIXTURE, TrackPlan, plan_tracks
+from ironclad_assets.pipeline.variants import Provenance, derived_tags, describe_variant
+from ironclad_assets.sandbox.limits import Limits
+from ironclad_assets.sandbox.task import run_task
+from ironclad_assets.sandbox.watch import SilentWatch, Watch
+from ironclad_assets.storage.hashing import record_file
+
+_RENDER = "ironclad_assets.audio.recombine:render_tracks"
+_MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_CD_BITS = 16
+_MEMORY_BYTES = 512 * 1024**2
+_START_CPU_S = 30.0
+_CPU_SHARE = 0.25
+"""Processor seconds allowed per second of one track, five to ten times what rendering needs."""
+
+
+def recombine(
+    stems: Stems,
+    *,
+    stems_folder: Path,
+    staged: StagedChunks,
+    staged_folder: Path,
+    metadata: SongMetadata,
+    metadata_folder: Path,
+    validated: ValidatedFile,
+    options: JobOptions,
+    work: Path,
+    watch: Watch | None = None,
+    limits: Limits | None = None,
+) -> RecombinedTrack:
+    """Render the chosen targets and every stem below `work`.
+
+    Args:
+        stems: the separated song, files below `stems_folder`.
+        stems_folder: folder of the stems.
+        staged: the mixture, files below `staged_folder`.
+        staged_folder: folder of the mixture.
+        metadata: tags to carry over; its art lies below `metadata_folder`.
+        metadata_folder: folder of the art.
+        validated: the original, for its bit depth and identity.
+        options: targets and format asked for.
+        work: folder of the artifact's files; gets ``targets/`` and ``stems/``.
+        watch: hears of progress and may cancel.
+        limits: of the child; by default enough for the song's length.
+
+    Raises:
+        Refusal: `UNKNOWN_TARGET`, where the stems do not hold what a target needs.
+        StorageUnavailable: the disk is full, read-only or away.
+    """
+    audio, warnings = _output_format(staged, output=options.format)
+    plans = plan_tracks(tuple(stem.name for stem in stems.stems), options=options)
+    request = {
+        "inputs": {
+            MIXTURE: _input(staged.source_audio, folder=staged_folder),
+            **{stem.name: _input(stem.audio, folder=stems_folder) for stem in stems.stems},
+        },
+        "audio": audio.model_dump(),
+        "format": options.format.value,
+        "subtype": _subtype(validated, output=options.format),
+        "folder": str(work),
+        "cover": _cover(metadata, folder=metadata_folder),
+        "tracks": [
+            _render_request(plan, stems=stems, audio=audio, metadata=metadata, validated=validated) for plan in plans
+        ],
+    }
+    if limits is None:
+        limits = _limits(audio, tracks=len(plans))
+    answer = run_task(
+        _RENDER,
+        arguments={"request": request},
+        limits=limits,
+        readable=[stems_folder, staged_folder, metadata_folder],
+        writable=[work],
+        watch=watch or SilentWatch(),
+    )
+    tracks = tuple(
+        _track(plan, found, options=options, work=work) for plan, found in zip(plans, answer["tracks"], strict=True)
+    )
+    return RecombinedTrack(tracks=tracks, gain_db=answer["gain_db"], warnings=(*warnings, *answer["warnings"]))
+
+
+def check_tracks(track: RecombinedTrack, *, staged: StagedChunks, metadata: SongMetadata) -> tuple[CheckOutcome, ...]:
+    """Return whether all tracks have the source's rate and length, and their tags and art.
+
+    Rate and length block what follows. Tags and art do not: a playable file is never withheld for them.
+    """
+    if not track.tracks:
+        return (CheckOutcome(name="tracks_match_source", passed=False, detail="no track was rendered"),)
+    wanted, _ = _output_format(staged, output=track.tracks[0].format)
+    wrong = [
+        f"{one.name}: {one.audio.frames} frames at {one.audio.sample_rate_hz} Hz, {one.audio.channels} channels"
+        for one in track.tracks
+        if one.audio != wanted
+    ]
+    untagged = [one.name for one in track.tracks if not one.tags_embedded]
+    bare = [one.name for one in track.tracks if not one.art_embedded] if metadata.artwork else []
+    return (
+        CheckOutcome(
+            name="tracks_match_source",
+            passed=not wrong,
+            detail="; ".join(wrong),
+            values={"sample_rate_hz": wanted.sample_rate_hz, "frames": wanted.frames, "channels": wanted.channels},
+        ),
+        CheckOutcome(name="tags_embedded", passed=not untagged, blocking=False, detail=", ".join(untagged)),
+        CheckOutcome(
+            name="art_embedded",
+            passed=not bare,
+            blocking=False,
+            detail=", ".join(bare) if metadata.artwork else "the song has no cover",
+            values={"has_cover": metadata.artwork is not None},
+        ),
+    )
+
+
+def _output_format(staged: StagedChunks, *, output: OutputFormat) -> tuple[AudioFormat, tuple[str, ...]]:
+    """Return rate, channels and length of the delivered tracks: the source's, unless MP3 has no such rate."""
+    source = staged.source_format
+    if output is not OutputFormat.MP3 or source.sample_rate_hz in _MP3_RATES_HZ:
+        return source, ()
+    rate = next((rate for rate in _MP3_RATES_HZ if rate > source.sample_rate_hz), _MP3_RATES_HZ[-1])
+    frames = (2 * source.frames * rate + source.sample_rate_hz) // (2 * source.sample_rate_hz)
+    changed = source.model_copy(update={"sample_rate_hz": rate, "frames": frames})
+    return changed, (f"MP3 cannot hold {source.sample_rate_hz} Hz; the tracks have {rate} Hz",)
+
+
+def _subtype(validated: ValidatedFile, *, output: OutputFormat) -> str:
+    """Return the sample format: FLAC as deep as a lossless source of 16 bits, else 24 bits."""
+    if output is OutputFormat.MP3:
+        return "mp3_320"
+    shallow = validated.lossless and validated.bit_depth is not None and validated.bit_depth <= _CD_BITS
+    return "pcm_16" if output is OutputFormat.FLAC and shallow else "pcm_24"
+
+
+def _input(audio: StagedAudio, *, folder: Path) -> dict[str, Any]:  # a JSON object
+    return {
+        "path": str(folder / audio.path),
+        "sample_rate_hz": audio.sample_rate_hz,
+        "channels": audio.channels,
+    }
+
+
+def _cover(metadata: SongMetadata, *, folder: Path) -> dict[str, Any] | None:  # a JSON object
+    art = metadata.artwork
+    if art is None:
+        return None
+    return {"path": str(folder / art.file.path), "width_px": art.width_px, "height_px": art.height_px}
+
+
+def _render_request(
+    plan: TrackPlan, *, stems: Stems, audio: AudioFormat, metadata: SongMetadata, validated: ValidatedFile
+) -> dict[str, Any]:  # a JSON object
+    """Return one track of a rendering request; a track that is a stem as it is brings its measured levels."""
+    variant = describe_variant(plan.name, kind=plan.kind, stems=plan.stems)
+    engine = stems.engine
+    provenance = Provenance(
+        engine=engine.engine, engine_version=engine.version, model=engine.model, source_sha256=validated.sha256
+    )
+    levels = None
+    if plan.method == "sum" and len(plan.stems) == 1:
+        stem = stems.named(plan.stems[0])
+        unchanged = (stem.audio.sample_rate_hz, stem.audio.channels) == (audio.sample_rate_hz, audio.channels)
+        levels = stem.levels.model_dump() if unchanged else None
+    return {
+        "name": plan.name,
+        "path": plan.path,
+        "add": list(plan.add),
+        "subtract": list(plan.subtract),
+        "levels": levels,
+        "tags": derived_tags(metadata, variant=variant, name=plan.name, provenance=provenance),
+    }
+
+
+def _track(plan: TrackPlan, found: dict[str, Any], *, options: JobOptions, work: Path) -> Track:
+    return Track(
+        name=plan.name,
+        kind=plan.kind,
+        stems=plan.stems,
+        method=plan.method,
+        file=record_file(work / plan.path, base=work),
+        format=options.format,
+        audio=AudioFormat(sample_rate_hz=found["sample_rate_hz"], channels=found["channels"], frames=found["frames"]),
+        levels=Levels.model_validate(found["levels"]),
+        tags_embedded=found["tags_embedded"],
+        art_embedded=found["art_embedded"],
+    )
+
+
+def _limits(audio: AudioFormat, *, tracks: int) -> Limits:
+    cpu_s = _START_CPU_S + math.ceil(audio.duration_s * tracks * _CPU_SHARE)
+    return Limits(cpu_s=cpu_s, memory_bytes=_MEMORY_BYTES, wall_s=8 * cpu_s + 120)

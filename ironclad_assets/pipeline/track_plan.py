@@ -1,0 +1,71 @@
+"""Which tracks a song is delivered as, and of which stems each is mixed. Pure decisions; nothing is rendered here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ironclad_assets.contracts.v1.options import INSTRUMENTAL, JobOptions
+from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.pipeline.variants import is_vocal
+
+MIXTURE = "_mixture"
+"""Name of the mixture among the inputs of a track; no stem can have it."""
+
+_ACCOMPANIMENTS = ("instrumental", "accompaniment", "no_vocals")
+"""What engines call a stem that is everything but the vocals."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPlan:
+    """One track to render: the inputs to add minus the inputs to subtract. `stems` are those it consists of."""
+
+    name: str
+    kind: Literal["target", "stem"]
+    stems: tuple[str, ...]
+    add: tuple[str, ...]
+    subtract: tuple[str, ...]
+    path: str
+
+    @property
+    def method(self) -> Literal["sum", "subtract"]:
+        return "subtract" if MIXTURE in self.add else "sum"
+
+
+def plan_tracks(stems: tuple[str, ...], *, options: JobOptions) -> tuple[TrackPlan, ...]:
+    """Return the targets asked for, in their order, then every stem.
+
+    The instrumental is the mixture minus the vocals: it keeps what no stem holds, such as everything above an
+    engine's band. Other targets are sums, because what they leave out may be most of the song.
+
+    Args:
+        stems: names of the stems there are.
+        options: targets and format asked for.
+
+    Raises:
+        Refusal: `UNKNOWN_TARGET`, where the stems do not hold what a target needs.
+    """
+    extension = options.format.value
+    targets = [_plan_target(target, stems=stems, extension=extension) for target in options.targets]
+    singles = [
+        TrackPlan(name=stem, kind="stem", stems=(stem,), add=(stem,), subtract=(), path=f"stems/{stem}.{extension}")
+        for stem in stems
+    ]
+    return (*targets, *singles)
+
+
+def _plan_target(target: str, *, stems: tuple[str, ...], extension: str) -> TrackPlan:
+    path = f"targets/{target}.{extension}"
+    vocals = tuple(stem for stem in stems if is_vocal(stem))
+    if target == INSTRUMENTAL and vocals:
+        rest = tuple(stem for stem in stems if stem not in vocals)
+        return TrackPlan(name=target, kind="target", stems=rest, add=(MIXTURE,), subtract=vocals, path=path)
+    if target == INSTRUMENTAL:
+        wanted = tuple(stem for stem in _ACCOMPANIMENTS if stem in stems)[:1]
+    else:
+        wanted = tuple(target.split("+"))
+    missing = [stem for stem in wanted if stem not in stems]
+    if missing or not wanted:
+        raise Refusal(
+            f"{target!r} cannot be made of the stems {', '.join(stems)}; choose among these, joined by +",
+            code=ErrorCode.UNKNOWN_TARGET,
+        )
+    return TrackPlan(name=target, kind="target", stems=wanted, add=wanted, subtract=(), path=path)
