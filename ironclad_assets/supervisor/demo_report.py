@@ -137,8 +137,8 @@ def _sdr_table(result: DemoResult) -> RenderableType:
         filled = Bar(_SDR_SCALE_DB, 0, min(max(better or 0.0, 0.0), _SDR_SCALE_DB), width=24, color="green")
         table.add_row(row.name, _db(row.sdr_db), _db(row.doing_nothing_db), _db(better), filled)
     residual = result.stems.residual_db
-    below = "exactly" if residual is None else f"to {residual:.0f} dB"
-    note = f"0 dB is what silence would get. The stems sum to the song {below}."
+    difference = "not at all" if residual is None else f"by {residual:.0f} dB"
+    note = f"0 dB is what silence would get. The sum of the stems differs from the song {difference}."
     return Group(table, Text(note, style="dim"))
 
 

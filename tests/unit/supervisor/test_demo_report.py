@@ -102,7 +102,7 @@ def test_the_saved_pictures_need_no_network(result: DemoResult, tmp_path: Path) 
 
 def test_nothing_known_is_drawn_as_nothing(result: DemoResult) -> None:
     stems = result.stems.model_copy(update={"residual_db": None})
-    assert "exactly" in _text(replace(result, stems=stems))
+    assert "not at all" in _text(replace(result, stems=stems))
 
 
 def test_without_a_terminal_each_finished_stage_is_one_line() -> None:
