@@ -33,7 +33,8 @@ def make_options(
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         raise Refusal(
-            f"{field} {given[field]!r}: {first['msg']}", code=_CODES.get(field, ErrorCode.BAD_OPTION)
+            f"{field} {given[field]!r}: {first['msg'].removeprefix('Value error, ')}",
+            code=_CODES.get(field, ErrorCode.BAD_OPTION),
         ) from error
 
 
@@ -55,14 +56,12 @@ def check_options(
         return
     manifest = engines.get(name)
     if manifest is None:
-        raise Refusal(f"engine {name!r} is not one of {_listed(engines)}", code=ErrorCode.UNKNOWN_ENGINE)
+        raise Refusal(f"engine {name!r} is not installed, only {_listed(engines)}", code=ErrorCode.UNKNOWN_ENGINE)
     try:
         model = manifest.model(options.model)
     except KeyError:
         known = _listed(model.name for model in manifest.models)
-        raise Refusal(
-            f"model {options.model!r} of {name} is not one of {known}", code=ErrorCode.UNKNOWN_MODEL
-        ) from None
+        raise Refusal(f"{name} has no model {options.model!r}, only {known}", code=ErrorCode.UNKNOWN_MODEL) from None
     for target in options.targets:
         wanted = ("vocals",) if target == INSTRUMENTAL else target.split("+")
         missing = [stem for stem in wanted if stem not in model.stems]

@@ -36,3 +36,9 @@ def estimate_rest_s(started_at: str | None, *, updated_at: str, fraction: float)
 def seconds_between(earlier: str, later: str) -> float:
     """Return the seconds from one ISO 8601 time to another; negative where the clock was set back."""
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
+def stage_fraction(stage: str, *, overall: float) -> float:
+    """Return how much of `stage` is done, 0..1, when `overall` of the song is: what `overall_fraction` undoes."""
+    before = overall_fraction(stage, fraction=0.0)
+    return min(max((overall - before) / WEIGHTS[stage], 0.0), 1.0)

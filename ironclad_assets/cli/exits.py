@@ -1,0 +1,83 @@
+"""How a command ends: its exit code, and one line about what went wrong.
+
+Every command does its work inside `door`, so that no error of this project reaches the terminal as a
+traceback and every one has an exit code that a script can rely on.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import typer
+
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
+from ironclad_assets.intake.names import printable
+
+
+class Exit(IntEnum):
+    """The published exit codes."""
+
+    OK = 0
+    JOB_FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    REFUSED = 4
+    UNHEALTHY = 5
+    INTERRUPTED = 130
+
+
+EXIT_HELP = (
+    "Exit codes: 0 ok, 1 a job failed or was canceled, 2 wrong usage, 3 not found, 4 refused or duplicate, "
+    "5 unhealthy or storage away, 130 interrupted."
+)
+
+_BY_CODE = {
+    ErrorCode.UNKNOWN_JOB: Exit.NOT_FOUND,
+    ErrorCode.UNKNOWN_SONG: Exit.NOT_FOUND,
+    ErrorCode.SCHEMA_MISMATCH: Exit.UNHEALTHY,
+    ErrorCode.INTERNAL: Exit.UNHEALTHY,
+}
+
+
+def exit_code(error: IroncladError) -> Exit:
+    """Return the exit code that tells `error` to a script."""
+    if isinstance(error, StorageUnavailable):
+        return Exit.UNHEALTHY
+    return _BY_CODE.get(error.code, Exit.REFUSED)
+
+
+def error_document(error: IroncladError) -> dict[str, str]:
+    """Return `error` as JSON says it."""
+    return {"code": error.code.code, "detail": error.detail, "remedy": error.code.facts.remedy}
+
+
+def say_error(error: IroncladError, *, as_json: bool) -> None:
+    """Write one line about `error` to standard error."""
+    said = json.dumps({"error": error_document(error)}) if as_json else printable(error.describe())
+    print(said, file=sys.stderr)
+
+
+@contextmanager
+def door(*, as_json: bool) -> Iterator[None]:
+    """Turn what goes wrong inside into one line and an exit code."""
+    try:
+        yield
+    except IroncladError as error:
+        say_error(error, as_json=as_json)
+        raise typer.Exit(exit_code(error)) from error
+    except KeyboardInterrupt as interrupt:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(Exit.INTERRUPTED) from interrupt
+    except typer.Exit:
+        raise
+    except Exception as error:  # the door: one line instead of a traceback
+        say_error(IroncladError(f"{type(error).__name__}: {error}"), as_json=as_json)
+        raise typer.Exit(Exit.UNHEALTHY) from error
+
+
+def end(code: Exit) -> None:
+    """End the command with `code`."""
+    if code is not Exit.OK:
+        raise typer.Exit(code)

@@ -1,0 +1,124 @@
+"""Is everything well? One answer per part, each with what to do about it.
+
+Looks only: nothing is created, mended or started, and a part that cannot be asked counts as not well.
+"""
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ironclad_assets.cli.installation import Installation
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.errors import IroncladError
+from ironclad_assets.ledger.worker import identify_process
+
+WATCHER_LATE_S = 60.0
+"""Age at which the watcher's last tick means that it stopped."""
+
+CONNECT_S = 1.0
+PROCESSES = ("supervisor", "code-server", "daemon", "webserver")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one part."""
+
+    part: str
+    well: bool
+    detail: str
+    remedy: str = ""
+
+
+def examine(installation: Installation) -> list[Finding]:
+    """Return a finding for each part: store, disk, ledger, queue, processes, watcher."""
+    findings = [
+        _ask("store", lambda: _store(installation)),
+        _ask("disk", lambda: _disk(installation)),
+        _ask("ledger", lambda: _ledger(installation)),
+        _ask("queue", lambda: _queue(installation)),
+    ]
+    return [*findings, *_processes(installation), _watcher(installation)]
+
+
+def _ask(part: str, question: Callable[[], str]) -> Finding:
+    try:
+        return Finding(part, well=True, detail=question())
+    except IroncladError as error:
+        return Finding(part, well=False, detail=error.detail, remedy=error.code.facts.remedy)
+    except OSError as error:
+        return Finding(part, well=False, detail=str(error), remedy="see that the folder is there and readable")
+
+
+def _store(installation: Installation) -> str:
+    installation.store.require_ready()
+    return str(installation.store.root)
+
+
+def _disk(installation: Installation) -> str:
+    usage = shutil.disk_usage(installation.store.root)
+    return f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free"
+
+
+def _ledger(installation: Installation) -> str:
+    installation.ledger.check_schema()
+    return "schema is current"
+
+
+def _queue(installation: Installation) -> str:
+    counts = installation.ledger.count_by_state()
+    return ", ".join(f"{counts[state]} {state}" for state in JobState)
+
+
+def _processes(installation: Installation) -> list[Finding]:
+    remedy = "start the system with `pipelinectl up`"
+    try:
+        known: dict[str, dict[str, Any]] = json.loads(installation.processes_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return [Finding("processes", well=False, detail="the system is not running", remedy=remedy)]
+    except (OSError, ValueError) as error:
+        return [Finding("processes", well=False, detail=f"{installation.processes_file}: {error}", remedy=remedy)]
+    hosts = {"webserver": installation.settings.host}
+    return [_process(name, known.get(name), host=hosts.get(name, "127.0.0.1"), remedy=remedy) for name in PROCESSES]
+
+
+def _process(name: str, known: dict[str, Any] | None, *, host: str, remedy: str) -> Finding:
+    if known is None:
+        return Finding(name, well=False, detail="is not running", remedy=remedy)
+    pid, port = int(known["pid"]), known.get("port")
+    try:
+        identify_process(pid)
+    except ProcessLookupError:
+        return Finding(name, well=False, detail=f"process {pid} is gone", remedy=remedy)
+    if port is not None and not _answers(host, int(port)):
+        return Finding(name, well=False, detail=f"process {pid} does not answer on port {port}", remedy="see its log")
+    return Finding(name, well=True, detail=f"process {pid}" + (f", port {port}" if port is not None else ""))
+
+
+def _watcher(installation: Installation) -> Finding:
+    try:
+        tick: dict[str, Any] = json.loads(installation.watcher_file.read_text(encoding="utf-8"))
+        age_s = (datetime.now(UTC) - datetime.fromisoformat(tick["at"])).total_seconds()
+    except FileNotFoundError:
+        return Finding("watcher", well=False, detail="never looked", remedy="start the system with `pipelinectl up`")
+    except (OSError, ValueError, KeyError) as error:
+        return Finding(
+            "watcher", well=False, detail=f"{installation.watcher_file}: {error}", remedy="restart the system"
+        )
+    said = f"looked {age_s:.0f} s ago: {tick.get('summary', 'nothing said')}"
+    if age_s > WATCHER_LATE_S:
+        return Finding("watcher", well=False, detail=said, remedy="see the daemon's log")
+    if tick.get("paused"):
+        return Finding("watcher", well=False, detail=said, remedy="work goes on by itself once that is mended")
+    return Finding("watcher", well=True, detail=said)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_S):
+            return True
+    except OSError:
+        return False

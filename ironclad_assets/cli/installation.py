@@ -1,0 +1,78 @@
+"""The installation that a command talks to: settings, ledger, store, engines."""
+
+import getpass
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ironclad_assets.contracts.v1.engine import EngineManifest
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
+from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.intake.options import check_options
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.settings import Settings, load_settings
+from ironclad_assets.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Everything a command needs, found through the environment."""
+
+    settings: Settings
+    ledger: Ledger
+    store: Store
+
+    @property
+    def actor(self) -> str:
+        """Who types, for the history."""
+        return f"cli:{getpass.getuser()}"
+
+    @property
+    def watcher_file(self) -> Path:
+        return self.settings.home_dir / "run" / "watcher.json"
+
+    @property
+    def processes_file(self) -> Path:
+        return self.settings.home_dir / "run" / "processes.json"
+
+    def engines(self) -> dict[str, InstalledEngine]:
+        """Return the installed engines by name."""
+        return find_engines(self.settings.engines_path, environments=self.settings.home_dir / "engines")
+
+    def check(self, options: JobOptions) -> None:
+        """Refuse options that no engine here can meet."""
+        manifests: dict[str, EngineManifest] = {name: engine.manifest for name, engine in self.engines().items()}
+        check_options(options, manifests, default_engine=self.settings.default_engine)
+
+
+def read_settings() -> Settings:
+    """Return the settings of the environment.
+
+    Raises:
+        Refusal: with `BAD_OPTION`, naming the variable.
+    """
+    try:
+        return load_settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise Refusal(f"IRONCLAD_{name}: {first['msg']}", code=ErrorCode.BAD_OPTION) from error
+
+
+def open_installation(*, require_ledger: bool = True) -> Installation:
+    """Return the installation of the environment.
+
+    Args:
+        require_ledger: refuse one whose ledger is missing or has another schema.
+    """
+    settings = read_settings()
+    installation = Installation(
+        settings=settings,
+        ledger=Ledger(settings.ledger_url),
+        store=Store(settings.store_root, reserve_bytes=settings.disk_reserve_bytes),
+    )
+    if require_ledger:
+        installation.ledger.check_schema()
+    return installation

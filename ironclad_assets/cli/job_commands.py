@@ -1,0 +1,229 @@
+"""The commands about jobs: submit, status, retry, cancel."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ironclad_assets.cli.arguments import (
+    AnyJobName,
+    AsJson,
+    Engine,
+    Files,
+    Follow,
+    Format,
+    JobName,
+    Model,
+    Targets,
+    User,
+    split_targets,
+)
+from ironclad_assets.cli.exits import Exit, door, end, error_document, exit_code, say_error
+from ironclad_assets.cli.follow import await_end, follow_jobs
+from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.cli.show import SHORT_ID, job_document, print_job, print_jobs, print_json
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.intake.names import display_name
+from ironclad_assets.intake.options import make_options
+from ironclad_assets.intake.upload import take_file
+from ironclad_assets.ledger.store import Registration
+
+CANCEL_WAIT_S = 10.0
+"""How long `cancel` waits for a running job to stop; it should within five seconds."""
+
+
+def submit(
+    files: Files,
+    user: User = None,
+    engine: Engine = None,
+    model: Model = None,
+    targets: Targets = None,
+    format: Format = None,
+    follow: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hand in songs. The files are copied and stay where they are.
+
+    \b
+    Examples:
+      pipelinectl submit song.flac
+      pipelinectl submit *.mp3 --user ada --targets instrumental,vocals --format mp3 --follow
+    """
+    with door(as_json=as_json):
+        installation = open_installation()
+        options = make_options(engine=engine, model=model, targets=split_targets(targets), format=format)
+        installation.check(options)
+        taken: list[Registration] = []
+        errors: list[dict[str, str]] = []
+        worst = Exit.OK
+        for path in files:
+            try:
+                registration = _submit_one(installation, path, user_id=user, options=options)
+            except IroncladError as error:
+                errors.append({"file": display_name(path.name), **error_document(error)})
+                worst = max(worst, Exit.NOT_FOUND if not path.exists() else exit_code(error))
+                if not as_json:
+                    say_error(error, as_json=False)
+                continue
+            taken.append(registration)
+            worst = max(worst, Exit.REFUSED) if registration.duplicate else worst
+            if not as_json:
+                _say_taken(registration)
+        if as_json:
+            jobs = [{**job_document(one.job), "duplicate": one.duplicate} for one in taken]
+            print_json({"jobs": jobs, "errors": errors})
+        if follow and taken:
+            ids = [registration.job.job_uuid for registration in taken]
+            worst = max(worst, follow_jobs(installation.ledger, ids, as_json=as_json, console=Console()))
+        end(worst)
+
+
+def status(
+    job: AnyJobName = None,
+    follow: Follow = False,
+    user: User = None,
+    state: Annotated[
+        JobState | None, typer.Option(help="Only jobs in this state.", show_default=False, metavar="STATE")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many jobs to list.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the latest jobs, or everything about one.
+
+    With --follow and no JOB, follows all jobs that have not ended.
+
+    \b
+    Examples:
+      pipelinectl status
+      pipelinectl status 3f2a91c0 --follow
+      pipelinectl status --state failed --json
+    """
+    with door(as_json=as_json):
+        ledger = open_installation().ledger
+        console = Console()
+        if job is None and not follow:
+            found = ledger.jobs(user_id=user, states=None if state is None else [state], limit=limit)
+            if as_json:
+                print_json({"jobs": [job_document(one) for one in found]})
+            else:
+                print_jobs(console, found)
+            return
+        if follow:
+            active = [one for one in JobState if one.active]
+            ids = (
+                [one.job_uuid for one in ledger.jobs(user_id=user, states=active, limit=limit)]
+                if job is None
+                else [ledger.resolve(job).job_uuid]
+            )
+            end(follow_jobs(ledger, ids, as_json=as_json, console=console))
+            return
+        chosen = ledger.resolve(str(job))
+        history = ledger.history(chosen.job_uuid)
+        if as_json:
+            print_json({"job": job_document(chosen, history=history)})
+        else:
+            print_job(console, chosen, history=history)
+
+
+def retry(
+    job: JobName,
+    engine: Engine = None,
+    model: Model = None,
+    targets: Targets = None,
+    format: Format = None,
+    follow: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Work on a song again, as a new attempt, with the same or other options.
+
+    What the last attempt finished is used again where the options allow.
+
+    \b
+    Examples:
+      pipelinectl retry 3f2a91c0
+      pipelinectl retry 3f2a91c0 --engine spectral --targets vocals --follow
+    """
+    with door(as_json=as_json):
+        installation = open_installation()
+        before = installation.ledger.resolve(job)
+        options = _change_options(
+            before.options, engine=engine, model=model, targets=split_targets(targets), format=format
+        )
+        installation.check(options)
+        added = installation.ledger.retry(before.job_uuid, actor=installation.actor, options=options)
+        if as_json and not follow:
+            print_json({"job": job_document(added)})
+        elif not as_json:
+            print(f"queued job {added.job_uuid} (attempt {added.attempt}) for {display_name(added.original_name)}")
+        if follow:
+            end(follow_jobs(installation.ledger, [added.job_uuid], as_json=as_json, console=Console()))
+
+
+def cancel(job: JobName, as_json: AsJson = False) -> None:
+    """Cancel a job: at once if it waits, within five seconds if it runs.
+
+    \b
+    Example:
+      pipelinectl cancel 3f2a91c0
+    """
+    with door(as_json=as_json):
+        installation = open_installation()
+        chosen = installation.ledger.resolve(job)
+        installation.ledger.request_cancel(chosen.job_uuid, actor=installation.actor)
+        after = await_end(installation.ledger, chosen.job_uuid, timeout_s=CANCEL_WAIT_S)
+        if as_json:
+            print_json({"job": job_document(after)})
+        elif after.state.active:
+            print(f"job {after.job_uuid} was asked to stop and has not stopped yet")
+        else:
+            print(f"job {after.job_uuid} is {after.state}")
+        end(Exit.OK if after.state is JobState.CANCELED else Exit.JOB_FAILED)
+
+
+def _submit_one(installation: Installation, path: Path, *, user_id: str | None, options: JobOptions) -> Registration:
+    """Copy one file in; a link is followed, for it is the user's own choice."""
+    source = path.resolve()
+    if source.is_dir():
+        raise IroncladError(f"{display_name(path.name)!r} is a folder", code=ErrorCode.UNREADABLE)
+    return take_file(
+        source,
+        ledger=installation.ledger,
+        store=installation.store,
+        settings=installation.settings,
+        user_id=user_id or installation.settings.default_user,
+        options=options,
+        door="cli",
+        original_name=path.name,
+        keep_source=True,
+        actor=installation.actor,
+    )
+
+
+def _say_taken(registration: Registration) -> None:
+    job = registration.job
+    name = display_name(job.original_name)
+    if registration.duplicate:
+        code = ErrorCode.DUPLICATE
+        print(
+            f"{code.code}: {name} is song {job.song}, job {job.job_uuid[:SHORT_ID]}, {job.state}; {code.facts.remedy}"
+        )
+    else:
+        print(f"queued {name} as job {job.job_uuid}, song {job.song}")
+
+
+def _change_options(
+    options: JobOptions, *, engine: str | None, model: str | None, targets: tuple[str, ...] | None, format: str | None
+) -> JobOptions:
+    """Return `options` with what was given; another engine starts with its own default model."""
+    kept: dict[str, Any] = options.model_dump()  # any option
+    keeps_model = engine is None or engine == options.engine
+    changed = make_options(
+        engine=engine or options.engine,
+        model=model or (options.model if keeps_model else None),
+        targets=targets or options.targets,
+        format=format or options.format,
+    )
+    return changed.model_copy(update={"parameters": kept["parameters"] if keeps_model else {}})

@@ -1,0 +1,146 @@
+"""How jobs look on a terminal, and in JSON.
+
+Everything that came from outside goes through `printable` and into rich's `Text`, never into markup: a name
+or an engine's message can neither move the cursor nor colour the screen.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ironclad_assets.contracts.v1.job import STAGES, HistoryEntry, Job, JobState
+from ironclad_assets.intake.names import printable
+
+SHORT_ID = 8
+"""Characters of a job id that people are shown in lists."""
+
+STYLES = {
+    JobState.QUEUED: "cyan",
+    JobState.RUNNING: "blue",
+    JobState.HELD: "yellow",
+    JobState.COMPLETED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELED: "magenta",
+}
+
+
+def print_json(value: Mapping[str, Any]) -> None:  # any JSON value
+    """Print one JSON document; everything outside ASCII is escaped."""
+    print(json.dumps(value, indent=1))
+
+
+def print_json_line(value: Mapping[str, Any]) -> None:  # any JSON value
+    """Print one line of JSON, at once."""
+    print(json.dumps(value), flush=True)
+
+
+def job_document(job: Job, *, history: Iterable[HistoryEntry] = ()) -> dict[str, Any]:
+    """Return a job as JSON shows it."""
+    document = job.model_dump(mode="json")
+    lines = [entry.model_dump(mode="json") for entry in history]
+    return {**document, "history": lines} if lines else document
+
+
+def state_text(job: Job) -> Text:
+    """Return the state in its colour, with the wish to cancel."""
+    return Text(f"{job.state}{' (canceling)' if asks_to_stop(job) else ''}", style=STYLES[job.state])
+
+
+def asks_to_stop(job: Job) -> bool:
+    """Return whether a running job has been asked to end."""
+    return job.state is JobState.RUNNING and job.cancel_requested
+
+
+def progress_text(job: Job) -> str:
+    """Return stage, percent and rest of a running job, or why it is not running."""
+    if job.error is not None:
+        return printable(f"{job.error.code}: {job.error.detail}")
+    if job.state is not JobState.RUNNING:
+        return ""
+    rest = f", {duration(job.eta_s)} left" if job.eta_s is not None else ""
+    return f"{job.stage or 'starting'} {job.fraction:.0%}{rest}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as people read them: ``8.2 s``, ``3:07``, ``1:02:03``."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def print_jobs(console: Console, jobs: Iterable[Job]) -> None:
+    """Print a table of jobs, one a line."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("job", "state", "user", "song", "age", "progress"):
+        table.add_column(heading, no_wrap=heading != "progress", overflow="ellipsis")
+    for job in jobs:
+        table.add_row(
+            job.job_uuid[:SHORT_ID],
+            state_text(job),
+            Text(job.user_id),
+            Text(printable(job.original_name)),
+            _age(job),
+            Text(progress_text(job)),
+        )
+    console.print(table)
+
+
+def print_job(console: Console, job: Job, *, history: Iterable[HistoryEntry]) -> None:
+    """Print everything about one job: state, reason, stages, history."""
+    facts = Table.grid(padding=(0, 2))
+    for label, value in _facts(job):
+        facts.add_row(Text(label, style="bold"), value)
+    console.print(facts)
+    if job.stages:
+        console.print(_stage_table(job))
+    lines = Table(box=None, pad_edge=False, header_style="bold", title="history", title_justify="left")
+    for heading in ("at", "state", "by", "what"):
+        lines.add_column(heading)
+    for entry in history:
+        lines.add_row(entry.at[:19], entry.to_state, Text(printable(entry.actor)), Text(printable(entry.detail)))
+    console.print(lines)
+
+
+def _facts(job: Job) -> list[tuple[str, Text]]:
+    options = job.options
+    wanted = f"{', '.join(options.targets)} as {options.format}"
+    engine = f"{options.engine or 'default engine'}{' ' + options.model if options.model else ''}"
+    facts = [
+        ("job", Text(job.job_uuid)),
+        ("song", Text(f"{job.song}  {printable(job.original_name)}")),
+        ("user", Text(job.user_id)),
+        ("attempt", Text(str(job.attempt))),
+        ("wanted", Text(f"{wanted}, {engine}")),
+        ("state", state_text(job)),
+    ]
+    if job.state is JobState.RUNNING:
+        facts.append(("progress", Text(progress_text(job))))
+    if job.error is not None:
+        stage = f" in {job.error.stage}" if job.error.stage else ""
+        facts.append(("reason", Text(printable(f"{job.error.code}{stage}: {job.error.detail}"), style="red")))
+        facts.append(("remedy", Text(printable(job.error.remedy))))
+    return facts
+
+
+def _stage_table(job: Job) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", title="stages", title_justify="left")
+    table.add_column("stage")
+    table.add_column("time", justify="right")
+    table.add_column("")
+    for timing in sorted(job.stages, key=lambda timing: STAGES.index(timing.stage)):
+        note = "reused" if timing.reused else "" if timing.ended_at else "not finished"
+        table.add_row(timing.stage, duration(timing.seconds), note)
+    return table
+
+
+def _age(job: Job) -> str:
+    return duration(max((datetime.now(UTC) - datetime.fromisoformat(job.created_at)).total_seconds(), 0.0))

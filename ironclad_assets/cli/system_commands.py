@@ -1,0 +1,124 @@
+"""The commands about the system itself: up, demo, health, engines list."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ironclad_assets.cli.arguments import AsJson
+from ironclad_assets.cli.exits import Exit, door, end
+from ironclad_assets.cli.health import Finding, examine
+from ironclad_assets.cli.installation import open_installation, read_settings
+from ironclad_assets.cli.show import print_json, print_json_line
+from ironclad_assets.engine_host.registry import InstalledEngine
+from ironclad_assets.errors import IroncladError
+from ironclad_assets.intake.names import printable
+from ironclad_assets.supervisor.system import run_system
+
+
+def up(as_json: AsJson = False) -> None:
+    """Start the whole system and keep it running until Ctrl-C.
+
+    Prepares the store and the ledger, then runs the code server, the daemon and the Dagster UI.
+
+    \b
+    Examples:
+      pipelinectl up
+      IRONCLAD_HOME=/srv/ironclad IRONCLAD_WEB_PORT=8080 pipelinectl up
+    """
+    with door(as_json=as_json):
+        report = (lambda text: print_json_line({"event": text})) if as_json else (lambda text: print(text, flush=True))
+        code = run_system(read_settings(), report=report)
+        end(Exit(code))
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the system running afterwards.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a song, send it through everything, and show what happened.
+
+    Uses a home of its own, so that nothing of yours is touched.
+
+    \b
+    Example:
+      pipelinectl demo
+    """
+    from ironclad_assets.supervisor.demo import run_demo  # noqa: PLC0415 - loads only what the demo shows
+
+    with door(as_json=as_json):
+        end(Exit(run_demo(read_settings(), keep=keep)))
+
+
+def health(as_json: AsJson = False) -> None:
+    """Say whether every part is well, and what to do where it is not.
+
+    \b
+    Examples:
+      pipelinectl health
+      pipelinectl health --json
+    """
+    with door(as_json=as_json):
+        findings = examine(open_installation(require_ledger=False))
+        well = all(finding.well for finding in findings)
+        if as_json:
+            parts = {one.part: {"well": one.well, "detail": one.detail, "remedy": one.remedy} for one in findings}
+            print_json({"well": well, "parts": parts})
+        else:
+            Console().print(_finding_table(findings))
+        end(Exit.OK if well else Exit.UNHEALTHY)
+
+
+def list_engines(as_json: AsJson = False) -> None:
+    """List the installed engines, their models and stems.
+
+    \b
+    Example:
+      pipelinectl engines list
+    """
+    with door(as_json=as_json):
+        installation = open_installation(require_ledger=False)
+        engines = installation.engines()
+        default = installation.settings.default_engine
+        if as_json:
+            listed = [
+                {**one.manifest.model_dump(mode="json"), "default": name == default, "problem": _problem(one)}
+                for name, one in engines.items()
+            ]
+            print_json({"engines": listed})
+        else:
+            Console().print(_engine_table(list(engines.values()), default=default))
+
+
+def _finding_table(findings: list[Finding]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        said = finding.detail if finding.well else f"{finding.detail}; {finding.remedy}"
+        mark = Text("ok", style="green") if finding.well else Text("not ok", style="red")
+        table.add_row(Text(finding.part, style="bold"), mark, Text(printable(said)))
+    return table
+
+
+def _engine_table(engines: list[InstalledEngine], *, default: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("engine", "version", "model", "stems", "about"):
+        table.add_column(heading)
+    for engine in engines:
+        manifest = engine.manifest
+        about = _problem(engine) or manifest.description
+        for model in manifest.models:
+            name = f"{manifest.name}{' (default)' if manifest.name == default else ''}"
+            chosen = f"{model.name}{' (default)' if model.name == manifest.default_model else ''}"
+            table.add_row(name, manifest.version, chosen, ", ".join(model.stems), Text(printable(about)))
+    return table
+
+
+def _problem(engine: InstalledEngine) -> str:
+    """Return why the engine cannot run here, or nothing."""
+    try:
+        engine.python()
+    except IroncladError as error:
+        return error.describe()
+    return ""
