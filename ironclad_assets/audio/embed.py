@@ -37,9 +37,11 @@ def write_tags(path: Path, *, tags: Mapping[str, tuple[str, ...]], cover: Cover 
     data = cover.data if cover else None
     if path.suffix == ".flac":
         flac = FLAC(path)
-        flac.delete()
+        if flac.tags is None:
+            flac.add_tags()
+        for name in list(flac.keys()):
+            del flac[name]
         flac.clear_pictures()
-        flac.add_tags()
         for name, kept in sheet.fields.items():
             flac[name] = kept
         if cover:
