@@ -206,12 +206,13 @@ class ChildCrashError(IroncladError):
 
     Attributes:
         status: exit status, negative for a signal.
+        ended: the same in words.
     """
 
     def __init__(self, status: int | None, *, output: str) -> None:
-        how = _status_text(status)
+        self.ended = _status_text(status)
         tail = output.strip().splitlines()[-1:] if output.strip() else ["it printed nothing"]
-        super().__init__(f"the media process ended {how}: {tail[0][:500]}", code=ErrorCode.INTERNAL)
+        super().__init__(f"the media process ended {self.ended}: {tail[0][:500]}", code=ErrorCode.INTERNAL)
         self.status = status
         self.output = output
 
