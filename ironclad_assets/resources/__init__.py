@@ -1,0 +1,1 @@
+"""What assets are given: engines, and how failures are told."""

@@ -1,0 +1,117 @@
+"""Room *organise*: the tracks take their place in the media library, the stems under a root of their own."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from ironclad_assets.assets.room import Made, Metadata, Room, StageResult, empty_folder, open_room, stage_arguments
+from ironclad_assets.assets.staged_chunks import check_quota
+from ironclad_assets.contracts.v1.job import STAGES
+from ironclad_assets.contracts.v1.library_entry import LibraryEntry, SongRecord
+from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
+from ironclad_assets.contracts.v1.song_metadata import SongMetadata
+from ironclad_assets.contracts.v1.validated_file import ValidatedFile
+from ironclad_assets.errors import PermanentFailure
+from ironclad_assets.io_managers.contract_io_manager import Upstream
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.organise import check_entry, organise
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.storage.store import Store
+
+CODE_VERSION = "1"
+RECORD_FILE = "metadata.json"
+
+
+@dg.asset(
+    **stage_arguments(
+        "library_entry",
+        room="organise",
+        code_version=CODE_VERSION,
+        kinds={"python", "file"},
+        checks={
+            "path_inside_library": "Every file lies below its library root.",
+            "library_files_whole": "Every file in the library has the checksum of its track.",
+            "quota_kept": "The user's stored bytes are within the quota.",
+        },
+    )
+)
+def library_entry(
+    context: dg.AssetExecutionContext,
+    recombined_track: Upstream,
+    song_metadata: Upstream,
+    validated_file: Upstream,
+    ledger: dg.ResourceParam[Ledger],
+    store: dg.ResourceParam[Store],
+    settings: dg.ResourceParam[Settings],
+) -> StageResult:
+    """The song in `output/` as Artist/Album/Song, its stems in `output-stems/`, and its `metadata.json`."""
+    with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room:
+
+        def make(work: Path, key: str) -> Made[LibraryEntry]:
+            empty_folder(work)
+            entry = organise(
+                recombined_track.read(RecombinedTrack),
+                track_folder=recombined_track.folder,
+                metadata=song_metadata.read(SongMetadata),
+                metadata_folder=song_metadata.folder,
+                previous=_previous_entry(room),
+                store=store,
+                song=room.job.song,
+            )
+            record = _song_record(room, entry, validated_file.read(ValidatedFile))
+            atomic.write_json(work / RECORD_FILE, record.model_dump(mode="json"))
+            used = ledger.stored_bytes(room.job.user_id)
+            checks = (*check_entry(entry, store=store), check_quota(used, settings.user_quota_bytes))
+            return Made(entry, checks)
+
+        return room.perform(
+            make,
+            contract=LibraryEntry,
+            inputs={"recombined_track": recombined_track.key, "song_metadata": song_metadata.key},
+            settings={},
+            describe=lambda entry, folder: describe(entry, folder, store=store),
+            is_current=lambda entry: all(check.passed for check in check_entry(entry, store=store)),
+        )
+
+
+def describe(entry: LibraryEntry, folder: Path, *, store: Store) -> Metadata:
+    """Return where everything stands now."""
+    targets = [file for file in entry.files if file.role == "target"]
+    lines = [f"- **{file.name}** `{file.root}/{file.file.path}`" for file in entry.files]
+    return {
+        "path": dg.MetadataValue.path(store.library(targets[0].root) / targets[0].file.path),
+        "files": dg.MetadataValue.md("\n".join(lines)),
+        "record": dg.MetadataValue.path(folder / RECORD_FILE),
+        "bytes": dg.MetadataValue.int(sum(file.file.size_bytes for file in entry.files)),
+    }
+
+
+def _previous_entry(room: Room) -> LibraryEntry | None:
+    """Return what an earlier run of the same song filed, if its manifest still can be read."""
+    with suppress(PermanentFailure):
+        manifest = read_manifest(room.store.stage(room.stage, room.job.song))
+        return LibraryEntry.model_validate(manifest.payload)
+    return None
+
+
+def _song_record(room: Room, entry: LibraryEntry, validated: ValidatedFile) -> SongRecord:
+    return SongRecord(
+        song=room.job.song,
+        original_name=room.song.original_name,
+        user_id=room.job.user_id,
+        uploaded_at=room.song.uploaded_at,
+        completed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        media_type=validated.media_type,
+        duration_s=validated.audio.duration_s,
+        sample_rate_hz=validated.audio.sample_rate_hz,
+        channels=validated.audio.channels,
+        job_uuid=room.job.job_uuid,
+        trace_id=room.job.trace_id,
+        attempt=room.job.attempt,
+        steps_completed=STAGES,
+        files=entry.files,
+    )

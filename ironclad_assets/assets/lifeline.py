@@ -1,0 +1,34 @@
+"""The lifeline of a run: nothing of ours outlives the supervisor that started it.
+
+A run process is a grandchild of the supervisor and survives its code server on purpose. When the
+supervisor itself is gone, a thread ends the run at once; its children die with it, its job is queued again
+at the next start, and finished work is reused.
+"""
+
+import os
+import threading
+import time
+
+from ironclad_assets.ledger.worker import WorkerIdentity, is_alive
+
+SUPERVISOR_VARIABLE = "IRONCLAD_SUPERVISOR"
+POLL_S = 1.0
+EXIT_CODE = 137
+
+_started = threading.Lock()
+
+
+def follow_supervisor() -> None:
+    """End this process soon after the supervisor named in the environment is gone.
+
+    Does nothing when no supervisor is named (Dagster started by hand) and on every call but the first.
+    """
+    name = os.environ.get(SUPERVISOR_VARIABLE)
+    if name and _started.acquire(blocking=False):
+        threading.Thread(target=_watch, args=(WorkerIdentity.parse(name),), name="lifeline", daemon=True).start()
+
+
+def _watch(supervisor: WorkerIdentity) -> None:
+    while is_alive(supervisor):
+        time.sleep(POLL_S)
+    os._exit(EXIT_CODE)

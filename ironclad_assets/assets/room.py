@@ -1,0 +1,309 @@
+"""What every stage has in common: opening the job, reusing equal work, reporting, failing well.
+
+An asset module says what its room takes and makes; this module binds the run to its job, derives the key,
+skips work that is already in the store, maps errors to published codes and builds the result. No stage's
+own logic belongs here.
+"""
+
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import dagster as dg
+
+from ironclad_assets.assets.lifeline import follow_supervisor
+from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
+from ironclad_assets.contracts.v1.job import STAGES, Job, SongIdentity
+from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, PermanentFailure
+from ironclad_assets.io_managers.contract_io_manager import Product
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.ledger.worker import current_worker
+from ironclad_assets.partitions import songs
+from ironclad_assets.resources.outcome import dagster_failure, describe_failure, settle_failure
+from ironclad_assets.resources.quarantine import quarantine_song
+from ironclad_assets.storage.artifacts import Envelope, find_reusable
+from ironclad_assets.storage.atomic import storage_error
+from ironclad_assets.storage.hashing import hash_json
+from ironclad_assets.storage.store import Store
+
+C = TypeVar("C", bound=Contract)
+
+if TYPE_CHECKING:
+    StageResult = dg.MaterializeResult[Product]
+else:
+    StageResult = dg.MaterializeResult  # Dagster reads annotations and knows only the bare class
+
+Metadata = Mapping[str, dg.MetadataValue]
+
+JOB_TAG = "ironclad/job_uuid"
+PROGRESS_INTERVAL_S = 0.5
+CANCEL_INTERVAL_S = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Made(Generic[C]):
+    """What a room's work came to. `measured` is metadata of this execution only, such as its speed."""
+
+    payload: C
+    checks: tuple[CheckOutcome, ...] = ()
+    measured: Metadata = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LedgerWatch:
+    """Carries progress of a stage into the ledger, and the ledger's cancel flag back."""
+
+    ledger: Ledger
+    job_uuid: str
+    stage: str
+    _reported_at: float = 0.0
+    _asked_at: float = 0.0
+
+    def progress(self, fraction: float, message: str) -> None:
+        now = time.monotonic()
+        if now - self._reported_at >= PROGRESS_INTERVAL_S or fraction >= 1.0:
+            self._reported_at = now
+            self.ledger.report_progress(self.job_uuid, stage=self.stage, fraction=fraction, message=message)
+
+    def canceled(self) -> bool:
+        now = time.monotonic()
+        if now - self._asked_at < CANCEL_INTERVAL_S:
+            return False
+        self._asked_at = now
+        return self.ledger.cancel_requested(self.job_uuid)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One stage of one song in one run, with the job it belongs to."""
+
+    context: dg.AssetExecutionContext
+    ledger: Ledger
+    store: Store
+    stage: str
+    code_version: str
+    song: SongIdentity
+    job: Job
+    watch: LedgerWatch
+
+    def perform(
+        self,
+        make: Callable[[Path, str], Made[C]],
+        *,
+        contract: type[C],
+        inputs: Mapping[str, str],
+        settings: Mapping[str, Any],  # any JSON value
+        describe: Callable[[C, Path], Metadata],
+        is_current: Callable[[C], bool] = lambda payload: True,
+    ) -> StageResult:
+        """Make the stage's output, or reuse the stored one of the same key.
+
+        Args:
+            make: gets an empty or continued work folder and the key; returns payload and checks.
+            contract: type of the payload.
+            inputs: key of each upstream artifact.
+            settings: everything else that the payload depends on.
+            describe: metadata derived from payload and folder alone.
+            is_current: whether a stored payload still holds outside its own folder.
+        """
+        started = time.monotonic()
+        key = hash_json(
+            {"stage": self.stage, "code": self.code_version, "inputs": dict(inputs), "settings": dict(settings)}
+        )
+        folder = self.store.stage(self.stage, self.job.song)
+        self.ledger.start_stage(self.job.job_uuid, self.stage)
+        stored = find_reusable(folder, contract, key=key)
+        if stored is not None and not is_current(stored.payload):
+            stored = None
+        if stored is not None:
+            made, files = Made(stored.payload, stored.checks), stored.folder
+        else:
+            made, files = make(folder.work(key), key), folder.work(key)
+            made = Made(made.payload, (_contract_check(made.payload), *made.checks), made.measured)
+        product = Product(
+            payload=made.payload,
+            key=key,
+            checks=made.checks,
+            inputs=inputs,
+            envelope=self._envelope(),
+            reused=stored is not None,
+            last=self.stage == last_stage(self.context.run),
+            seconds=time.monotonic() - started,
+        )
+        self._refuse_failed_checks(made.checks)
+        metadata = {**self._job_metadata(reused=product.reused), **describe(made.payload, files), **made.measured}
+        return StageResult(
+            value=product,
+            metadata=metadata,
+            data_version=dg.DataVersion(key),
+            check_results=[_dagster_check(check, stage=self.stage) for check in made.checks],
+        )
+
+    def _refuse_failed_checks(self, checks: tuple[CheckOutcome, ...]) -> None:
+        failed = [check for check in checks if check.blocking and not check.passed]
+        if not failed:
+            return
+        code = ErrorCode.STEMS_INVALID if self.stage == "stems" else ErrorCode.CONTRACT_INVALID
+        if any(check.name == "quota_kept" for check in failed):
+            code = ErrorCode.QUOTA_EXCEEDED
+        detail = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        error = PermanentFailure(detail, code=code)
+        settle_failure(self.ledger, job_uuid=self.job.job_uuid, stage=self.stage, error=error)
+        quarantine_song(self.store, song=self.song, job=self.job, stage=self.stage, error=error)
+
+    def _envelope(self) -> Envelope:
+        return Envelope(
+            stage=self.stage,
+            song=self.job.song,
+            job_uuid=self.job.job_uuid,
+            user_id=self.job.user_id,
+            trace_id=self.job.trace_id,
+            attempt=self.job.attempt,
+            run_id=self.context.run_id,
+            code_version=self.code_version,
+        )
+
+    def _job_metadata(self, *, reused: bool) -> dict[str, dg.MetadataValue]:
+        return {
+            "song_name": dg.MetadataValue.text(self.song.original_name),
+            "user": dg.MetadataValue.text(self.job.user_id),
+            "job_uuid": dg.MetadataValue.text(self.job.job_uuid),
+            "attempt": dg.MetadataValue.int(self.job.attempt),
+            "reused": dg.MetadataValue.bool(reused),
+        }
+
+
+@contextmanager
+def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store, code_version: str) -> Iterator[Room]:
+    """Bind the run to the song's job and turn every error of the stage into the job's state.
+
+    Raises:
+        dg.Failure: the stage failed; its metadata has the published code, reason and remedy.
+    """
+    follow_supervisor()
+    song_key, stage = context.partition_key, context.asset_key.path[-1]
+    actor = f"run:{context.run_id}"
+    job: Job | None = None
+    song: SongIdentity | None = None
+    try:
+        song = ledger.song(song_key)
+        job = ledger.begin_run(
+            song_key, run_id=context.run_id, worker=current_worker(), actor=actor, job_uuid=asked_job(context.run)
+        )
+        watch = LedgerWatch(ledger, job.job_uuid, stage)
+        if ledger.cancel_requested(job.job_uuid):
+            raise JobCanceled("canceled before the stage began")
+        if not job.state.active:
+            raise PermanentFailure(f"job {job.job_uuid} is {job.state} already", code=ErrorCode.ILLEGAL_TRANSITION)
+        store.require_ready()
+        yield Room(context, ledger, store, stage, code_version, song, job, watch)
+    except (dg.Failure, dg.RetryRequested):
+        raise
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        if job is not None:
+            ledger.canceled(job.job_uuid, actor="dagster")
+        raise
+    except Exception as unexpected:  # the door of the room: context is added, nothing swallowed
+        error = _published(unexpected, store)
+        if job is not None and song is not None:
+            settle_failure(ledger, job_uuid=job.job_uuid, stage=stage, error=error)
+            if error.permanent and not isinstance(error, JobCanceled):
+                quarantine_song(store, song=song, job=job, stage=stage, error=error)
+        context.log_event(
+            dg.AssetObservation(
+                asset_key=context.asset_key,
+                partition=song_key,
+                description=error.describe(),
+                metadata=describe_failure(error),
+            )
+        )
+        raise dagster_failure(error) from unexpected
+
+
+def asked_job(run: dg.DagsterRun) -> str | None:
+    """Return the job that the dispatcher requested `run` for; None for one started by hand or re-executed."""
+    return None if run.parent_run_id else run.tags.get(JOB_TAG)
+
+
+def last_stage(run: dg.DagsterRun) -> str:
+    """Return the last stage that `run` will execute."""
+    if run.step_keys_to_execute:
+        chosen = {key for key in run.step_keys_to_execute if key in STAGES}
+    elif run.asset_selection:
+        chosen = {key.path[-1] for key in run.asset_selection}
+    else:
+        chosen = set(STAGES)
+    return max(chosen or STAGES, key=STAGES.index)
+
+
+def stage_arguments(
+    stage: str,
+    *,
+    room: str,
+    code_version: str,
+    kinds: set[str],
+    checks: Mapping[str, str],
+    advisory: frozenset[str] = frozenset(),
+) -> dict[str, Any]:  # keyword arguments of dg.asset
+    """Return what all stages declare alike: partition, group, owner, kinds, code version, checks.
+
+    `checks` maps each check's name to what it says; those in `advisory` warn, all others block.
+    """
+    every = {"contract_valid": "The output meets its versioned contract.", **checks}
+    return {
+        "partitions_def": songs,
+        "group_name": room,
+        "owners": ["team:ironclad"],
+        "kinds": kinds,
+        "code_version": code_version,
+        "check_specs": [
+            _check_spec(name, stage=stage, text=text, blocking=name not in advisory) for name, text in every.items()
+        ],
+    }
+
+
+def _check_spec(name: str, *, stage: str, text: str, blocking: bool) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        # Checks by partition are in preview; without them the last song's result would overwrite the badge.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.AssetCheckSpec(name, asset=stage, description=text, blocking=blocking, partitions_def=songs)
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what an interrupted attempt left in a work folder that cannot be continued."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _contract_check(payload: Contract) -> CheckOutcome:
+    type(payload).model_validate(payload.model_dump(mode="json"))
+    return CheckOutcome(name="contract_valid", passed=True, detail=type(payload).__name__)
+
+
+def _published(error: Exception, store: Store) -> IroncladError:
+    if isinstance(error, IroncladError):
+        return error
+    if isinstance(error, OSError):
+        mapped = storage_error(error, store.root)
+        if isinstance(mapped, IroncladError):
+            return mapped
+    return IroncladError(f"{type(error).__name__}: {error}", code=ErrorCode.INTERNAL)
+
+
+def _dagster_check(check: CheckOutcome, *, stage: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=stage,
+        check_name=check.name,
+        passed=check.passed,
+        severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+        description=check.detail or None,
+        metadata=dict(check.values),
+    )

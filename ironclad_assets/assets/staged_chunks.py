@@ -1,0 +1,102 @@
+"""Room *stage*: the song decoded once, its chunk plan, and the engine that will separate it."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_arguments
+from ironclad_assets.contracts.v1.base import CheckOutcome
+from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
+from ironclad_assets.contracts.v1.validated_file import ValidatedFile
+from ironclad_assets.io_managers.contract_io_manager import Upstream
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.stage import stage_song
+from ironclad_assets.pipeline.validate import Policy
+from ironclad_assets.resources.engines import Engines
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage.store import Store
+
+CODE_VERSION = "1"
+
+
+@dg.asset(
+    **stage_arguments(
+        "staged_chunks",
+        room="stage",
+        code_version=CODE_VERSION,
+        kinds={"python", "numpy"},
+        checks={
+            "staged_whole": "As many frames were staged as were decoded when the file was validated.",
+            "quota_kept": "The user's stored bytes are within the quota.",
+        },
+    ),
+    deps=["song_metadata"],
+)
+def staged_chunks(
+    context: dg.AssetExecutionContext,
+    validated_file: Upstream,
+    ledger: dg.ResourceParam[Ledger],
+    store: dg.ResourceParam[Store],
+    engines: dg.ResourceParam[Engines],
+    settings: dg.ResourceParam[Settings],
+) -> StageResult:
+    """The song as raw float32 at the engine's rate, with the plan of chunks and whole-song statistics."""
+    with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room:
+        validated = validated_file.read(ValidatedFile)
+        choice, model = engines.choose(room.job.options)
+
+        def make(work: Path, key: str) -> Made[StagedChunks]:
+            empty_folder(work)
+            staged = stage_song(
+                validated,
+                choice=choice,
+                model=model,
+                store=store,
+                work=work,
+                watch=room.watch,
+                policy=Policy.from_settings(settings),
+            )
+            used = ledger.stored_bytes(room.job.user_id)
+            return Made(staged, (_check_whole(staged, validated), check_quota(used, settings.user_quota_bytes)))
+
+        return room.perform(
+            make,
+            contract=StagedChunks,
+            inputs={"validated_file": validated_file.key},
+            settings={"engine": choice.model_dump(mode="json"), "model": model.model_dump(mode="json")},
+            describe=describe,
+        )
+
+
+def describe(staged: StagedChunks, folder: Path) -> Metadata:
+    """Return engine, lengths and plan."""
+    return {
+        "engine": dg.MetadataValue.text(staged.engine.engine),
+        "model": dg.MetadataValue.text(staged.engine.model),
+        "stems": dg.MetadataValue.json(list(staged.engine.stems)),
+        "staged_rate_hz": dg.MetadataValue.int(staged.mixture.sample_rate_hz),
+        "staged_frames": dg.MetadataValue.int(staged.mixture.frames),
+        "chunks": dg.MetadataValue.int(len(staged.chunks)),
+        "path": dg.MetadataValue.path(folder / staged.mixture.path),
+        "warnings": dg.MetadataValue.json(list(staged.warnings)),
+    }
+
+
+def check_quota(used_bytes: int, quota_bytes: int) -> CheckOutcome:
+    """Return whether a user's stored bytes are within the quota (SPLIT-021)."""
+    return CheckOutcome(
+        name="quota_kept",
+        passed=used_bytes <= quota_bytes,
+        detail=f"{used_bytes / 1e9:.3f} GB of {quota_bytes / 1e9:.0f} GB used",
+        values={"used_bytes": used_bytes, "quota_bytes": quota_bytes},
+    )
+
+
+def _check_whole(staged: StagedChunks, validated: ValidatedFile) -> CheckOutcome:
+    got, want = staged.source_format.frames, validated.audio.frames
+    return CheckOutcome(
+        name="staged_whole",
+        passed=got == want,
+        detail=f"{got} of {want} frames",
+        values={"frames": got, "wanted": want},
+    )

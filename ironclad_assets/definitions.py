@@ -1,0 +1,62 @@
+"""The front door of the graph: every asset, sensor, job and resource in one `Definitions`.
+
+Building touches no file and no database; what a resource needs it opens at first use, in the process that
+uses it. Tests and deployments pass their own resources to `build_definitions`.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from ironclad_assets.assets.library_entry import library_entry
+from ironclad_assets.assets.recombined_track import recombined_track
+from ironclad_assets.assets.song_metadata import song_metadata
+from ironclad_assets.assets.staged_chunks import staged_chunks
+from ironclad_assets.assets.stems import stems
+from ironclad_assets.assets.validated_file import validated_file
+from ironclad_assets.io_managers.contract_io_manager import ContractIOManager
+from ironclad_assets.jobs import process_song
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.resources.engines import Engines
+from ironclad_assets.sensors.reconcile import build_crash_catcher
+from ironclad_assets.sensors.upload_watcher import build_upload_watcher
+from ironclad_assets.settings import Settings, load_settings
+from ironclad_assets.storage.store import Store
+
+ASSETS = (validated_file, song_metadata, staged_chunks, stems, recombined_track, library_entry)
+
+
+def build_definitions(settings: Settings | None = None, **overrides: object) -> dg.Definitions:
+    """Return the whole graph over one installation.
+
+    Args:
+        settings: the installation's settings; by default those of the environment.
+        **overrides: resources to use instead of the built ones, by their key.
+    """
+    settings = settings or load_settings()
+    store = Store(settings.store_root, settings.disk_reserve_bytes)
+    ledger = Ledger(settings.ledger_url)
+    resources: dict[str, Any] = {  # resources are plain objects of many types
+        "settings": settings,
+        "store": store,
+        "ledger": ledger,
+        "engines": Engines(settings),
+        "io_manager": ContractIOManager(store=store, ledger=ledger),
+        **overrides,
+    }
+    return dg.Definitions(
+        assets=ASSETS,
+        jobs=[process_song],
+        sensors=[
+            build_upload_watcher(ledger=resources["ledger"], store=resources["store"], settings=settings),
+            build_crash_catcher(ledger=resources["ledger"]),
+        ],
+        resources=resources,
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the graph of this process's environment; Dagster calls this when it loads the module."""
+    return build_definitions()

@@ -1,0 +1,125 @@
+"""The IO manager: hands a stage's contract to the store and gives only proven ones back.
+
+What a room returns is a `Product`; it becomes a manifest with its files. What a room receives is an
+`Upstream` whose checks, version and checksums were verified. A refusal here fails the job like any other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import dagster as dg
+
+from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
+from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
+from ironclad_assets.contracts.v1.song_metadata import SongMetadata
+from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
+from ironclad_assets.contracts.v1.stems import Stems
+from ironclad_assets.contracts.v1.validated_file import ValidatedFile
+from ironclad_assets.errors import ErrorCode, IroncladError, PermanentFailure
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.ledger.worker import current_worker
+from ironclad_assets.resources.outcome import dagster_failure, settle_failure
+from ironclad_assets.storage.artifacts import Artifact, Envelope, load_artifact, persist_artifact
+from ironclad_assets.storage.store import Store
+
+C = TypeVar("C", bound=Contract)
+
+CONTRACTS: Mapping[str, type[Contract]] = {
+    "validated_file": ValidatedFile,
+    "song_metadata": SongMetadata,
+    "staged_chunks": StagedChunks,
+    "stems": Stems,
+    "recombined_track": RecombinedTrack,
+    "library_entry": LibraryEntry,
+}
+"""The contract of each stage's payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What a room made, on its way into the store.
+
+    `reused` says that the store already holds exactly this; `last` that the run has no further stage;
+    `seconds` is the wall time that the room took.
+    """
+
+    payload: Contract
+    key: str
+    checks: tuple[CheckOutcome, ...]
+    inputs: Mapping[str, str]
+    envelope: Envelope
+    reused: bool
+    last: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An earlier stage's artifact as a room receives it: verified, its contract named by whoever reads it."""
+
+    artifact: Artifact[Contract]
+
+    @property
+    def key(self) -> str:
+        return self.artifact.key
+
+    @property
+    def folder(self) -> Path:
+        return self.artifact.folder
+
+    def read(self, contract: type[C]) -> C:
+        """Return the payload as `contract`.
+
+        Raises:
+            PermanentFailure: it is another contract.
+        """
+        if not isinstance(self.artifact.payload, contract):
+            raise PermanentFailure(
+                f"{type(self.artifact.payload).__name__} where {contract.__name__} was expected",
+                code=ErrorCode.CONTRACT_INVALID,
+            )
+        return self.artifact.payload
+
+
+class ContractIOManager(dg.IOManager):
+    """Stores products, loads artifacts, and keeps the ledger in step with what is stored."""
+
+    def __init__(self, *, store: Store, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+
+    def handle_output(self, context: dg.OutputContext, obj: Product) -> None:
+        """Persist `obj`, then report the stage (and, after the last one, the job) as done."""
+        envelope = obj.envelope
+        try:
+            if not obj.reused:
+                persist_artifact(
+                    self._store.stage(envelope.stage, envelope.song),
+                    obj.payload,
+                    key=obj.key,
+                    checks=obj.checks,
+                    inputs=obj.inputs,
+                    envelope=envelope,
+                )
+        except IroncladError as error:
+            settle_failure(self._ledger, job_uuid=envelope.job_uuid, stage=envelope.stage, error=error)
+            raise dagster_failure(error) from error
+        if all(check.passed for check in obj.checks if check.blocking):
+            self._ledger.finish_stage(envelope.job_uuid, envelope.stage, seconds=obj.seconds, reused=obj.reused)
+            if obj.last:
+                self._ledger.complete(envelope.job_uuid, actor=f"run:{envelope.run_id}")
+
+    def load_input(self, context: dg.InputContext) -> Upstream:
+        """Return the upstream stage's artifact of the same song, verified."""
+        stage = context.asset_key.path[-1]
+        song = context.asset_partition_key
+        try:
+            return Upstream(load_artifact(self._store.stage(stage, song), CONTRACTS[stage]))
+        except IroncladError as error:
+            run_id = context.step_context.run_id
+            job = self._ledger.begin_run(song, run_id=run_id, worker=current_worker(), actor=f"run:{run_id}")
+            settle_failure(self._ledger, job_uuid=job.job_uuid, stage=stage, error=error)
+            raise dagster_failure(error) from error

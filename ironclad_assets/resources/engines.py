@@ -1,0 +1,91 @@
+"""The engine catalogue: which engines are installed, which one a job gets, and how it is run.
+
+Choice is job, else system default (SPLIT-005); unknown names are refused with the list of what there is.
+Running is left to `engine_host`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.engine import EngineModel, EngineRequest, EngineResult
+from ironclad_assets.contracts.v1.options import INSTRUMENTAL, JobOptions
+from ironclad_assets.contracts.v1.staged_chunks import EngineChoice
+from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
+from ironclad_assets.engine_host.runner import run_engine
+from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.sandbox.limits import Limits
+from ironclad_assets.sandbox.watch import Watch
+from ironclad_assets.settings import Settings
+
+CPU_PER_AUDIO_SECOND = 100.0
+"""Processor seconds that an engine may use for a second of audio; far above any engine's need."""
+
+WALL_FLOOR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engines of one installation."""
+
+    settings: Settings
+
+    def find(self, name: str) -> InstalledEngine:
+        """Return the engine called `name`.
+
+        Raises:
+            Refusal: `UNKNOWN_ENGINE`, naming those there are.
+        """
+        installed = find_engines(self.settings.engines_path)
+        if name not in installed:
+            raise Refusal(f"{name!r} is not one of {', '.join(sorted(installed))}", code=ErrorCode.UNKNOWN_ENGINE)
+        return installed[name]
+
+    def choose(self, options: JobOptions) -> tuple[EngineChoice, EngineModel]:
+        """Return engine and model for a job's options.
+
+        Raises:
+            Refusal: `UNKNOWN_ENGINE`, `UNKNOWN_MODEL` or `UNKNOWN_TARGET`.
+        """
+        engine = self.find(options.engine or self.settings.default_engine)
+        manifest = engine.manifest
+        try:
+            model = manifest.model(options.model)
+        except KeyError:
+            names = ", ".join(known.name for known in manifest.models)
+            raise Refusal(
+                f"{manifest.name} has no model {options.model!r}, only {names}", code=ErrorCode.UNKNOWN_MODEL
+            ) from None
+        for target in options.targets:
+            wanted = ["vocals"] if target == INSTRUMENTAL else target.split("+")
+            missing = [stem for stem in wanted if stem not in model.stems]
+            if missing:
+                raise Refusal(
+                    f"{target!r} needs {', '.join(missing)}; {manifest.name} makes {', '.join(model.stems)}",
+                    code=ErrorCode.UNKNOWN_TARGET,
+                )
+        choice = EngineChoice(
+            engine=manifest.name,
+            version=manifest.version,
+            model=model.name,
+            stems=model.stems,
+            parameters=options.parameters,
+        )
+        return choice, model
+
+    def runner(
+        self, name: str, *, hand_off: Path, log_path: Path, duration_s: float, watch: Watch
+    ) -> Callable[[EngineRequest], EngineResult]:
+        """Return the function that has engine `name` work off one request."""
+        engine = self.find(name)
+        limits = Limits(
+            cpu_s=60.0 + CPU_PER_AUDIO_SECOND * duration_s,
+            memory_bytes=self.settings.engine_memory_bytes,
+            wall_s=WALL_FLOOR_S + CPU_PER_AUDIO_SECOND * duration_s,
+            stall_s=self.settings.engine_stall_s,
+        )
+
+        def run(request: EngineRequest) -> EngineResult:
+            return run_engine(request, engine=engine, hand_off=hand_off, limits=limits, log_path=log_path, watch=watch)
+
+        return run

@@ -1,0 +1,154 @@
+"""Reconciling: brings ledger and Dagster back in step after a crash, at start-up and while running.
+
+Dagster's default launcher cannot tell that a run's process is gone, so a power cut would strand its song
+for ever. Here a dead run is reported failed and its job is queued again under a new attempt; what the dead
+attempt finished is reused by key. Run retries of Dagster stay off: one mechanism decides.
+"""
+
+import socket
+from dataclasses import dataclass
+
+import dagster as dg
+import psutil
+from dagster._core.events import DagsterEventType  # no public name for the filter of engine events
+
+from ironclad_assets.contracts.v1.job import Job
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.ledger.worker import is_alive
+from ironclad_assets.sensors.dispatch import run_key
+
+CRASHES_WHILE_RUNNING = 3
+"""Attempts after which a song that keeps killing its own run is failed (poison cap)."""
+
+CRASHES_AT_START = 10
+"""The same for whole-machine stops, which are rarely the song's fault."""
+
+LOST_AFTER_S = 30.0
+"""How long a dispatched job may be without a Dagster run before it is dispatched again."""
+
+CLOCK_SLACK_S = 2.0
+
+UNFINISHED = (
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What one pass mended, as job ids and run ids."""
+
+    dead_runs: tuple[str, ...] = ()
+    requeued: tuple[str, ...] = ()
+    canceled: tuple[str, ...] = ()
+    redispatched: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        parts = [
+            f"{len(ids)} {label}"
+            for label, ids in (
+                ("dead runs reported failed", self.dead_runs),
+                ("jobs queued again", self.requeued),
+                ("jobs canceled", self.canceled),
+                ("jobs dispatched again", self.redispatched),
+            )
+            if ids
+        ]
+        return ", ".join(parts)
+
+
+def reconcile(ledger: Ledger, instance: dg.DagsterInstance, *, crash_limit: int, starting: bool) -> Reconciled:
+    """Mend every difference between ledger and Dagster that a crash can leave.
+
+    Args:
+        ledger: the job ledger.
+        instance: the Dagster instance.
+        crash_limit: attempts after which a crashing job is failed.
+        starting: nothing of ours runs yet, so runs that are starting are dead too.
+    """
+    dead = _report_dead_runs(instance, starting=starting)
+    requeued, canceled = [], []
+    for job, worker in ledger.running_jobs():
+        run = instance.get_run_by_id(job.run_id) if job.run_id else None
+        if run is not None and not run.is_finished and is_alive(worker):
+            continue
+        if run is not None and not run.is_finished:
+            instance.report_run_failed(run, "the process of the run is gone")
+        if job.cancel_requested or (run is not None and run.status is dg.DagsterRunStatus.CANCELED):
+            ledger.canceled(job.job_uuid, actor="reconciler")
+            canceled.append(job.job_uuid)
+        else:
+            ledger.requeue_crashed(job.job_uuid, actor="reconciler", limit=crash_limit)
+            requeued.append(job.job_uuid)
+    lost, failed_early = _find_lost(ledger, instance, starting=starting)
+    for job in lost:
+        ledger.undispatch(job.job_uuid)
+    for job in failed_early:
+        ledger.requeue_crashed(job.job_uuid, actor="reconciler", limit=crash_limit)
+    return Reconciled(
+        dead_runs=tuple(dead),
+        requeued=(*requeued, *(job.job_uuid for job in failed_early)),
+        canceled=tuple(canceled),
+        redispatched=tuple(job.job_uuid for job in lost),
+    )
+
+
+def _report_dead_runs(instance: dg.DagsterInstance, *, starting: bool) -> list[str]:
+    """Report failed every unfinished run of this machine whose process is gone."""
+    dead = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=1000):
+        lives = _lives(instance, run.run_id)
+        if lives or (lives is None and not starting):
+            continue
+        instance.report_run_failed(run, "the process of the run is gone")
+        dead.append(run.run_id)
+    return dead
+
+
+def _find_lost(ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool) -> tuple[list[Job], list[Job]]:
+    """Return dispatched jobs without a Dagster run, and those whose run ended before its first stage."""
+    lost, failed = [], []
+    for job in ledger.dispatched_not_started(older_than_s=0.0 if starting else LOST_AFTER_S):
+        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key(job)}), limit=1)
+        if not runs:
+            lost.append(job)
+        elif runs[0].is_finished:
+            failed.append(job)
+    return lost, failed
+
+
+def _lives(instance: dg.DagsterInstance, run_id: str) -> bool | None:
+    """Return whether a process that Dagster recorded for a run is alive; None where it recorded none."""
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT).records
+    seen = [(pid, record.event_log_entry.timestamp) for record in records if (pid := _process_id(record)) is not None]
+    return any(_is_same_process(pid, recorded_at=at) for pid, at in seen) if seen else None
+
+
+def _process_id(record: dg.EventLogRecord) -> int | None:
+    event = record.event_log_entry.dagster_event
+    pid = event.engine_event_data.metadata.get("pid") if event is not None else None
+    return int(str(pid.value)) if pid is not None and str(pid.value).isdigit() else None
+
+
+def _is_same_process(pid: int, *, recorded_at: float) -> bool:
+    """Return whether `pid` is alive and already was when it was recorded: process ids are used again."""
+    try:
+        return psutil.Process(pid).create_time() <= recorded_at + CLOCK_SLACK_S
+    except psutil.NoSuchProcess:
+        return False
+
+
+def build_crash_catcher(*, ledger: Ledger) -> dg.SensorDefinition:
+    """Return the sensor that reconciles while the system runs."""
+
+    @dg.sensor(
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finds runs whose process died and queues their songs again.",
+    )
+    def crash_catcher(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        done = reconcile(ledger, context.instance, crash_limit=CRASHES_WHILE_RUNNING, starting=False)
+        return dg.SkipReason(done.describe() or f"all runs on {socket.gethostname()} are alive")
+
+    return crash_catcher

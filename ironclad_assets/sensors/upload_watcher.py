@@ -1,0 +1,140 @@
+"""The upload watcher: one sensor, two steps. Intake of complete files, then dispatch of queued jobs.
+
+It waits inside the tick for new work, so that a run is requested as soon as a file is complete; every tick
+says what it saw and what it skipped, and why. How files are judged complete is in `intake/`.
+"""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from ironclad_assets.contracts.v1.job import Job
+from ironclad_assets.errors import StorageUnavailable
+from ironclad_assets.intake.inbox import Inbox
+from ironclad_assets.jobs import process_song
+from ironclad_assets.ledger.store import Ledger, Registration
+from ironclad_assets.sensors.dispatch import choose_jobs, release_held, request_runs
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.store import Store
+
+LONG_POLL_S = 4.5
+"""How long a tick waits for work; the daemon's own loop is fixed at five seconds."""
+
+PAUSE_S = 0.25
+"""Longest wait between two looks at the ledger; the upload folder itself wakes the watcher at once."""
+
+INTAKE_S = 5.0
+"""Longest time one tick spends on taking files, well inside the sensor's limit of 60 s."""
+
+QUEUE_DEPTH = 25
+"""Runs that may wait in Dagster's queue."""
+
+MOST_NAMED = 20
+
+
+@dataclass(slots=True)
+class TickReport:
+    """What one tick saw, took, skipped and why; shown in the Dagster UI and by `pipelinectl health`."""
+
+    taken: list[str] = field(default_factory=list)
+    waiting: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+    released: int = 0
+    paused: str = ""
+
+    def summarise(self) -> str:
+        """Return one line for the tick."""
+        if self.paused:
+            return f"paused: {self.paused}"
+        parts = [f"{len(self.taken)} taken ({'; '.join(self.taken[:MOST_NAMED])})" if self.taken else "0 taken"]
+        for label, pairs in (("waiting", self.waiting), ("ignored", self.ignored)):
+            if pairs:
+                some = "; ".join(f"{name!r}: {why}" for name, why in pairs[:MOST_NAMED])
+                parts.append(f"{len(pairs)} {label} ({some})")
+        if self.released:
+            parts.append(f"{self.released} released")
+        return ", ".join(parts)
+
+
+class UploadWatcher:
+    """State of the watcher in one code server: the inbox remembers what it saw changing."""
+
+    def __init__(self, *, ledger: Ledger, store: Store, settings: Settings) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._settings = settings
+        self._inbox: Inbox | None = None
+
+    def tick(self) -> dg.SensorResult | dg.SkipReason:
+        """Take complete files, then dispatch; wait a little when there is nothing to do."""
+        report = TickReport()
+        deadline = time.monotonic() + LONG_POLL_S
+        jobs: list[Job] = []
+        try:
+            inbox = self._open_inbox()
+            while not jobs:
+                jobs = self._step(inbox, report)
+                if jobs or time.monotonic() >= deadline:
+                    break
+                inbox.wait(PAUSE_S)
+        except StorageUnavailable as error:
+            report.paused = error.describe()
+        self._publish(report, dispatched=len(jobs))
+        return request_runs(jobs) if jobs else dg.SkipReason(report.summarise())
+
+    def _open_inbox(self) -> Inbox:
+        if self._inbox is None:
+            self._store.require_ready()
+            self._inbox = Inbox(ledger=self._ledger, store=self._store, settings=self._settings)
+        return self._inbox
+
+    def _step(self, inbox: Inbox, report: TickReport) -> list[Job]:
+        """Take files once and return the jobs that shall run now, noted as dispatched."""
+        collected = inbox.collect(budget_s=INTAKE_S)
+        report.taken += [_describe_taken(registration) for registration in collected.taken]
+        report.waiting, report.ignored = collected.waiting, collected.ignored
+        report.released += release_held(self._ledger)
+        jobs = choose_jobs(self._ledger, depth=QUEUE_DEPTH)
+        self._ledger.mark_dispatched([job.job_uuid for job in jobs])
+        return jobs
+
+    def _publish(self, report: TickReport, *, dispatched: int) -> None:
+        atomic.write_json(
+            self._settings.home_dir / "run" / "watcher.json",
+            {
+                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "summary": report.summarise(),
+                "taken": report.taken[:MOST_NAMED],
+                "waiting": report.waiting[:MOST_NAMED],
+                "ignored": report.ignored[:MOST_NAMED],
+                "dispatched": dispatched,
+                "paused": report.paused,
+            },
+        )
+
+
+def _describe_taken(registration: Registration) -> str:
+    name = registration.job.original_name
+    if registration.duplicate:
+        return f"{name!r}: already here as {registration.job.song}"
+    error = registration.job.error
+    return f"{name!r}: refused, {error.code}" if error else repr(name)
+
+
+def build_upload_watcher(*, ledger: Ledger, store: Store, settings: Settings) -> dg.SensorDefinition:
+    """Return the sensor over one store and ledger."""
+    watcher = UploadWatcher(ledger=ledger, store=store, settings=settings)
+
+    @dg.sensor(
+        job=process_song,
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Takes complete files from the upload folder, then requests a run for each queued job.",
+    )
+    def upload_watcher() -> dg.SensorResult | dg.SkipReason:
+        return watcher.tick()
+
+    return upload_watcher

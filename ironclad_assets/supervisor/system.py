@@ -1,0 +1,289 @@
+"""The running system: which processes `up` starts, in which order, and how they are watched and stopped.
+
+One short process prepares (tables, migrations, reconciling); then code server, daemon and webserver run and
+are started again when they die. Every child has a death signal, so nothing outlives the supervisor. All it
+knows of Dagster are these command lines.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from ironclad_assets.errors import ErrorCode, TransientFailure
+from ironclad_assets.ledger.worker import current_worker
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
+
+LOOPBACK = "127.0.0.1"
+START_TIMEOUT_S = 120.0
+STOP_GRACE_S = 5.0
+POLL_S = 0.25
+LONGEST_BACKOFF_S = 30.0
+STEADY_S = 60.0
+"""A process that ran this long counts as healthy: its next restart is immediate again."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(slots=True)
+class Service:
+    """One supervised process. `port` is where it answers, None if nowhere."""
+
+    name: str
+    command: Sequence[str]
+    port: int | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    failures: int = 0
+    next_start: float = 0.0
+
+
+@dataclass(slots=True)
+class System:
+    """All processes of one installation. Use as a context manager: leaving it stops everything."""
+
+    settings: Settings
+    services: list[Service] = field(default_factory=list)
+    _lock: FileLock | None = None
+
+    def __enter__(self) -> "System":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def dagster_url(self) -> str:
+        return f"http://{self.settings.host}:{self.settings.web_port}"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.settings.home_dir / "logs"
+
+    def start(self, report: Callable[[str], None]) -> None:
+        """Prepare, start all services, and return when they answer.
+
+        Raises:
+            TransientFailure: a port is taken, another supervisor runs, or a process does not come up.
+        """
+        self._claim_home()
+        self._require_free_ports()
+        self._write_configuration()
+        report("preparing tables, ledger and store")
+        self._prepare()
+        self.services = self._plan()
+        for service in self.services:
+            report(f"starting {service.name}")
+            self._launch(service)
+        self._wait_until_ready(report)
+
+    def check(self) -> list[str]:
+        """Start dead services again, with a growing pause; return the names of those found dead."""
+        dead = []
+        now = time.monotonic()
+        for service in self.services:
+            process = service.process
+            if process is not None and process.poll() is None:
+                continue
+            if process is not None:
+                dead.append(service.name)
+                service.process = None
+                service.failures = 0 if now - service.started_at > STEADY_S else service.failures + 1
+                service.next_start = now + min(LONGEST_BACKOFF_S, 0.5 * 2**service.failures - 0.5)
+            if now >= service.next_start:
+                self._launch(service)
+        return dead
+
+    def stop(self) -> None:
+        """End every service, the last started first; what ignores the request is killed."""
+        for service in reversed(self.services):
+            if service.process is not None and service.process.poll() is None:
+                service.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_GRACE_S
+        for service in self.services:
+            if service.process is None:
+                continue
+            try:
+                service.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                service.process.kill()
+                service.process.wait(timeout=STOP_GRACE_S)
+        self.services = []
+        (self.settings.home_dir / "run" / "processes.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _claim_home(self) -> None:
+        atomic.make_folder(self.settings.home_dir / "run")
+        atomic.make_folder(self.log_dir)
+        atomic.make_folder(self.settings.dagster_home)
+        lock = FileLock(self.settings.home_dir / "run" / "supervisor.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TransientFailure(
+                f"{self.settings.home_dir} is already run by another `pipelinectl up`; stop that one first",
+                code=ErrorCode.INTERNAL,
+            ) from None
+        self._lock = lock
+
+    def _require_free_ports(self) -> None:
+        code = (LOOPBACK, self.settings.code_port, "CODE_PORT")
+        web = (self.settings.host, self.settings.web_port, "WEB_PORT")
+        for host, port, name in (code, web):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, port))
+                except OSError as error:
+                    raise TransientFailure(
+                        f"cannot listen on {host}:{port} ({error.strerror}); set IRONCLAD_{name} to a free port",
+                        code=ErrorCode.INTERNAL,
+                    ) from error
+
+    def _write_configuration(self) -> None:
+        content = self.settings.dagster_yaml.read_bytes()
+        atomic.write_bytes(self.settings.dagster_home / "dagster.yaml", content)
+
+    def _environment(self) -> dict[str, str]:
+        settings = self.settings
+        return {
+            **os.environ,
+            "DAGSTER_HOME": str(settings.dagster_home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "60",
+            "IRONCLAD_HOME": str(settings.home_dir),
+            "IRONCLAD_CODE_PORT": str(settings.code_port),
+            "IRONCLAD_WEB_PORT": str(settings.web_port),
+            "IRONCLAD_SUPERVISOR": str(current_worker()),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _prepare(self) -> None:
+        log = self.log_dir / "prepare.log"
+        with log.open("ab") as stream:
+            done = subprocess.run(
+                [sys.executable, "-m", "ironclad_assets.sensors.prepare"],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                timeout=START_TIMEOUT_S,
+                check=False,
+            )
+        if done.returncode:
+            raise TransientFailure(f"preparing failed: {_last_line(log)}; see {log}", code=ErrorCode.INTERNAL)
+
+    def _plan(self) -> list[Service]:
+        settings = self.settings
+        workspace = ("-w", str(settings.workspace_yaml))
+        code_port, web_port = str(settings.code_port), str(settings.web_port)
+        code = ("api", "grpc", "-m", "ironclad_assets.definitions", "-h", LOOPBACK, "-p", code_port)
+        web = (*workspace, "-h", settings.host, "-p", web_port)
+        return [
+            Service("code-server", (*_tool("dagster"), *code, "--location-name", "ironclad"), port=settings.code_port),
+            Service("daemon", (*_tool("dagster-daemon"), "run", *workspace)),
+            Service("webserver", (*_tool("dagster-webserver"), *web), port=settings.web_port),
+        ]
+
+    def _launch(self, service: Service) -> None:
+        with (self.log_dir / f"{service.name}.log").open("ab") as stream:
+            service.process = subprocess.Popen(
+                service.command,
+                env=self._environment(),
+                cwd=self.settings.home_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                preexec_fn=_death_signal(),
+            )
+        service.started_at = time.monotonic()
+        self._publish()
+
+    def _publish(self) -> None:
+        running: Mapping[str, object] = {
+            service.name: {"pid": service.process.pid, "port": service.port}
+            for service in self.services
+            if service.process is not None
+        }
+        document = {"supervisor": {"pid": os.getpid(), "port": None}, **running}
+        atomic.write_bytes(self.settings.home_dir / "run" / "processes.json", json.dumps(document).encode())
+
+    def _wait_until_ready(self, report: Callable[[str], None]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        waiting = [service for service in self.services if service.port is not None]
+        while waiting:
+            service = waiting[0]
+            if service.process is None or service.process.poll() is not None or time.monotonic() > deadline:
+                log = self.log_dir / f"{service.name}.log"
+                raise TransientFailure(
+                    f"{service.name} did not come up: {_last_line(log)}; see {log}", code=ErrorCode.INTERNAL
+                )
+            if answers(service.port or 0, host=LOOPBACK if service.name == "code-server" else self.settings.host):
+                report(f"{service.name} answers")
+                waiting.pop(0)
+            else:
+                time.sleep(POLL_S)
+
+
+def run_system(settings: Settings, *, report: Callable[[str], None]) -> int:
+    """Start the system and keep it running until SIGINT or SIGTERM; return the exit code."""
+    stopping = False
+
+    def request_stop(signum: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    with System(settings) as system:
+        system.start(report)
+        report(f"running: Dagster UI at {system.dagster_url}, upload folder {settings.store_root / 'input'}")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, request_stop)
+        while not stopping:
+            for name in system.check():
+                report(f"{name} died; starting it again")
+            time.sleep(POLL_S)
+        report("stopping")
+    return 0
+
+
+def answers(port: int, *, host: str = LOOPBACK) -> bool:
+    """Return whether something accepts connections on `port`."""
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def _tool(name: str) -> tuple[str, ...]:
+    """Return the command of a console script of this very environment."""
+    beside = Path(sys.executable).with_name(name)
+    return (str(beside),) if beside.exists() else (shutil.which(name) or name,)
+
+
+def _death_signal() -> Callable[[], None]:
+    """Return what a new child calls to die with this process; the library is loaded before the fork."""
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"

@@ -1,0 +1,55 @@
+"""Dispatch: the ledger is the queue, Dagster's own stays shallow."""
+
+from ironclad_assets.contracts.v1.job import JobError, JobState
+from ironclad_assets.errors import ErrorCode
+from ironclad_assets.sensors.dispatch import MOST_REQUESTS, choose_jobs, release_held, request_runs, run_key
+
+
+def test_each_job_gets_one_partition_and_one_run_with_its_own_key(ledger, add_song):
+    jobs = [add_song(1), add_song(2)]
+    result = request_runs(jobs)
+    assert [request.partition_key for request in result.run_requests] == ["s0001", "s0002"]
+    assert [request.run_key for request in result.run_requests] == ["s0001:1:1", "s0002:1:1"]
+    assert result.dynamic_partitions_requests[0].partition_keys == ["s0001", "s0002"]
+
+
+def test_requests_carry_user_job_and_priority_as_tags(ledger, add_song):
+    """JOB-001: the ids of the job are on every run."""
+    job = add_song(1, user_id="anna")
+    tags = request_runs([job]).run_requests[0].tags
+    assert tags["ironclad/user"] == "anna"
+    assert tags["ironclad/job_uuid"] == job.job_uuid
+    assert tags["ironclad/trace_id"] == job.trace_id
+
+
+def test_one_tick_asks_for_a_bounded_number_of_runs(ledger, add_song):
+    for number in range(40):
+        add_song(number)
+    assert len(choose_jobs(ledger, depth=100)) == MOST_REQUESTS
+
+
+def test_dagsters_queue_is_kept_shallow(ledger, add_song):
+    jobs = [add_song(number) for number in range(10)]
+    ledger.mark_dispatched([job.job_uuid for job in jobs[:3]])
+    assert [job.song for job in choose_jobs(ledger, depth=5)] == ["s0003", "s0004"]
+    assert choose_jobs(ledger, depth=3) == []
+
+
+def test_jobs_held_for_storage_go_on_by_themselves_and_others_stay(ledger, add_song):
+    waiting, pending = add_song(1), add_song(2)
+    full = JobError(code=ErrorCode.STORAGE_FULL.code, detail="disk full", remedy="free space")
+    other = JobError(code="pending_scan", detail="scanner down", remedy="wait")
+    ledger.hold(waiting.job_uuid, full, actor="test")
+    ledger.hold(pending.job_uuid, other, actor="test")
+    assert release_held(ledger) == 1
+    assert ledger.job(waiting.job_uuid).state is JobState.QUEUED
+    assert ledger.job(pending.job_uuid).state is JobState.HELD
+    assert [job.job_uuid for job in choose_jobs(ledger, depth=5)] == [waiting.job_uuid]
+
+
+def test_new_attempt_has_a_new_run_key(ledger, add_song):
+    """A used run key is skipped by Dagster for ever."""
+    job = add_song(1)
+    first = run_key(job)
+    ledger.request_cancel(job.job_uuid, actor="test")
+    assert run_key(ledger.retry(job.job_uuid, actor="test")) != first
