@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.text import Text
 
 from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
@@ -32,7 +33,7 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import load_artifact
 from ironclad_assets.storage.store import Store
-from ironclad_assets.supervisor.demo_report import DemoResult, SdrRow, draw, save
+from ironclad_assets.supervisor.demo_report import WIDTH, DemoResult, SdrRow, draw, save
 from ironclad_assets.supervisor.demo_view import DemoView
 from ironclad_assets.supervisor.system import System
 
@@ -56,6 +57,8 @@ def run_demo(settings: Settings, *, keep: bool) -> int:
         keep: leave the system running after the song, until Ctrl-C.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     home: Path | None = None
     try:
         with _termination_raises():
@@ -64,7 +67,9 @@ def run_demo(settings: Settings, *, keep: bool) -> int:
             _make_home(home)
             _run(own, console=console, keep=keep)
     except IroncladError as error:
-        console.print(f"[bold red]The demo did not complete.[/] {error.code.code}:", error.detail, highlight=False)
+        console.print(
+            f"[bold red]The demo did not complete.[/] {error.code.code}:", error.detail, highlight=False, soft_wrap=True
+        )
         if home is not None:
             _print_logs(console, home / "logs")
         return 1
@@ -268,8 +273,8 @@ def _wait_for_interrupt(system: System, console: Console) -> None:
 def _print_logs(console: Console, folder: Path) -> None:
     for log in sorted(folder.glob("*.log")) if folder.is_dir() else []:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
-        console.rule(str(log), align="left", style="dim")
-        console.print("\n".join(lines), markup=False, highlight=False)
+        console.print(f"\nThe end of {log}:", style="dim", highlight=False, soft_wrap=True)
+        console.print(Text.from_ansi("\n".join(lines)), soft_wrap=True)
 
 
 @contextmanager

@@ -49,9 +49,9 @@ class DemoView:
 
     def say(self, note: str) -> None:
         """Show what is being done now."""
-        self._note = note
-        if not self._console.is_terminal:
+        if note != self._note and not self._console.is_terminal:
             self._console.print(note, style="dim", highlight=False)
+        self._note = note
 
     def show(self, job: Job) -> None:
         """Show where the song's job is."""

@@ -109,6 +109,7 @@ def test_without_a_terminal_each_finished_stage_is_one_line() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
     with DemoView(console) as view:
         view.say("starting daemon")
+        view.say("starting daemon")
         for done in (False, True, True):
             view.show(_job(JobState.RUNNING, (_timing(0), _timing(1, done=done))))
     text = console.file.getvalue()  # type: ignore[attr-defined]
