@@ -1,0 +1,1 @@
+"""The built-in engine: separation by the shape of sounds, without weights."""
