@@ -4,6 +4,7 @@ Tags belong to `tags`, choosing a format to the pipeline. Everything goes throug
 file object of ours, so that a full disk is reported as the disk's error and not as the encoder's.
 """
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -83,9 +84,14 @@ class Encoder:
         self._clip = subtype != "FLOAT"
         self._channels = channels
         extra = {"compression_level": _MP3_320K, "bitrate_mode": "CONSTANT"} if container == "MP3" else {}
-        self._file = soundfile.SoundFile(
-            self._raw, "w", samplerate=sample_rate_hz, channels=channels, format=container, subtype=subtype, **extra
-        )
+        try:
+            self._file = soundfile.SoundFile(
+                self._raw, "w", samplerate=sample_rate_hz, channels=channels, format=container, subtype=subtype, **extra
+            )
+        except BaseException:
+            self._raw.abandon()
+            self._raw.raise_error()
+            raise
         self.frames = 0
         self.clipped = 0
 
@@ -103,11 +109,13 @@ class Encoder:
 
     def close(self) -> None:
         """Finish the file and make it durable."""
+        self._file.close()
         try:
-            self._file.close()
-        finally:
             self._raw.raise_error()
-            self._raw.finish()
+        except OSError:
+            self._raw.abandon()
+            raise
+        self._raw.finish()
 
     def __enter__(self) -> Self:
         return self
@@ -118,9 +126,9 @@ class Encoder:
         if error is None:
             self.close()
         else:
-            self._raw.error = self._raw.error or OSError()
-            self._file.close()
-            self._raw.finish()
+            with contextlib.suppress(soundfile.LibsndfileError):
+                self._file.close()
+            self._raw.abandon()
 
 
 class _HonestFile(io.RawIOBase):
@@ -128,18 +136,18 @@ class _HonestFile(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._stream = path.open("w+b")
+        self._stream = path.open("w+b", buffering=0)  # a buffer would report the error somewhere else
         self._path = path
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # libsndfile's caller passes bytes
-        if self.error is not None:
-            return 0
+        written = 0
         try:
-            return self._stream.write(data)
+            while self.error is None and written < len(data):
+                written += self._stream.write(memoryview(data)[written:])
         except OSError as error:
             self.error = error
-            return 0
+        return written
 
     def read(self, size: int = -1) -> bytes:
         return self._stream.read(size)
@@ -153,19 +161,19 @@ class _HonestFile(io.RawIOBase):
     def tell(self) -> int:
         return self._stream.tell()
 
-    def flush(self) -> None:
-        """Leave the buffer alone; `finish` writes it."""
-
     def raise_error(self) -> None:
         if self.error is not None:
             raise OSError(self.error.errno, os.strerror(self.error.errno or 0), str(self._path))
 
+    def abandon(self) -> None:
+        """Close the file, whatever it holds."""
+        self._stream.close()
+
     def finish(self) -> None:
+        """Make the file durable and close it."""
         with self._stream:
-            if self.error is None:
-                self._forget_time()
-                self._stream.flush()
-                os.fsync(self._stream.fileno())
+            self._forget_time()
+            os.fsync(self._stream.fileno())
 
     def _forget_time(self) -> None:
         """Zero the time of writing that libsndfile puts into the PEAK chunk of a float WAV."""
