@@ -44,6 +44,7 @@ class Service:
     name: str
     command: Sequence[str]
     port: int | None = None
+    host: str = LOOPBACK
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     failures: int = 0
@@ -86,10 +87,9 @@ class System:
         report("preparing tables, ledger and store")
         self._prepare()
         self.services = self._plan()
-        for service in self.services:
-            report(f"starting {service.name}")
-            self._launch(service)
-        self._wait_until_ready(report)
+        code_server, *others = self.services
+        self._launch_and_wait([code_server], report)  # daemon and webserver read the graph from it at once
+        self._launch_and_wait(others, report)
 
     def check(self) -> list[str]:
         """Start dead services again, with a growing pause; return the names of those found dead."""
@@ -198,7 +198,7 @@ class System:
         return [
             Service("code-server", (*_tool("dagster"), *code, "--location-name", "ironclad"), port=settings.code_port),
             Service("daemon", (*_tool("dagster-daemon"), "run", *workspace)),
-            Service("webserver", (*_tool("dagster-webserver"), *web), port=settings.web_port),
+            Service("webserver", (*_tool("dagster-webserver"), *web), port=settings.web_port, host=settings.host),
         ]
 
     def _launch(self, service: Service) -> None:
@@ -225,20 +225,18 @@ class System:
         document = {"supervisor": {"pid": os.getpid(), "port": None}, **running}
         atomic.write_bytes(self.settings.home_dir / "run" / "processes.json", json.dumps(document).encode())
 
-    def _wait_until_ready(self, report: Callable[[str], None]) -> None:
+    def _launch_and_wait(self, services: Sequence[Service], report: Callable[[str], None]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        waiting = [service for service in self.services if service.port is not None]
-        while waiting:
-            service = waiting[0]
-            if service.process is None or service.process.poll() is not None or time.monotonic() > deadline:
-                log = self.log_dir / f"{service.name}.log"
-                raise TransientFailure(
-                    f"{service.name} did not come up: {_last_line(log)}; see {log}", code=ErrorCode.INTERNAL
-                )
-            if answers(service.port or 0, host=LOOPBACK if service.name == "code-server" else self.settings.host):
-                report(f"{service.name} answers")
-                waiting.pop(0)
-            else:
+        for service in services:
+            report(f"starting {service.name}")
+            self._launch(service)
+        for service in services:
+            while service.port is not None and not answers(service.port, host=service.host):
+                if service.process is None or service.process.poll() is not None or time.monotonic() > deadline:
+                    log = self.log_dir / f"{service.name}.log"
+                    raise TransientFailure(
+                        f"{service.name} did not come up: {_last_line(log)}; see {log}", code=ErrorCode.INTERNAL
+                    )
                 time.sleep(POLL_S)
 
 
