@@ -202,9 +202,10 @@ def active_worker(connection: Connection, song: str) -> WorkerIdentity | None:
     return None if row is None else worker_of(row)
 
 
-def require_song(connection: Connection, song: str) -> SongIdentity:
-    """Return the song, or raise `UNKNOWN_SONG`."""
-    row = connection.execute(select(songs).where(songs.c.song == song)).mappings().first()
+def require_song(connection: Connection, song: str, *, lock: bool = False) -> SongIdentity:
+    """Return the song, or raise `UNKNOWN_SONG`; `lock` keeps other writers off the song where rows are locked."""
+    query = select(songs).where(songs.c.song == song)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
     if row is None:
         raise failure(ErrorCode.UNKNOWN_SONG, f"there is no song {song!r}")
     return song_of(row)

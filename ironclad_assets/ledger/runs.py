@@ -67,8 +67,8 @@ class RunWrites(LedgerReads):
             bound = first_job(connection, job_query.where(jobs.c.run_id == run_id).order_by(jobs.c.attempt.desc()))
             if bound is not None:
                 return _confirm_worker(connection, bound, worker=worker)
-            require_song(connection, song)
-            asked = None if job_uuid is None else require_job(connection, job_uuid)
+            require_song(connection, song, lock=True)
+            asked = None if job_uuid is None else require_job(connection, job_uuid, lock=True)
             if asked is not None and not asked.state.active:
                 return asked
             job = active_job(connection, song)

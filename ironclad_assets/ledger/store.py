@@ -14,7 +14,7 @@ from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdenti
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
-from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job
+from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
 from ironclad_assets.ledger.rows import NO_ERROR, error_values, new_job_values, song_values, utc_now
 from ironclad_assets.ledger.runs import UNBOUND, RunWrites, add_attempt, change_state, insert_job, next_attempt
 from ironclad_assets.ledger.tables import jobs, songs
@@ -138,6 +138,7 @@ class Ledger(RunWrites):
         """
         with self._database.write() as connection:
             job = require_job(connection, job_uuid)
+            require_song(connection, job.song, lock=True)
             active = active_job(connection, job.song)
             if active is not None:
                 raise failure(ErrorCode.JOB_ACTIVE, f"song {job.song} has job {active.job_uuid}, {active.state}")
