@@ -75,7 +75,7 @@ def read_asf(tags: ASFTags | None) -> TagSheet:
         elif name == "WM/IsCompilation":
             sheet.add("COMPILATION", ["1"] if values[0] else [])
         elif not isinstance(values[0], bytes):
-            sheet.add(_ASF_NAMES.get(name, name.removeprefix("WM/")), values)
+            sheet.add(_ASF_NAMES.get(name, name.removeprefix("WM/").replace("/", " ")), values)
     return sheet
 
 
