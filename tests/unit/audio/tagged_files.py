@@ -22,8 +22,8 @@ Y = synth.tone(0.3)
 RECORDING = "0b6a3ac4-3a0b-4c1e-9f0c-0a8a7d5c9a11"
 VORBIS = {
     "TITLE": "Ærø", "ARTIST": "Ann", "ALBUM": "Far", "ALBUMARTIST": "Ann & Co", "TRACKNUMBER": "3/12",
-    "DISCNUMBER": "1", "DISCTOTAL": "2", "DATE": "1999-04-01", "GENRE": ["Folk", "Dub"], "COMMENT": "hello", "LYRICS": "la\nla",
-    "COMPILATION": "1", "MUSICBRAINZ_TRACKID": RECORDING, "MOOD": "calm",
+    "DISCNUMBER": "1", "DISCTOTAL": "2", "DATE": "1999-04-01", "GENRE": ["Folk", "Dub"], "COMMENT": "hello",
+    "LYRICS": "la\nla", "COMPILATION": "1", "MUSICBRAINZ_TRACKID": RECORDING, "MOOD": "calm",
 }  # fmt: skip
 
 
