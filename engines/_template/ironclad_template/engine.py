@@ -4,8 +4,9 @@ Start a new engine here: load the model in `__init__`, say in `passes` how windo
 `separate`. Reading, overlap-add, checkpoints, progress and limits are the harness's.
 """
 
-from ironclad_harness.engine import EngineContext, Pass, Samples, Window
+from ironclad_harness.engine import EngineContext, EngineError, Pass, Samples, Window
 
+STEMS = ("mixture",)
 WINDOW_S = 10
 
 
@@ -13,6 +14,8 @@ class TemplateEngine:
     """Gives the mixture back as the stem ``mixture``."""
 
     def __init__(self, context: EngineContext) -> None:
+        if context.stems != STEMS:
+            raise EngineError("engine_protocol", f"template makes {list(STEMS)}, not {list(context.stems)}")
         self._window = WINDOW_S * context.sample_rate_hz
 
     def passes(self) -> tuple[Pass, ...]:
