@@ -11,6 +11,7 @@ import secrets
 import time
 from contextlib import suppress
 
+from ironclad_assets.errors import ErrorCode, TransientFailure
 from ironclad_assets.intake.source import Fingerprint, UploadChanged, fingerprint
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import BLOCK_BYTES
@@ -46,11 +47,12 @@ class ArchiveCopy:
         """Copy until done or until the monotonic time `deadline`, at least one block; return whether done.
 
         Raises:
-            UploadChanged: the file was cut or grew meanwhile.
+            UploadChanged: the file was cut meanwhile.
+            TransientFailure: `UNREADABLE`, the file cannot be read to its end.
             StorageUnavailable: the store cannot take it.
         """
         while self._copied < self._size:
-            block = os.pread(self._target if self._cloned else self._source, BLOCK_BYTES, self._copied)
+            block = self._read()
             if not block:
                 raise UploadChanged("the file became shorter while it was read")
             self._hash.update(block)
@@ -86,6 +88,13 @@ class ArchiveCopy:
         for descriptor in (self._source, self._target):
             os.close(descriptor)
         self._temporary.unlink(missing_ok=True)
+
+    def _read(self) -> bytes:
+        try:
+            return os.pread(self._target if self._cloned else self._source, BLOCK_BYTES, self._copied)
+        except OSError as error:
+            reason = f"reading stopped after {self._copied} bytes: {os.strerror(error.errno or 0)}"
+            raise TransientFailure(reason, code=ErrorCode.UNREADABLE) from error
 
     def _write(self, block: bytes) -> None:
         if self._cloned:

@@ -1,0 +1,195 @@
+"""What a tick takes in, within its time."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.errors import StorageUnavailable
+from ironclad_assets.intake import archive, upload
+from ironclad_assets.intake import inbox as inbox_module
+from ironclad_assets.intake.inbox import Inbox
+from ironclad_assets.intake.source import UploadChanged
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage.store import Store
+
+
+@pytest.fixture
+def slow_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies that take 20 ms a block and get one block a turn."""
+    real = os.pread
+
+    def read_slowly(descriptor: int, count: int, offset: int) -> bytes:
+        time.sleep(0.02)
+        return real(descriptor, count, offset)
+
+    monkeypatch.setattr(archive.os, "pread", read_slowly)
+    monkeypatch.setattr(archive, "_clone", lambda source, target: False)
+    monkeypatch.setattr(inbox_module, "SLICE_S", 0.0)
+
+
+def test_complete_files_become_queued_jobs_in_their_order(inbox: Inbox, store: Store, ledger: Ledger) -> None:
+    """CAT-001, WATCH-001."""
+    (store.input / "ada").mkdir()
+    inbox.collect(budget_s=1.0)
+    for number, name in enumerate(("b.mp3", "ada/a.mp3", "c.mp3")):
+        (store.input / name).write_bytes(b"%d" % number)
+        time.sleep(0.02)
+    done = inbox.collect(budget_s=5.0)
+    assert [one.job.original_name for one in done.taken] == ["b.mp3", "a.mp3", "c.mp3"]
+    assert [job.user_id for job in ledger.dispatchable(limit=9)].count("ada") == 1
+    assert not [path for path in store.input.rglob("*") if path.is_file()]
+    assert inbox.collect(budget_s=1.0).taken == []
+
+
+def test_a_large_file_is_copied_over_several_ticks_and_lets_others_pass(
+    inbox: Inbox, store: Store, slow_copies: None
+) -> None:
+    (store.input / "large.wav").write_bytes(os.urandom(6 * 2**20))
+    time.sleep(0.02)
+    (store.input / "small.mp3").write_bytes(b"small")
+    first = inbox.collect(budget_s=0.03)
+    started = time.monotonic()
+    taken = [one.job.original_name for one in first.taken]
+    ticks = 1
+    assert ("large.wav", "being copied") in first.waiting
+    while len(taken) < 2 and ticks < 50:
+        taken += [one.job.original_name for one in inbox.collect(budget_s=0.03).taken]
+        ticks += 1
+    assert taken == ["small.mp3", "large.wav"]
+    assert ticks > 2
+    assert time.monotonic() - started < 20
+
+
+def test_a_tick_without_time_leaves_files_for_the_next(inbox: Inbox, store: Store) -> None:
+    (store.input / "a.mp3").write_bytes(b"a")
+    done = inbox.collect(budget_s=0.0)
+    assert (done.taken, done.waiting) == ([], [("a.mp3", "next tick")])
+    assert len(inbox.collect(budget_s=1.0).taken) == 1
+
+
+def test_only_a_few_large_files_are_open_at_once(inbox: Inbox, store: Store, slow_copies: None) -> None:
+    for number in range(6):
+        (store.input / f"{number}.wav").write_bytes(bytes([number]) * (2 * 2**20))
+    waiting = inbox.collect(budget_s=0.1).waiting
+    copied = [name for name, why in waiting if why == "being copied"]
+    assert len(copied) <= inbox_module.MOST_OPEN
+    assert [name for name, why in waiting if why == "next tick"]
+    assert len(list(store.archive.glob(".*.part"))) == len(copied)
+
+
+def test_a_file_that_changes_under_its_copy_is_copied_afresh(
+    inbox: Inbox, store: Store, ledger: Ledger, slow_copies: None
+) -> None:
+    file = store.input / "a.wav"
+    file.write_bytes(b"a" * (3 * 2**20))
+    assert inbox.collect(budget_s=0.01).taken == []
+    file.write_bytes(b"b")
+    taken = []
+    for _ in range(50):
+        taken += inbox.collect(budget_s=1.0).taken
+        if taken:
+            break
+    assert ledger.song(taken[0].job.song).size_bytes == 1
+    assert not list(store.archive.glob(".*.part"))
+
+
+def test_a_half_copied_file_that_is_deleted_leaves_nothing(inbox: Inbox, store: Store, slow_copies: None) -> None:
+    (store.input / "a.wav").write_bytes(b"a" * (3 * 2**20))
+    inbox.collect(budget_s=0.01)
+    (store.input / "a.wav").unlink()
+    done = inbox.collect(budget_s=1.0)
+    assert (done.taken, done.waiting) == ([], [])
+    assert not list(store.archive.glob(".*.part"))
+
+
+def test_closing_lets_go_of_half_copies(ledger: Ledger, store: Store, settings: Settings, slow_copies: None) -> None:
+    inbox = Inbox(ledger=ledger, store=store, settings=settings)
+    inbox.collect(budget_s=1.0)
+    (store.input / "a.wav").write_bytes(b"a" * (3 * 2**20))
+    inbox.collect(budget_s=0.01)
+    assert list(store.archive.glob(".*.part"))
+    inbox.close()
+    assert not list(store.archive.glob(".*.part"))
+    assert (store.input / "a.wav").exists()
+
+
+def test_a_refused_file_is_told_as_a_failed_job(inbox: Inbox, store: Store) -> None:
+    (store.input / "a.mp3").write_bytes(b"a")
+    os.link(store.input / "a.mp3", store.root / "other")
+    inbox.collect(budget_s=1.0)
+    time.sleep(0.25)
+    taken = inbox.collect(budget_s=1.0).taken
+    assert [one.job.state for one in taken] == [JobState.FAILED]
+
+
+def test_a_file_that_cannot_be_taken_is_left_alone_for_a_while_and_then_tried_again(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.input / "a.mp3").write_bytes(b"a")
+    asked = []
+
+    def deny(path: Path, mode: int) -> bool:
+        asked.append(path)
+        return Path(path) != store.input
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upload.os, "access", deny)
+        first = inbox.collect(budget_s=1.0)
+        tries = asked.count(store.input)
+        second = inbox.collect(budget_s=1.0)
+        assert asked.count(store.input) == tries == 1
+    assert [name for name, _ in first.news] == ["a.mp3"]
+    assert (second.news, [name for name, _ in second.ignored]) == ([], ["a.mp3"])
+    monkeypatch.setattr(inbox_module, "RETRY_S", 0.0)
+    inbox._failed = {path: (found, 0.0, why) for path, (found, _, why) in inbox._failed.items()}
+    assert len(inbox.collect(budget_s=1.0).taken) == 1
+
+
+def test_a_file_that_changes_between_look_and_copy_waits(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.input / "a.mp3").write_bytes(b"a")
+
+    def vanish(*_: object, **__: object) -> None:
+        raise UploadChanged("'a.mp3' is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox_module, "start_upload", vanish)
+        assert inbox.collect(budget_s=1.0).waiting == [("a.mp3", "'a.mp3' is gone")]
+    assert len(inbox.collect(budget_s=1.0).taken) == 1
+
+
+def test_storage_that_fails_stops_the_tick_and_loses_nothing(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.input / "a.mp3").write_bytes(b"a")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        patch.setattr(archive, "_clone", lambda source, target: False)
+        with pytest.raises(StorageUnavailable):
+            inbox.collect(budget_s=1.0)
+    assert not list(store.archive.glob(".*.part"))
+    assert len(inbox.collect(budget_s=1.0).taken) == 1
+
+
+def test_a_store_that_is_away_is_not_looked_into(inbox: Inbox, store: Store) -> None:
+    (store.input / "a.mp3").write_bytes(b"a")
+    store.sentinel.unlink()
+    with pytest.raises(StorageUnavailable):
+        inbox.collect(budget_s=1.0)
+    assert (store.input / "a.mp3").exists()
+
+
+def test_waiting_ends_with_the_next_file(inbox: Inbox, store: Store) -> None:
+    (store.input / "a.mp3").write_bytes(b"a")
+    started = time.monotonic()
+    inbox.wait(5.0)
+    assert time.monotonic() - started < 2.0

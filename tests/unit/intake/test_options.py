@@ -1,0 +1,73 @@
+"""Requests checked against the engines there are."""
+
+from typing import Any
+
+import pytest
+
+from ironclad_assets.contracts.v1.engine import EngineManifest
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import Refusal
+from ironclad_assets.intake.options import check_options, make_options
+
+
+def make_manifest(name: str, *stems: str) -> EngineManifest:
+    model = {"name": "small", "stems": stems, "sample_rate_hz": 44100, "channels": 2}
+    return EngineManifest.model_validate(
+        {
+            "name": name,
+            "version": "1",
+            "kind": "separation",
+            "protocol": 1,
+            "description": "",
+            "licence": "MIT",
+            "entry": "m:C",
+            "environment": "core",
+            "default_model": "small",
+            "models": [model],
+        }
+    )
+
+
+ENGINES = {"four": make_manifest("four", "vocals", "drums", "bass", "other"), "one": make_manifest("one", "mixture")}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"engine": "four"},
+        {"engine": "four", "model": "small", "targets": ["vocals", "drums+bass"], "format": "mp3"},
+        {"engine": "one", "targets": ["mixture"]},
+    ],
+)
+def test_what_an_engine_can_do_is_accepted(given: dict[str, Any]) -> None:
+    check_options(make_options(**given), ENGINES, default_engine="four")
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "named"),
+    [
+        ({"engine": "nine"}, "unknown_engine", "'nine' is not installed, only four, one"),
+        ({"engine": "four", "model": "large"}, "unknown_model", "no model 'large', only small"),
+        ({"engine": "four", "targets": ["guitar"]}, "unknown_target", "needs guitar; four with small makes bass"),
+        ({"engine": "four", "targets": ["drums+guitar"]}, "unknown_target", "'drums\\+guitar' needs guitar"),
+        ({"engine": "one"}, "unknown_target", "'instrumental' needs vocals"),
+        ({"targets": ["guitar"]}, "unknown_target", "needs guitar"),
+        ({"targets": ["Not A Target"]}, "unknown_target", "'Not A Target' is not a target"),
+        ({"format": "aiff"}, "unknown_format", "'aiff'"),
+        ({"engine": "../x"}, "bad_option", "'../x'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name_with_what_there_is(
+    given: dict[str, Any], code: str, named: str
+) -> None:
+    """SPLIT-002."""
+    with pytest.raises(Refusal, match=named) as caught:
+        check_options(make_options(**given), ENGINES, default_engine="four")
+    assert caught.value.code.code == code
+
+
+def test_without_any_engine_the_list_says_none() -> None:
+    with pytest.raises(Refusal, match="only none"):
+        check_options(JobOptions(engine="four"), {})
+    check_options(JobOptions(), {})
