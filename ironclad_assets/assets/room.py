@@ -164,7 +164,7 @@ class Room:
             user_id=self.job.user_id,
             trace_id=self.job.trace_id,
             attempt=self.job.attempt,
-            run_id=self.context.run_id,
+            run_id=self.context.run.run_id,
             code_version=self.code_version,
         )
 
@@ -187,13 +187,13 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
     """
     follow_supervisor()
     song_key, stage = context.partition_key, context.asset_key.path[-1]
-    actor = f"run:{context.run_id}"
+    actor = f"run:{context.run.run_id}"
     job: Job | None = None
     song: SongIdentity | None = None
     try:
         song = ledger.song(song_key)
         job = ledger.begin_run(
-            song_key, run_id=context.run_id, worker=current_worker(), actor=actor, job_uuid=asked_job(context.run)
+            song_key, run_id=context.run.run_id, worker=current_worker(), actor=actor, job_uuid=asked_job(context.run)
         )
         watch = LedgerWatch(ledger, job.job_uuid, stage)
         if ledger.cancel_requested(job.job_uuid):
