@@ -10,9 +10,6 @@ from ironclad_assets.pipeline.variants import is_vocal
 MIXTURE = "_mixture"
 """Name of the mixture among the inputs of a track; no stem can have it."""
 
-_ACCOMPANIMENTS = ("instrumental", "accompaniment", "no_vocals")
-"""What engines call a stem that is everything but the vocals."""
-
 
 @dataclass(frozen=True, slots=True)
 class TrackPlan:
@@ -58,14 +55,12 @@ def _plan_target(target: str, *, stems: tuple[str, ...], extension: str) -> Trac
     if target == INSTRUMENTAL and vocals:
         rest = tuple(stem for stem in stems if stem not in vocals)
         return TrackPlan(name=target, kind="target", stems=rest, add=(MIXTURE,), subtract=vocals, path=path)
-    if target == INSTRUMENTAL:
-        wanted = tuple(stem for stem in _ACCOMPANIMENTS if stem in stems)[:1]
-    else:
-        wanted = tuple(target.split("+"))
+    wanted = tuple(target.split("+"))
     missing = [stem for stem in wanted if stem not in stems]
-    if missing or not wanted:
+    if missing:
+        needed = "vocals, to take them away" if target == INSTRUMENTAL else ", ".join(missing)
         raise Refusal(
-            f"{target!r} cannot be made of the stems {', '.join(stems)}; choose among these, joined by +",
+            f"{target!r} needs {needed}; the engine made {', '.join(stems)}; choose among these, joined by +",
             code=ErrorCode.UNKNOWN_TARGET,
         )
     return TrackPlan(name=target, kind="target", stems=wanted, add=wanted, subtract=(), path=path)

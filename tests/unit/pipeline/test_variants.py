@@ -116,7 +116,6 @@ def test_the_instrumental_is_the_mixture_without_the_vocals() -> None:
     assert plan("instrumental") == [("instrumental", "subtract", (MIXTURE,), ("vocals",))]
     stems = ("lead_vocals", "backing_vocals", "band")
     assert plan("instrumental", stems=stems) == [("instrumental", "subtract", (MIXTURE,), stems[:2])]
-    assert plan("instrumental", stems=("accompaniment",)) == [("instrumental", "sum", ("accompaniment",), ())]
 
 
 def test_other_targets_are_sums_and_every_stem_is_delivered() -> None:
