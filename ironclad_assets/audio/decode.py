@@ -25,7 +25,6 @@ MAX_CHANNELS = 8
 _LOSSLESS = ("pcm", "flac", "alac", "wavpack", "ape", "wmalossless", "tta")
 _LOSSY_PCM = ("pcm_mulaw", "pcm_alaw")
 _ALAC_DEPTH_OFFSET = 17
-_ENCRYPTED_TAGS = ("drms", "enca", "encv")
 RawSamples = npt.NDArray[Any]  # of the decoder's own sample type
 _INTEGER_SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
@@ -65,6 +64,8 @@ class Decoder:
             Refusal: `EMPTY_FILE`, `NOT_AUDIO`, `NO_AUDIO`, `PROTECTED`, `BAD_RATE`, `BAD_CHANNELS`, `DAMAGED`.
         """
         kind = sniff.sniff_file(path)
+        if kind is sniff.MP4 and headers.is_encrypted_mp4(path):
+            raise Refusal("its audio is stored encrypted", code=ErrorCode.PROTECTED)
         claims = headers.read_claims(path, kind=kind)
         _check_rate(claims.sample_rate_hz)
         _check_channels(claims.channels)
@@ -142,8 +143,6 @@ class Decoder:
         if not usable:
             raise Refusal("the audio's codec is unknown or its header invalid", code=ErrorCode.DAMAGED)
         chosen = usable[0]
-        if chosen.codec_context.codec_tag in _ENCRYPTED_TAGS:
-            raise Refusal(f"the audio is stored as {chosen.codec_context.codec_tag!r}", code=ErrorCode.PROTECTED)
         for stream in self._container.streams:
             if stream.index != chosen.index:
                 stream.discard = Discard.all

@@ -14,6 +14,8 @@ from ironclad_assets.audio import sniff
 
 _MAX_CHUNKS = 1000
 _FIRST_FRAME_BYTES = 2048
+_MAX_MOVIE_BYTES = 32 * 1024**2
+_ENCRYPTED_ENTRIES = (b"enca", b"encv", b"drms")
 _LENGTH_MARKS = (b"Xing", b"Info", b"VBRI")
 _UNKNOWN_LENGTHS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFF000)
 """Data lengths that streaming writers leave behind: they mean "to the end of the file"."""
@@ -106,3 +108,35 @@ def _read_flac(stream: BinaryIO, size: int) -> Claims:
     smallest_frame_bytes = 8
     possible = frames <= size // smallest_frame_bytes * max(largest_block, 16)
     return Claims(rate, channels, bits, frames or None, possible=possible)
+
+
+def is_encrypted_mp4(path: Path) -> bool:
+    """Return whether a track of the MP4 file at `path` is stored encrypted.
+
+    Read here because FFmpeg shows an encrypted track under the name of the codec inside it, and then
+    decodes noise or nothing.
+    """
+    with path.open("rb") as stream:
+        size, offset = path.stat().st_size, 0
+        for _ in range(_MAX_CHUNKS):
+            stream.seek(offset)
+            head = stream.read(16)
+            if len(head) < 8:
+                return False
+            length = int.from_bytes(head[:4], "big") or size - offset
+            length = int.from_bytes(head[8:16], "big") if length == 1 else length
+            if head[4:8] == b"moov":
+                stream.seek(offset)
+                return _lists_encrypted_entry(stream.read(min(length, _MAX_MOVIE_BYTES)))
+            offset += max(length, 8)
+    return False
+
+
+def _lists_encrypted_entry(movie: bytes) -> bool:
+    """Return whether a sample description box in `movie` begins with an encrypted entry."""
+    at = movie.find(b"stsd")
+    while at >= 0:
+        if movie[at + 16 : at + 20] in _ENCRYPTED_ENTRIES:
+            return True
+        at = movie.find(b"stsd", at + 4)
+    return False

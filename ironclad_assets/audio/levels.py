@@ -6,6 +6,7 @@ several times faster than recursive filters here and needs no SciPy.
 """
 
 import math
+from collections import deque
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,8 @@ from ironclad_assets.audio.resample import Samples
 
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE_LU = -10.0
+_LOUDEST_LUFS = 30.0
+_BIN_LU = 0.01
 _OFFSET_LU = -0.691
 _STEPS_PER_S = 10
 _STEPS_PER_BLOCK = 4
@@ -71,7 +74,7 @@ class LevelMeter:
 
 
 class _Loudness:
-    """Energy of the K-weighted signal in steps of 100 ms, then the two gates."""
+    """Energy of the K-weighted signal in steps of 100 ms, their blocks of 400 ms, then the two gates."""
 
     def __init__(self, sample_rate_hz: int, channels: int) -> None:
         self._rate = sample_rate_hz
@@ -80,7 +83,9 @@ class _Loudness:
         self._history = np.zeros((channels, self._taps - 1), dtype=np.float32)
         self._held: list[npt.NDArray[np.float32]] = []
         self._held_frames = 0
-        self._energies: list[float] = []
+        self._steps = 0
+        self._recent: deque[float] = deque(maxlen=_STEPS_PER_BLOCK)
+        self._blocks = _Blocks()
 
     def _edge(self, step: int) -> int:
         return step * self._rate // _STEPS_PER_S
@@ -89,8 +94,7 @@ class _Loudness:
         self._held.append(y)
         self._held_frames += y.shape[1]
         while True:
-            done = len(self._energies)
-            wanted = self._edge(done + self._steps_at_once) - self._edge(done)
+            wanted = self._edge(self._steps + self._steps_at_once) - self._edge(self._steps)
             if self._held_frames < wanted:
                 return
             joined = np.concatenate(self._held, axis=1) if len(self._held) > 1 else self._held[0]
@@ -99,47 +103,63 @@ class _Loudness:
             self._held_frames -= wanted
 
     def _weigh(self, y: Samples, *, steps: int) -> None:
-        """Filter `y` by overlap-save and append the energy of each of its `steps` steps."""
+        """Filter `y` by overlap-save and take the energy of each of its `steps` steps."""
         joined = np.concatenate((self._history, y), axis=1)
         weighted = np.fft.irfft(np.fft.rfft(joined, self._size) * self._response, self._size)
         weighted = weighted[:, self._taps - 1 : self._taps - 1 + y.shape[1]]
         self._history = joined[:, joined.shape[1] - (self._taps - 1) :]
-        first = len(self._energies)
-        start = self._edge(first)
-        for step in range(first, first + steps):
-            part = weighted[:, self._edge(step) - start : self._edge(step + 1) - start]
-            self._energies.append(sum(float(np.dot(row, row)) for row in part))
+        start = self._edge(self._steps)
+        for _ in range(steps):
+            part = weighted[:, self._edge(self._steps) - start : self._edge(self._steps + 1) - start]
+            self._steps += 1
+            self._recent.append(sum(float(np.dot(row, row)) for row in part))
+            if len(self._recent) == _STEPS_PER_BLOCK:
+                self._blocks.add(sum(self._recent) / (_STEPS_PER_BLOCK * self._rate / _STEPS_PER_S))
 
     def result(self) -> float | None:
         """Return integrated loudness in LUFS; audio shorter than one 400 ms block is measured as one."""
-        held = np.concatenate(self._held, axis=1) if self._held else None
-        whole = len(self._energies)
-        if held is not None:
-            while self._edge(whole + 1) - self._edge(len(self._energies)) <= held.shape[1]:
+        if self._held:
+            held = np.concatenate(self._held, axis=1)
+            whole = self._steps
+            while self._edge(whole + 1) - self._edge(self._steps) <= held.shape[1]:
                 whole += 1
-            self._weigh(held, steps=whole - len(self._energies))
+            self._weigh(held, steps=whole - self._steps)
             self._held = []
-        energies = np.array(self._energies)
-        frames = self._rate / _STEPS_PER_S * _STEPS_PER_BLOCK
-        if len(energies) < _STEPS_PER_BLOCK:
-            frames, blocks = max(1, self._edge(len(energies))), energies.sum(keepdims=True)
-        else:
-            blocks = np.convolve(energies, np.ones(_STEPS_PER_BLOCK), mode="valid")
-        return _gated_loudness(blocks / frames)
+        if 0 < self._steps < _STEPS_PER_BLOCK:
+            self._blocks.add(sum(self._recent) / self._edge(self._steps))
+        return self._blocks.gated_loudness()
 
 
-def _gated_loudness(power: npt.NDArray[np.float64]) -> float | None:
-    """Return the loudness of blocks of mean-square `power` after both gates, or None where none is loud enough."""
+class _Blocks:
+    """Power of the blocks of one song, in bins of 0.01 LU, so that ten hours take no more room than a minute.
 
-    def lufs(mean: float) -> float:
-        return _OFFSET_LU + 10.0 * math.log10(mean)
+    Each bin keeps the sum of what fell into it: only the relative gate is rounded to a bin, not the result.
+    """
 
-    gate = 10.0 ** ((_ABSOLUTE_GATE_LUFS - _OFFSET_LU) / 10.0)
-    loud = power[power > gate]
-    if not len(loud):
-        return None
-    relative = float(loud.mean()) * 10.0 ** (_RELATIVE_GATE_LU / 10.0)
-    return lufs(float(loud[loud > relative].mean()))
+    def __init__(self) -> None:
+        count = round((_LOUDEST_LUFS - _ABSOLUTE_GATE_LUFS) / _BIN_LU)
+        self._sums = np.zeros(count)
+        self._counts = np.zeros(count, dtype=np.int64)
+
+    def add(self, power: float) -> None:
+        """Take the mean square of a block; one at or below the absolute gate is left out."""
+        if power > 0.0 and _lufs(power) > _ABSOLUTE_GATE_LUFS:
+            index = min(int((_lufs(power) - _ABSOLUTE_GATE_LUFS) / _BIN_LU), len(self._sums) - 1)
+            self._sums[index] += power
+            self._counts[index] += 1
+
+    def gated_loudness(self) -> float | None:
+        """Return the loudness of the blocks above both gates, or None where none is loud enough."""
+        count = int(self._counts.sum())
+        if not count:
+            return None
+        gate = _lufs(float(self._sums.sum()) / count) + _RELATIVE_GATE_LU
+        first = max(0, math.floor((gate - _ABSOLUTE_GATE_LUFS) / _BIN_LU))
+        return _lufs(float(self._sums[first:].sum()) / int(self._counts[first:].sum()))
+
+
+def _lufs(power: float) -> float:
+    return _OFFSET_LU + 10.0 * math.log10(power)
 
 
 @cache

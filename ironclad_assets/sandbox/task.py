@@ -28,6 +28,7 @@ from ironclad_assets.sandbox.watch import SilentWatch, Watch
 TASK_PACKAGE = "ironclad_assets.audio."
 MAX_ANSWER_BYTES = 32 * 1024**2
 _ADDRESS_HEADROOM_BYTES = 1024**3
+_MAX_WORDS = 500
 _TICK_S = 0.05
 _ASK_WATCH_S = 0.2
 _ENVIRONMENT = {
@@ -72,7 +73,7 @@ def run_task(
         "parent": os.getpid(),
         "task": task,
         "arguments": dict(arguments),
-        "readable": [*paths[1:], str(IMPORT_ROOT / "ironclad_assets"), *map(str, readable)],
+        "readable": [*paths[1:], str(IMPORT_ROOT / "ironclad_assets"), *_shared_libraries(), *map(str, readable)],
         "writable": [str(path) for path in writable],
         "limits": {
             "cpu_s": limits.cpu_s,
@@ -103,6 +104,12 @@ def _library_paths() -> list[str]:
     wanted = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     ends = ("lib-dynload", "site-packages", "dist-packages")
     return [path for path in dict.fromkeys(sys.path) if path in wanted or path.endswith(ends)]
+
+
+def _shared_libraries() -> list[str]:
+    """Return the folder of the interpreter's own shared libraries, which extension modules load."""
+    stdlib = sysconfig.get_path("stdlib")
+    return [str(Path(stdlib).parent)] if stdlib else []
 
 
 @dataclass(slots=True)
@@ -145,9 +152,10 @@ class _Conversation:
         self.ended = not block
         self.received += block
         for message in self._messages():
-            if "fraction" in message:
+            fraction = message.get("fraction")
+            if isinstance(fraction, int | float):
                 self.heard_at = time.monotonic()
-                self.watch.progress(float(message["fraction"]), str(message.get("message", "")))
+                self.watch.progress(min(1.0, max(0.0, fraction)), str(message.get("message", ""))[:_MAX_WORDS])
             elif "result" in message or "error" in message:
                 self.answer = message
 

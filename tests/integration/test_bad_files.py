@@ -242,7 +242,6 @@ def mutated(content: bytes, *, seed: int) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "ogg", "m4a"])
 def test_mutated_copies_get_a_published_answer_and_bounded_time(store: Store, tmp_path: Path, extension: str) -> None:
     """CAT-002: whatever the bytes, the answer is a published code of the file's, never an internal error."""
