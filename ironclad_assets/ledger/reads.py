@@ -121,8 +121,9 @@ class LedgerReads:
 
     def dispatched_not_started(self, *, older_than_s: float = 0.0) -> list[Job]:
         """Return queued jobs that a run was asked for at least `older_than_s` seconds ago, oldest first."""
-        before = utc_time(seconds_ago=older_than_s)
-        chosen = job_query.where(jobs.c.state == JobState.QUEUED.value, jobs.c.dispatched_at <= before)
+        chosen = job_query.where(jobs.c.state == JobState.QUEUED.value, jobs.c.dispatched_at.is_not(None))
+        if older_than_s > 0.0:  # else a clock that was set back would hide what is in its future
+            chosen = chosen.where(jobs.c.dispatched_at <= utc_time(seconds_ago=older_than_s))
         with self._database.read() as connection:
             return select_jobs(connection, chosen.order_by(jobs.c.sequence))
 

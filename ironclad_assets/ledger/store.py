@@ -147,6 +147,9 @@ class Ledger(RunWrites):
 
 def _find_registration(connection: Connection, song: SongIdentity) -> Registration | None:
     """Return what an earlier upload of the same bytes by the same user, or of the same refusal, made."""
-    known = find_song(connection, song.user_id, sha256=song.sha256) if song.sha256 else None
-    job = latest_job(connection, known.song if known else song.song)
+    if not song.sha256:  # a refusal: its id follows from the file
+        job = latest_job(connection, song.song)
+    else:
+        known = find_song(connection, song.user_id, sha256=song.sha256)
+        job = None if known is None else latest_job(connection, known.song)
     return None if job is None else Registration(job=job, duplicate=True)

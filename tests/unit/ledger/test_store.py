@@ -140,6 +140,7 @@ def test_a_dispatched_job_is_not_dispatched_again_until_that_is_taken_back(ledge
     assert 0.0 <= ledger.seconds_since_dispatch(first) < 60.0
     assert [job.job_uuid for job in ledger.dispatchable(limit=10)] == [second]
     assert [job.job_uuid for job in ledger.dispatched_not_started()] == [first]
+    assert ledger.dispatched_not_started(older_than_s=60.0) == []
     ledger.undispatch(first)
     assert [job.job_uuid for job in ledger.dispatchable(limit=10)] == [first, second]
     assert ledger.job(first).attempt == 1
@@ -254,3 +255,48 @@ def test_a_transition_is_legal_only_where_the_table_says_so(before: JobState | N
 
 def test_a_job_that_ended_never_changes_again() -> None:
     assert all(FOLLOWERS[state] == () for state in JobState if not state.active)
+
+
+def test_an_upload_that_loses_the_race_to_the_same_bytes_is_their_duplicate(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DUP-001: also where the database lets two writers look at the same time."""
+    from ironclad_assets.ledger import store
+
+    first = add_song(ledger)
+    real, blind = store._find_registration, [True]
+
+    def look(connection: object, song: object) -> object:
+        return None if blind.pop() else real(connection, song)
+
+    monkeypatch.setattr(store, "_find_registration", look)
+    blind[:] = [False, True]
+    again = ledger.register(make_song().model_copy(update={"song": "s9"}), JobOptions(), actor="test")
+    assert (again.job.job_uuid, again.duplicate) == (first, True)
+
+
+def test_an_id_that_is_taken_is_never_given_to_other_bytes(ledger: Ledger) -> None:
+    from sqlalchemy.exc import IntegrityError
+
+    add_song(ledger)
+    with pytest.raises(IntegrityError):
+        ledger.register(make_song(2).model_copy(update={"song": "s1"}), JobOptions(), actor="test")
+    assert len(ledger.jobs()) == 1
+
+
+def test_a_running_job_without_a_worker_is_not_reported_as_one_with(ledger: Ledger) -> None:
+    from sqlalchemy import update
+
+    from ironclad_assets.ledger.tables import jobs
+
+    add_song(ledger)
+    with ledger._database.write() as connection:
+        connection.execute(update(jobs).values(state="running"))
+    assert ledger.running_jobs() == []
+
+
+def test_a_closed_ledger_opens_again_when_it_is_asked(ledger: Ledger) -> None:
+    job_uuid = add_song(ledger)
+    ledger.close()
+    ledger.close()
+    assert ledger.job(job_uuid).song == "s1"
