@@ -13,7 +13,7 @@ from ironclad_assets.contracts.v1.engine import EngineModel
 from ironclad_assets.contracts.v1.staged_chunks import Chunk, EngineChoice, MixtureStatistics, StagedChunks
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.errors import ErrorCode, StorageUnavailable
-from ironclad_assets.pipeline.validate import Policy, crash_as_damage
+from ironclad_assets.pipeline.policy import Policy, crash_as_damage
 from ironclad_assets.sandbox.task import ChildCrashError, run_task
 from ironclad_assets.sandbox.watch import SilentWatch, Watch
 from ironclad_assets.storage.store import Store

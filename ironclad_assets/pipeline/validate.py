@@ -1,79 +1,22 @@
 """Room *validate*: decide whether an uploaded file becomes a song.
 
 The decision is made from what a confined child decoded, never from names, headers or exit codes. What the
-child looks at is in `audio.probe`; which limits apply to whom is here.
+child looks at is in `audio.probe`; which limits apply is in `policy`.
 """
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
 
 from ironclad_assets.contracts.v1.base import AudioFormat
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.errors import ErrorCode, PermanentFailure, Refusal
-from ironclad_assets.sandbox.limits import Limits
+from ironclad_assets.pipeline.policy import Policy as Policy  # the room's callers name it through here
+from ironclad_assets.pipeline.policy import crash_as_damage
 from ironclad_assets.sandbox.task import ChildCrashError, run_task
 from ironclad_assets.sandbox.watch import SilentWatch, Watch
-from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
 _INSPECT = "ironclad_assets.audio.probe:inspect_file"
-_WALL_PER_CPU = 5.0
-_WALL_SPARE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What files are accepted, and what looking at one may cost.
-
-    Attributes:
-        min_duration_s: shortest accepted song.
-        max_duration_s: longest accepted song.
-        max_bytes: largest accepted file.
-        media_cpu_s: processor seconds of a media child, beyond 1 s per minute of audio.
-        media_memory_bytes: its memory.
-    """
-
-    min_duration_s: float = 0.5
-    max_duration_s: float = 4 * 3600.0
-    max_bytes: int = 8 * 1024**3
-    media_cpu_s: float = 20.0
-    media_memory_bytes: int = 512 * 1024**2
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Return the policy that the installation's settings describe."""
-        return cls(
-            min_duration_s=settings.min_duration_s,
-            max_duration_s=settings.max_duration_s,
-            max_bytes=settings.max_upload_bytes,
-            media_cpu_s=settings.media_cpu_s,
-            media_memory_bytes=settings.media_memory_bytes,
-        )
-
-    def as_json(self) -> dict[str, Any]:  # JSON values
-        """Return the part of the policy that decides about acceptance; the costs allowed do not change a result."""
-        values = asdict(self)
-        return {name: values[name] for name in ("min_duration_s", "max_duration_s", "max_bytes")}
-
-    def media_limits(self, *, duration_s: float | None = None, file_bytes: int = 0) -> Limits:
-        """Return the limits of a media child.
-
-        Args:
-            duration_s: length of the audio, where it is known. Otherwise the child starts with `media_cpu_s`
-                and is given a second more for every minute that it has decoded.
-            file_bytes: largest file it may write.
-        """
-        growth_s = 0.0 if duration_s is not None else self.max_duration_s / 60.0
-        cpu_s = self.media_cpu_s + (duration_s or 0.0) / 60.0
-        return Limits(
-            cpu_s=cpu_s,
-            cpu_growth_s=growth_s,
-            memory_bytes=self.media_memory_bytes,
-            wall_s=_WALL_SPARE_S + _WALL_PER_CPU * (cpu_s + growth_s),
-            file_bytes=file_bytes,
-        )
 
 
 def validate_file(song: SongIdentity, *, store: Store, policy: Policy, watch: Watch | None = None) -> ValidatedFile:
@@ -116,16 +59,6 @@ def validate_file(song: SongIdentity, *, store: Store, policy: Policy, watch: Wa
         audio=audio,
         **{**found, "warnings": tuple(found["warnings"])},
     )
-
-
-def crash_as_damage(crash: ChildCrashError) -> PermanentFailure:
-    """Return the refusal of a file on which the decoder crashed; an exit without a signal is passed on as it is.
-
-    A crash in native code while decoding is the file's doing, and would happen again.
-    """
-    if crash.status is not None and crash.status < 0:
-        return Refusal(f"the decoder crashed on it ({crash.ended})", code=ErrorCode.DAMAGED)
-    return PermanentFailure(crash.detail, code=ErrorCode.INTERNAL)
 
 
 def _check_original(original: Path, *, song: SongIdentity, policy: Policy) -> None:

@@ -17,7 +17,8 @@ import soundfile as sf
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.errors import ErrorCode, IroncladError
-from ironclad_assets.pipeline.validate import Policy, validate_file
+from ironclad_assets.pipeline.policy import Policy
+from ironclad_assets.pipeline.validate import validate_file
 from ironclad_assets.storage.store import Store
 from tests import synth
 

@@ -11,8 +11,9 @@ from ironclad_assets.contracts.v1.engine import EngineModel
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice, StagedChunks
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.pipeline.policy import Policy
 from ironclad_assets.pipeline.stage import plan_chunks, stage_song
-from ironclad_assets.pipeline.validate import Policy, validate_file
+from ironclad_assets.pipeline.validate import validate_file
 from ironclad_assets.storage.store import Store
 from tests import synth
 

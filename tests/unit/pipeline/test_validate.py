@@ -7,7 +7,8 @@ import pytest
 
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled
-from ironclad_assets.pipeline.validate import Policy, crash_as_damage, validate_file
+from ironclad_assets.pipeline.policy import Policy, crash_as_damage
+from ironclad_assets.pipeline.validate import validate_file
 from ironclad_assets.sandbox.task import ChildCrashError
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
