@@ -168,7 +168,9 @@ def test_stage_refuses_a_damaged_artifact_and_says_why(installation, damage):
     elif damage == "remove":
         files.unlink()
     else:
-        folder.manifest.write_text(folder.manifest.read_text().replace('"contract_version": 1', '"contract_version": 9'))
+        folder.manifest.write_text(
+            folder.manifest.read_text().replace('"contract_version": 1', '"contract_version": 9')
+        )
     result = installation.run(job.song, assets=["stems"])
     assert not result.success
     latest = installation.ledger.latest_job(job.song)
