@@ -25,8 +25,8 @@ from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.show import SHORT_ID, job_document, print_job, print_jobs, print_json
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.errors import ErrorCode, IroncladError
-from ironclad_assets.intake.names import display_name
+from ironclad_assets.errors import ErrorCode, IroncladError, Refusal
+from ironclad_assets.intake.names import display_name, printable
 from ironclad_assets.intake.options import make_options
 from ironclad_assets.intake.upload import take_file
 from ironclad_assets.ledger.store import Registration
@@ -186,8 +186,10 @@ def cancel(job: JobName, as_json: AsJson = False) -> None:
 def _submit_one(installation: Installation, path: Path, *, user_id: str | None, options: JobOptions) -> Registration:
     """Copy one file in; a link is followed, for it is the user's own choice."""
     source = path.resolve()
+    if not source.exists():
+        raise Refusal(f"there is no file {printable(str(path))!r}", code=ErrorCode.UNREADABLE)
     if source.is_dir():
-        raise IroncladError(f"{display_name(path.name)!r} is a folder", code=ErrorCode.UNREADABLE)
+        raise Refusal(f"{display_name(path.name)!r} is a folder; name its files", code=ErrorCode.UNREADABLE)
     return take_file(
         source,
         ledger=installation.ledger,

@@ -1,5 +1,7 @@
 """The commands about the system itself: up, demo, health, engines list."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
@@ -15,6 +17,7 @@ from ironclad_assets.cli.show import print_json, print_json_line
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.intake.names import printable
+from ironclad_assets.supervisor.demo import run_demo
 from ironclad_assets.supervisor.system import run_system
 
 
@@ -40,16 +43,20 @@ def demo(
 ) -> None:
     """Make a song, send it through everything, and show what happened.
 
-    Uses a home of its own, so that nothing of yours is touched.
+    Uses a home of its own, so that nothing of yours is touched. With --json the picture goes to standard error.
 
     \b
     Example:
       pipelinectl demo
     """
-    from ironclad_assets.supervisor.demo import run_demo  # noqa: PLC0415 - loads only what the demo shows
-
     with door(as_json=as_json):
-        end(Exit(run_demo(read_settings(), keep=keep)))
+        if not as_json:
+            end(Exit(run_demo(read_settings(), keep=keep)))
+            return
+        with redirect_stdout(sys.stderr):
+            code = run_demo(read_settings(), keep=keep)
+        print_json({"completed": code == Exit.OK, "exit_code": code})
+        end(Exit(code))
 
 
 def health(as_json: AsJson = False) -> None:
