@@ -127,6 +127,8 @@ class ChildProcess:
             tree.kill_all(members)
         status = self._process.wait(10.0)
         self._sweep()
+        if self._tail is not None:
+            self._tail.finish()
         return status
 
     def stderr_tail(self) -> str:
@@ -156,8 +158,12 @@ class _Tail:
             while block := os.read(self._pipe.fileno(), 4096):
                 self._kept = (self._kept + block)[-STDERR_TAIL_BYTES:]
 
+    def finish(self) -> None:
+        """Wait until the pipe has ended; a process that escaped with it is not waited for."""
+        self._thread.join(1.0)
+
     def text(self) -> str:
-        self._thread.join(0.5)
+        self.finish()
         return self._kept.decode("utf-8", "replace")
 
 
