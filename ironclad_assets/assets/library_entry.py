@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, Room, StageResult, empty_folder, open_room, stage_arguments
+from ironclad_assets.assets.room import Made, Metadata, Room, StageResult, empty_folder, open_room, stage_asset
 from ironclad_assets.assets.staged_chunks import check_quota
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry, SongRecord
@@ -26,18 +26,16 @@ CODE_VERSION = "1"
 RECORD_FILE = "metadata.json"
 
 
-@dg.asset(
-    **stage_arguments(
-        "library_entry",
-        room="organise",
-        code_version=CODE_VERSION,
-        kinds={"python", "file"},
-        checks={
-            "path_inside_library": "Every file lies below its library root.",
-            "library_files_whole": "Every file in the library has the checksum of its track.",
-            "quota_kept": "The user's stored bytes are within the quota.",
-        },
-    )
+@stage_asset(
+    "library_entry",
+    room="organise",
+    code_version=CODE_VERSION,
+    kinds={"python", "file"},
+    checks={
+        "path_inside_library": "Every file lies below its library root.",
+        "library_files_whole": "Every file in the library has the checksum of its track.",
+        "quota_kept": "The user's stored bytes are within the quota.",
+    },
 )
 def library_entry(
     context: dg.AssetExecutionContext,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_arguments
+from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_asset
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
@@ -18,19 +18,17 @@ from ironclad_assets.storage.store import Store
 CODE_VERSION = "1"
 
 
-@dg.asset(
-    **stage_arguments(
-        "recombined_track",
-        room="recombine",
-        code_version=CODE_VERSION,
-        kinds={"python", "file"},
-        checks={
-            "tracks_match_source": "Every track has the source's sample rate and length, to the sample.",
-            "tags_embedded": "Every track carries its tags, read back from the file.",
-            "art_embedded": "Every track carries the cover where the song has one.",
-        },
-        advisory=frozenset({"tags_embedded", "art_embedded"}),
-    )
+@stage_asset(
+    "recombined_track",
+    room="recombine",
+    code_version=CODE_VERSION,
+    kinds={"python", "file"},
+    checks={
+        "tracks_match_source": "Every track has the source's sample rate and length, to the sample.",
+        "tags_embedded": "Every track carries its tags, read back from the file.",
+        "art_embedded": "Every track carries the cover where the song has one.",
+    },
+    advisory=frozenset({"tags_embedded", "art_embedded"}),
 )
 def recombined_track(
     context: dg.AssetExecutionContext,

@@ -8,7 +8,7 @@ own logic belongs here.
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,7 +241,7 @@ def last_stage(run: dg.DagsterRun) -> str:
     return max(chosen or STAGES, key=STAGES.index)
 
 
-def stage_arguments(
+def stage_asset(
     stage: str,
     *,
     room: str,
@@ -249,23 +249,36 @@ def stage_arguments(
     kinds: set[str],
     checks: Mapping[str, str],
     advisory: frozenset[str] = frozenset(),
-) -> dict[str, Any]:  # keyword arguments of dg.asset
-    """Return what all stages declare alike: partition, group, owner, kinds, code version, checks.
+    deps: Sequence[str] = (),
+    pool: str | None = None,
+) -> Callable[[Callable[..., StageResult]], dg.AssetsDefinition]:
+    """Return the decorator of a stage's asset: partition, group, owner, kinds, code version, checks.
 
-    `checks` maps each check's name to what it says; those in `advisory` warn, all others block.
+    Args:
+        stage: name of the asset.
+        room: its group.
+        code_version: raise it when the same input makes another payload.
+        kinds: what the stage deals with, as the UI shows it.
+        checks: what each check says, by its name.
+        advisory: checks that warn; all others block what comes after.
+        deps: assets that come before without being read.
+        pool: limits how many songs are in this stage at once.
     """
     every = {"contract_valid": "The output meets its versioned contract.", **checks}
-    return {
-        "partitions_def": songs,
-        "group_name": room,
-        "owners": ["team:ironclad"],
-        "kinds": kinds,
-        "code_version": code_version,
-        "dagster_type": dg.Any,  # a Product; the annotation alone would mean "nothing to store"
-        "check_specs": [
+    return dg.asset(
+        name=stage,
+        partitions_def=songs,
+        group_name=room,
+        owners=["team:ironclad"],
+        kinds=kinds,
+        code_version=code_version,
+        dagster_type=dg.Any,  # a Product; the annotation alone would mean "nothing to store"
+        deps=deps,
+        pool=pool,
+        check_specs=[
             _check_spec(name, stage=stage, text=text, blocking=name not in advisory) for name, text in every.items()
         ],
-    }
+    )
 
 
 def _check_spec(name: str, *, stage: str, text: str, blocking: bool) -> dg.AssetCheckSpec:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_arguments
+from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_asset
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
@@ -19,14 +19,12 @@ INLINE_COVER_BYTES = 20_000
 """Larger covers are linked by path: an inline picture lives in Dagster's event row."""
 
 
-@dg.asset(
-    **stage_arguments(
-        "song_metadata",
-        room="tag",
-        code_version=CODE_VERSION,
-        kinds={"python", "json"},
-        checks={"title_known": "The song has a title, from its tags or its file name."},
-    )
+@stage_asset(
+    "song_metadata",
+    room="tag",
+    code_version=CODE_VERSION,
+    kinds={"python", "json"},
+    checks={"title_known": "The song has a title, from its tags or its file name."},
 )
 def song_metadata(
     context: dg.AssetExecutionContext,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_arguments
+from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_asset
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
@@ -19,17 +19,15 @@ from ironclad_assets.storage.store import Store
 CODE_VERSION = "1"
 
 
-@dg.asset(
-    **stage_arguments(
-        "staged_chunks",
-        room="stage",
-        code_version=CODE_VERSION,
-        kinds={"python", "numpy"},
-        checks={
-            "staged_whole": "As many frames were staged as were decoded when the file was validated.",
-            "quota_kept": "The user's stored bytes are within the quota.",
-        },
-    ),
+@stage_asset(
+    "staged_chunks",
+    room="stage",
+    code_version=CODE_VERSION,
+    kinds={"python", "numpy"},
+    checks={
+        "staged_whole": "As many frames were staged as were decoded when the file was validated.",
+        "quota_kept": "The user's stored bytes are within the quota.",
+    },
     deps=["song_metadata"],
 )
 def staged_chunks(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, StageResult, open_room, stage_arguments
+from ironclad_assets.assets.room import Made, Metadata, StageResult, open_room, stage_asset
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Stems
 from ironclad_assets.io_managers.contract_io_manager import Upstream
@@ -21,21 +21,19 @@ CODE_VERSION = "1"
 WAVEFORM_FILE = "waveform.png"
 
 
-@dg.asset(
-    **stage_arguments(
-        "stems",
-        room="separate",
-        code_version=CODE_VERSION,
-        kinds={"python", "numpy"},
-        checks={
-            "stems_are_finite": "No stem holds NaN or infinite samples.",
-            "stems_are_as_long_as_the_mixture": "Each stem has as many frames as the mixture.",
-            "stems_are_not_silent": "Where the mixture sounds, not every stem is silent.",
-            "stems_differ": "No two sounding stems are the same.",
-            "stems_sum_to_mixture": "The stems sum back to the mixture; the residual is recorded in dB.",
-        },
-        advisory=frozenset({"stems_sum_to_mixture"}),
-    ),
+@stage_asset(
+    "stems",
+    room="separate",
+    code_version=CODE_VERSION,
+    kinds={"python", "numpy"},
+    checks={
+        "stems_are_finite": "No stem holds NaN or infinite samples.",
+        "stems_are_as_long_as_the_mixture": "Each stem has as many frames as the mixture.",
+        "stems_are_not_silent": "Where the mixture sounds, not every stem is silent.",
+        "stems_differ": "No two sounding stems are the same.",
+        "stems_sum_to_mixture": "The stems sum back to the mixture; the residual is recorded in dB.",
+    },
+    advisory=frozenset({"stems_sum_to_mixture"}),
     pool="separation",
 )
 def stems(

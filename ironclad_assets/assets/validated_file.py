@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_arguments
+from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_asset
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.ledger.store import Ledger
@@ -15,14 +15,12 @@ from ironclad_assets.storage.store import Store
 CODE_VERSION = "1"
 
 
-@dg.asset(
-    **stage_arguments(
-        "validated_file",
-        room="validate",
-        code_version=CODE_VERSION,
-        kinds={"python", "file"},
-        checks={"decoded_as_promised": "As many samples were decoded as the file's header promises, all finite."},
-    )
+@stage_asset(
+    "validated_file",
+    room="validate",
+    code_version=CODE_VERSION,
+    kinds={"python", "file"},
+    checks={"decoded_as_promised": "As many samples were decoded as the file's header promises, all finite."},
 )
 def validated_file(
     context: dg.AssetExecutionContext,

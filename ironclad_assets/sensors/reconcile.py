@@ -134,7 +134,7 @@ def _process_id(record: dg.EventLogRecord) -> int | None:
 def _is_same_process(pid: int, *, recorded_at: float) -> bool:
     """Return whether `pid` is alive and already was when it was recorded: process ids are used again."""
     try:
-        return psutil.Process(pid).create_time() <= recorded_at + CLOCK_SLACK_S
+        return bool(psutil.Process(pid).create_time() <= recorded_at + CLOCK_SLACK_S)
     except psutil.NoSuchProcess:
         return False
 
