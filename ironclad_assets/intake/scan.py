@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ironclad_assets.errors import Refusal
+from ironclad_assets.errors import ErrorCode, Refusal, StorageUnavailable
 from ironclad_assets.intake.closings import Closings
 from ironclad_assets.intake.names import printable
 from ironclad_assets.intake.source import Fingerprint, UploadChanged, Writers, find_writers, fingerprint, open_source
@@ -113,7 +113,10 @@ class InputScanner:
         try:
             return list(walk_input(self._root, default_user=self._default_user, enter=self._enter))
         except OSError as error:
-            raise atomic.storage_error(error, Path(os.fsdecode(self._root))) from error
+            root = Path(os.fsdecode(self._root))
+            if isinstance(error, FileNotFoundError):
+                raise StorageUnavailable(f"{root} is missing; make it again", code=ErrorCode.STORAGE_AWAY) from error
+            raise atomic.storage_error(error, root) from error
 
     def _enter(self, folder: bytes, inode: int) -> None:
         self._closings.watch(folder, inode=inode)

@@ -122,7 +122,7 @@ def test_names_with_escapes_never_reach_the_terminal(run: Run, ledger: Ledger, t
     shown += run("status").output + run("status", job_uuid).output + run("status", job_uuid, "--follow").output
     assert "\x1b" not in shown
     assert "a[31m b.mp3" in shown
-    assert "not_audio in validated_file: a[31mzip" in shown
+    assert "not_audio in validated_file: a [31mzip" in shown
 
 
 def test_status_lists_the_latest_jobs(run: Run, ledger: Ledger, song: Path) -> None:

@@ -297,7 +297,7 @@ def test_a_file_that_grows_for_an_hour_is_named(deaf_scanner: InputScanner, stor
 
 def test_a_missing_upload_folder_is_storage_away(scanner: InputScanner, store: Store) -> None:
     store.input.rmdir()
-    with pytest.raises((StorageUnavailable, FileNotFoundError)):
+    with pytest.raises(StorageUnavailable, match="is missing; make it again"):
         scanner.scan(0.1)
 
 
