@@ -17,23 +17,31 @@ from ironclad_assets.audio.tag_formats.id3 import fill_id3
 from ironclad_assets.audio.tag_formats.sheet import Cover, TagSheet
 from ironclad_assets.audio.tag_formats.vorbis import flac_picture
 
+_MAX_FIELDS = 200
+"""A song's own fields, and those that this project adds."""
+
 _PADDING_BYTES = 4096
 
 
-def write_tags(path: Path, *, tags: Mapping[str, tuple[str, ...]], cover: Cover | None) -> None:
+def make_sheet(tags: Mapping[str, tuple[str, ...]]) -> TagSheet:
+    """Return the sheet of a delivered file's tags, given by Vorbis comment name."""
+    sheet = TagSheet(max_fields=_MAX_FIELDS)
+    for name, values in tags.items():
+        sheet.add(name, values)
+    return sheet
+
+
+def write_tags(path: Path, *, sheet: TagSheet, cover: Cover | None) -> None:
     """Replace the tags of a FLAC, MP3 or WAV file; equal files and tags give equal bytes.
 
     Args:
         path: an encoded file whose extension says its format.
-        tags: values by Vorbis comment name.
+        sheet: the tags.
         cover: the front cover to embed.
 
     Raises:
         MutagenError: the container cannot take tags, for example RF64.
     """
-    sheet = TagSheet()
-    for name, values in tags.items():
-        sheet.add(name, values)
     data = cover.data if cover else None
     if path.suffix == ".flac":
         flac = FLAC(path)

@@ -50,6 +50,8 @@ class Claims:
             return mark == self.song
         known = [known for known in (self.records.get(key), record) if known is not None]
         size = file.stat().st_size
+        if size == 0 and key in self.records:
+            return True  # reserved by a run that was killed, on a file system without links
         return any(one.size_bytes == size for one in known) and hash_file(file) in {one.sha256 for one in known}
 
     def earlier_path(self, *, role: str, name: str, root: str) -> str | None:

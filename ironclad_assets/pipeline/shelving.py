@@ -4,6 +4,7 @@ Copies land in a hidden folder of the same root and get their name in one step; 
 have on disk. Which file goes where is decided in `pipeline/organise.py`.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -19,6 +20,7 @@ from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import BLOCK_BYTES
 
 _RETRIES = 8
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _MAX_FOLDER_COPIES = 100
 
 
@@ -85,9 +87,26 @@ def give_name(copy: Path, *, destination: Path, replace: bool) -> None:
         except FileExistsError:
             raise
         except OSError as error:
-            raise atomic.storage_error(error, destination) from error
+            if replace or error.errno not in _NO_LINKS:
+                raise atomic.storage_error(error, destination) from error
+            _reserve(destination)
+            replace = True
         else:
             return
+
+
+def _reserve(destination: Path) -> None:
+    """Take the name with an empty file, for file systems without hard links (exFAT, some network shares).
+
+    Raises:
+        FileExistsError: somebody has that name.
+    """
+    try:
+        os.close(os.open(destination, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise atomic.storage_error(error, destination) from error
 
 
 def occupant(path: Path) -> Path | None:
@@ -95,7 +114,7 @@ def occupant(path: Path) -> Path | None:
     if path.is_symlink() or path.exists():
         return path
     wanted = fold(path.name)
-    return next((entry for entry in _entries(path.parent) if fold(entry.name) == wanted), None)
+    return next((path.parent / name for name in _names(path.parent) if fold(name) == wanted), None)
 
 
 def spelled_as_on_disk(root: Path, relative: str) -> str:
@@ -146,8 +165,8 @@ def _folder(parent: Path, name: str) -> Path:
     raise PermanentFailure(f"{parent / name} is not a folder; move that file away", code=ErrorCode.INTERNAL)
 
 
-def _entries(folder: Path) -> list[Path]:
+def _names(folder: Path) -> list[str]:
     try:
-        return sorted(folder.iterdir())
+        return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []

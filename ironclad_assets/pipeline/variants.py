@@ -78,7 +78,6 @@ def derived_tags(
     track was made is added. Lyrics stay only where there is still singing.
     """
     track_name = name_track(metadata, variant=variant, extension="")
-    tags = {key: values for key, values in metadata.fields.items() if _carries_over(key)}
     recording = metadata.fields.get("MUSICBRAINZ_TRACKID", ())
     comment = metadata.comment or f"Made from {metadata.title} by Ironclad with {provenance.engine}"
     single = {
@@ -102,12 +101,13 @@ def derived_tags(
         "SOURCE_SHA256": provenance.source_sha256,
         "ORIGINAL_RECORDING_ID": recording[0] if recording else None,
     }
-    tags.update({key: (value,) for key, value in single.items() if value})
+    tags: dict[str, tuple[str, ...]] = {key: (value,) for key, value in single.items() if value}
     if len(metadata.artists) > 1:
         tags["ARTISTS"] = metadata.artists
     if metadata.genres:
         tags["GENRE"] = metadata.genres
-    return tags
+    own = {key: values for key, values in metadata.fields.items() if _carries_over(key) and key not in tags}
+    return tags | own
 
 
 def name_track(metadata: SongMetadata, *, variant: Variant, extension: str) -> TrackName:

@@ -3,6 +3,7 @@
 Written tags are ID3v2.4 in UTF-8, as Picard's default.
 """
 
+import re
 from typing import Any
 
 from mutagen import id3
@@ -28,6 +29,8 @@ _DESCRIPTIONS = {
 """TXXX descriptions that differ from the Vorbis name; only those that are ever written."""
 
 _UTF8 = 3
+_DATES = ("DATE", "ORIGINALDATE")
+_DATE = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?", flags=re.ASCII)
 
 
 def read_id3(tags: id3.ID3) -> TagSheet:
@@ -79,6 +82,8 @@ def _read_frame(sheet: TagSheet, frame: Any) -> None:  # noqa: ANN401 - mutagen 
 
 
 def _frame(name: str, values: list[str]) -> id3.Frame:
+    if name in _DATES and not all(_DATE.fullmatch(value) for value in values):
+        return id3.TXXX(encoding=_UTF8, desc=name, text=values)  # a time frame would lose "spring 1999"
     if name == "COMMENT":
         return id3.COMM(encoding=_UTF8, lang="eng", desc="", text=values)
     if name == "LYRICS":
@@ -92,8 +97,9 @@ def _frame(name: str, values: list[str]) -> id3.Frame:
 
 
 def _numbered(fields: dict[str, list[str]], name: str, *, total: str) -> list[str]:
-    """Take number and total out of `fields`; return ``n/N``, ``n``, or nothing."""
-    number, of = fields.pop(name, []), fields.pop(total, [])
+    """Take number and total out of `fields`; return ``n/N``, ``n``, or nothing. A total alone stays."""
+    number = fields.pop(name, [])
     if not number:
         return []
+    of = fields.pop(total, [])
     return [f"{number[0]}/{of[0]}" if of else number[0]]

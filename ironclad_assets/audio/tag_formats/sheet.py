@@ -65,6 +65,7 @@ class Cover:
 class TagSheet:
     """Tags by canonical name, in the order they were met, and pictures."""
 
+    max_fields: int = MAX_FIELDS
     fields: dict[str, list[str]] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -72,9 +73,10 @@ class TagSheet:
     def add(self, name: str, values: Iterable[object]) -> None:
         """Add the values to the field, without those that are empty or there already."""
         key = canonical_name(name)
-        if not key or (key not in self.fields and len(self.fields) >= MAX_FIELDS):
-            if key:
-                self._warn(f"the file has more than {MAX_FIELDS} tags; the rest is left out")
+        if not key:
+            return
+        if key not in self.fields and len(self.fields) >= self.max_fields:
+            self._warn(f"the file has more than {self.max_fields} tags; the rest is left out")
             return
         kept = self.fields.setdefault(key, [])
         for value in values:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import ID3, TIT2, TXXX
 
+from ironclad_assets.audio.embed import make_sheet, read_back, write_tags
 from ironclad_assets.audio.tag_formats.sheet import MAX_FIELDS, MAX_VALUE_BYTES, TagSheet, clean_text
 from ironclad_assets.audio.tags import read_tags
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
@@ -181,3 +182,25 @@ def test_id3_fields_of_ones_own_keep_their_name(tmp_path: Path) -> None:
     tags.add(TXXX(desc="my Own = tag", text=["1", "2"]))
     tags.save(path)
     assert read(path)["fields"] == {"MUSICBRAINZ_ALBUMID": ["x"], "MY OWN  TAG": ["1", "2"]}
+
+
+names = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7D, exclude_characters="="), min_size=1, max_size=30)
+texts = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40), min_size=1, max_size=3)
+known = st.sampled_from(
+    ["TITLE", "ARTIST", "ALBUM", "DATE", "ORIGINALDATE", "BPM", "COMMENT", "ISRC", "LABEL", "TRACKTOTAL"]
+)
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3", "wav"])
+@given(tags=st.dictionaries(names | known, texts, max_size=8))
+def test_whatever_is_written_is_read_back(
+    kind: str, tags: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """META-001: no tag of an uploader is lost or changed by the format of the delivered file."""
+    path = tmp_path_factory.mktemp("written") / f"a.{kind}"
+    {"flac": synth.write_flac, "mp3": synth.write_mp3, "wav": synth.write_wav}[kind](path, synth.tone(0.05))
+    sheet = make_sheet(
+        {name: tuple(values) for name, values in tags.items() if name.upper() not in ("GENRE", "LYRICS")}
+    )
+    write_tags(path, sheet=sheet, cover=None)
+    assert read_back(path).fields == sheet.fields

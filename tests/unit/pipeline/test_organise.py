@@ -413,6 +413,37 @@ def test_songs_organised_at_once_by_many_processes_do_not_overwrite_each_other(s
     assert len(tree(store)) == 8 * 3 + 2
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_file_system_without_links_is_served_too(
+    store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    forbid_marks(monkeypatch)
+    monkeypatch.setattr(shelving.os, "link", refuse)
+    path = store.library("output") / "Ann" / "Far (Instrumental)" / "03 - Run (Instrumental).flac"
+    song = new_song()
+    if taken:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"a stranger's")
+    first = song.organise()
+    assert all(check.passed for check in check_entry(first, store=store))
+    assert (path.read_bytes() == b"a stranger's") == taken
+    assert song.organise() == first
+
+
+def test_a_name_reserved_by_a_killed_run_is_taken_up_again(
+    store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_marks(monkeypatch)
+    song = new_song()
+    first = song.organise()
+    (store.root / audio_paths(first)[0]).write_bytes(b"")
+    song.entry = None
+    assert audio_paths(song.organise()) == audio_paths(first)
+
+
 def forbid_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the library's file system one without extended attributes."""
 

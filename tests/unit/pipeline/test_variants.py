@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ironclad_assets.audio.embed import make_sheet
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.errors import ErrorCode, Refusal
@@ -133,3 +134,11 @@ def test_a_target_that_the_stems_do_not_hold_is_refused(target: str, stems: tupl
     with pytest.raises(Refusal, match="choose among") as caught:
         plan(target, stems=stems)
     assert caught.value.code is ErrorCode.UNKNOWN_TARGET
+
+
+def test_a_song_with_very_many_fields_keeps_its_title() -> None:
+    fields = {f"OWN{number}": ("x",) for number in range(100)}
+    made = tags(fields={**fields, "TITLE": ("unusual",)})
+    sheet = make_sheet(made)
+    assert sheet.fields["TITLE"] == ["Run (Instrumental)"]
+    assert len(sheet.fields) == len(made)
