@@ -22,6 +22,9 @@ from ironclad_assets.errors import ErrorCode, Refusal
 BLOCK_FRAMES = 65536
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 384_000
 MAX_CHANNELS = 8
+_SEEK_INDEX_BYTES = "65536"
+"""Nobody seeks here, so FFmpeg need not remember where each packet of a long file was."""
+
 _LOSSLESS = ("pcm", "flac", "alac", "wavpack", "ape", "wmalossless", "tta")
 _LOSSY_PCM = ("pcm_mulaw", "pcm_alaw")
 _ALAC_DEPTH_OFFSET = 17
@@ -183,7 +186,7 @@ _SELF_READ = (sniff.WAV, sniff.FLAC, sniff.AIFF)
 
 
 def _open(path: Path, kind: sniff.Kind) -> "av.container.InputContainer":
-    options = {"format_whitelist": kind.demuxer, "protocol_whitelist": "file"}
+    options = {"format_whitelist": kind.demuxer, "protocol_whitelist": "file", "indexmem": _SEEK_INDEX_BYTES}
     if kind is sniff.MP4:
         options["format_whitelist"] = "mov,mp4,m4a,3gp,3g2,mj2"
         options["enable_drefs"] = "0"
