@@ -123,8 +123,9 @@ class Room:
         if stored is not None:
             made, files = Made(stored.payload, stored.checks), stored.folder
         else:
-            made, files = make(folder.work(key), key), folder.work(key)
+            made = make(folder.work(key), key)
             made = Made(made.payload, (_contract_check(made.payload), *made.checks), made.measured)
+            files = folder.commit(key)
         product = Product(
             payload=made.payload,
             key=key,
@@ -136,7 +137,8 @@ class Room:
             seconds=time.monotonic() - started,
         )
         self._refuse_failed_checks(made.checks)
-        metadata = {**self._job_metadata(reused=product.reused), **describe(made.payload, files), **made.measured}
+        reuse = {"reused": dg.MetadataValue.bool(product.reused)}
+        metadata = {**_describe_job(self.song, self.job), **reuse, **describe(made.payload, files), **made.measured}
         return StageResult(
             value=product,
             metadata=metadata,
@@ -167,15 +169,6 @@ class Room:
             run_id=self.context.run.run_id,
             code_version=self.code_version,
         )
-
-    def _job_metadata(self, *, reused: bool) -> dict[str, dg.MetadataValue]:
-        return {
-            "song_name": dg.MetadataValue.text(self.song.original_name),
-            "user": dg.MetadataValue.text(self.job.user_id),
-            "job_uuid": dg.MetadataValue.text(self.job.job_uuid),
-            "attempt": dg.MetadataValue.int(self.job.attempt),
-            "reused": dg.MetadataValue.bool(reused),
-        }
 
 
 @contextmanager
@@ -219,7 +212,7 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
                 asset_key=context.asset_key,
                 partition=song_key,
                 description=error.describe(),
-                metadata=describe_failure(error),
+                metadata={**_describe_job(song, job), **describe_failure(error)},
             )
         )
         raise dagster_failure(error) from unexpected
@@ -295,6 +288,16 @@ def empty_folder(folder: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _describe_job(song: SongIdentity | None, job: Job | None) -> dict[str, dg.MetadataValue]:
+    """Return whose song this is and which job; what could not be found out yet is left away."""
+    shown: dict[str, dg.MetadataValue] = {}
+    if song is not None:
+        shown |= {"song_name": dg.MetadataValue.text(song.original_name), "user": dg.MetadataValue.text(song.user_id)}
+    if job is not None:
+        shown |= {"job_uuid": dg.MetadataValue.text(job.job_uuid), "attempt": dg.MetadataValue.int(job.attempt)}
+    return shown
 
 
 def _contract_check(payload: Contract) -> CheckOutcome:

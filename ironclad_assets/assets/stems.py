@@ -10,8 +10,8 @@ from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Stems
 from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.policy import Policy
 from ironclad_assets.pipeline.separate import separate
-from ironclad_assets.pipeline.validate import Policy
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.resources.pictures import inline_picture
 from ironclad_assets.settings import Settings

@@ -8,7 +8,8 @@ from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folde
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.pipeline.validate import Policy, validate_file
+from ironclad_assets.pipeline.policy import Policy
+from ironclad_assets.pipeline.validate import validate_file
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 

@@ -104,18 +104,31 @@ class StageFolder:
         return self.path / "manifest.json"
 
     def work(self, key: str) -> Path:
-        """Return the hidden folder in which the files of `key` are made, created if missing."""
-        folder = self.path / f".{key[:16]}{atomic.PARTIAL_SUFFIX}"
+        """Return the hidden folder in which the files of `key` are made, created if missing.
+
+        What an interrupted attempt left there is still there, also where it had been committed already.
+        """
+        folder, final = self._hidden(key), self.files(key)
+        if final.is_dir() and not folder.exists():
+            final.rename(folder)
         atomic.make_folder(folder)
         return folder
+
+    def _hidden(self, key: str) -> Path:
+        return self.path / f".{key[:16]}{atomic.PARTIAL_SUFFIX}"
 
     def files(self, key: str) -> Path:
         """Return the folder that holds the finished files of `key`."""
         return self.path / key[:16]
 
     def commit(self, key: str) -> Path:
-        """Make the work folder of `key` durable and give it its final name; return that."""
-        work, final = self.work(key), self.files(key)
+        """Make the work folder of `key` durable and give it its final name; return that.
+
+        Committing twice changes nothing.
+        """
+        work, final = self._hidden(key), self.files(key)
+        if not work.exists() and final.is_dir():
+            return final
         try:
             for file in sorted(work.rglob("*")):
                 if file.is_file():
@@ -124,7 +137,7 @@ class StageFolder:
                 atomic.sync_folder(folder)
             if final.exists():
                 shutil.rmtree(final)
-            os.rename(work, final)
+            work.rename(final)
             atomic.sync_folder(self.path)
         except OSError as error:
             raise atomic.storage_error(error, final) from error

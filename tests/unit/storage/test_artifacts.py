@@ -32,9 +32,7 @@ def folder(tmp_path):
 def persist(folder, *, passed=True, key=KEY):
     (folder.work(key) / "cover.jpg").write_bytes(b"picture")
     check = CheckOutcome(name="title_known", passed=passed)
-    return persist_artifact(
-        folder, SongMetadata(title="Öl"), key=key, checks=(check,), inputs={}, envelope=ENVELOPE
-    )
+    return persist_artifact(folder, SongMetadata(title="Öl"), key=key, checks=(check,), inputs={}, envelope=ENVELOPE)
 
 
 def change_manifest(folder, **changes):

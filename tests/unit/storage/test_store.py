@@ -60,6 +60,22 @@ def test_work_folder_of_an_interrupted_attempt_is_continued(store):
     assert (folder.work("cd" * 32) / "checkpoint.json").exists()
 
 
+def test_committing_twice_changes_nothing(store):
+    folder = store.stage("stems", "s1")
+    key = "ab" * 32
+    (folder.work(key) / "vocals.f32").write_bytes(b"1234")
+    assert folder.commit(key) == folder.commit(key)
+    assert (folder.files(key) / "vocals.f32").read_bytes() == b"1234"
+
+
+def test_committed_files_without_a_manifest_are_taken_up_again(store):
+    folder = store.stage("stems", "s1")
+    key = "ab" * 32
+    (folder.work(key) / "vocals.f32").write_bytes(b"1234")
+    folder.commit(key)
+    assert (folder.work(key) / "vocals.f32").read_bytes() == b"1234"
+
+
 def test_other_keys_are_dropped_only_when_asked(store):
     folder = store.stage("stems", "s1")
     for key in ("aa" * 32, "bb" * 32):
