@@ -76,13 +76,15 @@ def give_name(copy: Path, *, destination: Path, replace: bool) -> None:
         FileExistsError: `replace` is False and somebody has that name.
         StorageUnavailable: disk full, read-only or away.
     """
-    for attempt in range(_RETRIES):
+    attempts = 0
+    while True:
+        attempts += 1
         try:
             atomic.make_folder(destination.parent)
             atomic.put_in_place(copy, destination, replace=replace)
         except FileNotFoundError:
             # Another song removed the folder between the two steps, because it had become empty.
-            if attempt + 1 == _RETRIES or not copy.exists():
+            if attempts == _RETRIES or not copy.exists():
                 raise
         except FileExistsError:
             raise

@@ -97,9 +97,19 @@ def _frame(name: str, values: list[str]) -> id3.Frame:
 
 
 def _numbered(fields: dict[str, list[str]], name: str, *, total: str) -> list[str]:
-    """Take number and total out of `fields`; return ``n/N``, ``n``, or nothing. A total alone stays."""
-    number = fields.pop(name, [])
-    if not number:
+    """Take number and total out of `fields`; return ``n/N``, ``n``, or nothing.
+
+    What such a frame cannot hold (several numbers, a slash, a total alone) stays for a frame of its own.
+    """
+    number, of = fields.get(name, []), fields.get(total, [])
+    if len(number) != 1 or "/" in number[0]:
         return []
-    of = fields.pop(total, [])
-    return [f"{number[0]}/{of[0]}" if of else number[0]]
+    del fields[name]
+    if len(of) != 1 or not _is_number(number[0]) or not _is_number(of[0]):
+        return number
+    del fields[total]
+    return [f"{number[0]}/{of[0]}"]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -20,6 +20,7 @@ FRONT_COVER = 3
 """Type of a front cover, in ID3v2 and FLAC alike."""
 
 _LINE_ENDS = re.compile(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]")
+_NUMBERED = re.compile(r"\s*([0-9]+)\s*/\s*([0-9]+)\s*", flags=re.ASCII)
 _NAME = re.compile(r"[^ -<>-}]")
 _ALIASES = {
     "ALBUM ARTIST": "ALBUMARTIST",
@@ -97,10 +98,10 @@ class TagSheet:
             self.pictures.extend(other.pictures)
 
     def add_numbered(self, name: str, *, total: str, value: str) -> None:
-        """Add ``3/12`` as number and total."""
-        number, _, of = value.partition("/")
-        self.add(name, [number])
-        self.add(total, [of])
+        """Add ``3/12`` as number and total, anything else as it is."""
+        match = _NUMBERED.fullmatch(value)
+        self.add(name, [match[1] if match else value])
+        self.add(total, [match[2] if match else ""])
 
     def _warn(self, warning: str) -> None:
         if warning not in self.warnings:

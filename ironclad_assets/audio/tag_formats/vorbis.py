@@ -23,7 +23,7 @@ def read_vorbis(tags: Iterable[tuple[str, str]] | None) -> TagSheet:
             sheet.pictures.extend(_decoded(text) for text in texts)
         elif name == _OLD_PICTURE_FIELD:
             sheet.pictures.extend(Picture(data=_bytes(text), kind=FRONT_COVER) for text in texts)
-        elif name in ("tracknumber", "discnumber"):
+        elif name in ("tracknumber", "discnumber") and len(texts) == 1:
             sheet.add_numbered(name, total=name.replace("number", "total"), value=texts[0])
         else:
             sheet.add(name, texts)

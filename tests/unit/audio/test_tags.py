@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import ID3, TIT2, TXXX
@@ -192,6 +192,10 @@ known = st.sampled_from(
 
 
 @pytest.mark.parametrize("kind", ["flac", "mp3", "wav"])
+@example(tags={"TRACKNUMBER": ["A/1", "2"], "TRACKTOTAL": ["9"], "DISCTOTAL": ["2"], "DATE": ["spring 1999"]})
+@example(
+    tags={"TRACKNUMBER": ["1"], "TRACKTOTAL": ["9", "10"], "DISCNUMBER": ["1"], "DISCTOTAL": ["2"], "DATE": ["1999-04"]}
+)
 @given(tags=st.dictionaries(names | known, texts, max_size=8))
 def test_whatever_is_written_is_read_back(
     kind: str, tags: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory

@@ -17,6 +17,7 @@ from ironclad_assets.contracts.v1.options import OutputFormat
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
 from ironclad_assets.contracts.v1.song_metadata import Artwork, SongMetadata
 from ironclad_assets.errors import ErrorCode, PermanentFailure, StorageUnavailable
+from ironclad_assets.pipeline import organise as organise_module
 from ironclad_assets.pipeline import ownership, shelving
 from ironclad_assets.pipeline.organise import check_entry, organise
 from ironclad_assets.storage.hashing import record_file
@@ -55,7 +56,9 @@ class Song:
         return self.entry
 
     def track(self) -> RecombinedTrack:
-        tracks = [self._track(name, "target", ("drums",)) for name in self.targets]
+        tracks = [
+            self._track(name, "target", ("drums",) if name == "instrumental" else (name,)) for name in self.targets
+        ]
         tracks += [self._track(name, "stem", (name,)) for name in self.stems]
         return RecombinedTrack(tracks=tuple(tracks), gain_db=0.0)
 
@@ -411,6 +414,41 @@ def test_songs_organised_at_once_by_many_processes_do_not_overwrite_each_other(s
         f"{song.key}:{kind}".encode() for song in songs for kind in ("target:instrumental", "stem:vocals", "stem:drums")
     )
     assert len(tree(store)) == 8 * 3 + 2
+
+
+@pytest.mark.parametrize("file", ["03 - Run (Instrumental).flac", "cover.jpg"])
+def test_a_name_that_is_taken_at_the_last_moment_is_left_to_the_faster_song(
+    store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    path = store.library("output") / "Ann" / "Far (Instrumental)" / file
+
+    def give_name_late(copy: Path, *, destination: Path, replace: bool) -> None:
+        if destination == path and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"faster")
+        shelving.give_name(copy, destination=destination, replace=replace)
+
+    monkeypatch.setattr(organise_module, "give_name", give_name_late)
+    entry = new_song().organise()
+    assert path.read_bytes() == b"faster"
+    assert f"output/{path.relative_to(store.library('output')).as_posix()}" not in ownership.keys(entry.files)
+    assert len(audio_paths(entry)) == 3
+    assert all(check.passed for check in check_entry(entry, store=store))
+
+
+def test_two_targets_of_one_name_get_different_paths(store: Store, new_song: NewSong) -> None:
+    song = new_song()
+    song.targets = ("vocals", "lead_vocals")  # an a cappella each
+    first = song.organise()
+    assert song.organise() == first
+    assert len(set(audio_paths(first))) == 4
+
+
+def test_a_name_that_everybody_has_is_refused(store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(organise_module, "_MAX_COPIES", 2)
+    new_song("song-a").organise()
+    with pytest.raises(PermanentFailure, match="other tags"):
+        new_song("song-b").organise()
 
 
 @pytest.mark.parametrize("taken", [False, True])

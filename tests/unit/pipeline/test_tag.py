@@ -13,8 +13,10 @@ from ironclad_assets.errors import JobCanceled
 from ironclad_assets.pipeline.tag import TAG_LIMITS, complete_metadata, parse_name, read_metadata
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.watch import SilentWatch
+from ironclad_assets.storage.hashing import record_file
 from ironclad_assets.storage.store import Store
 from tests import synth
+from tests.unit.audio.tagged_files import flac
 
 
 def validated(store: Store, path: Path, *, name: str) -> ValidatedFile:
@@ -42,6 +44,20 @@ def test_tags_and_cover_of_the_file_are_read_in_a_child(store: Store, work: Path
     metadata = read_metadata(validated(store, path, name="xyz.flac"), store=store, work=work)
     assert (metadata.title, metadata.artist, metadata.track_number) == ("Run", "Ann", 3)
     assert metadata.sources == {"title": "file", "artist": "file", "artists": "file", "track_number": "file"}
+
+
+def test_a_cover_becomes_a_file_of_the_artifact(store: Store, work: Path) -> None:
+    """META-001"""
+    path = flac(store.archive, picture=synth.png(work / "p.png", size_px=200).read_bytes())
+    metadata = read_metadata(validated(store, path, name="a.flac"), store=store, work=work)
+    assert metadata.artwork is not None
+    assert metadata.artwork.file == record_file(work / "cover.jpg", base=work)
+    assert metadata.sources["artwork"] == "file"
+
+
+def test_a_song_without_any_name_is_untitled(work: Path) -> None:
+    metadata = complete(" . ", work)
+    assert (metadata.title, metadata.sources["title"]) == ("Untitled", "default")
 
 
 def test_a_file_that_is_gone_or_out_of_bounds_still_gets_a_title(store: Store, work: Path) -> None:
