@@ -280,3 +280,18 @@ def test_a_wav_is_a_plain_wav(rendering: Rendering) -> None:
     rendering.render(frames=22_050, kind="wav")
     info = sf.info(rendering.folder / "targets" / "a.wav")
     assert (info.format, info.subtype, info.frames) == ("WAV", "PCM_24", 22_050)
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav", "mp3"])
+def test_a_program_that_knows_nothing_of_us_sees_tags_and_cover(rendering: Rendering, kind: str) -> None:
+    """RECON-001: FFmpeg's own readers, which share no code with what wrote the tags."""
+    with_cover(rendering)
+    rendering.add_input("a", synth.tone(0.5))
+    rendering.add_track("a", add=("a",), end=kind)
+    rendering.render(frames=22_050, kind=kind, subtype="mp3_320" if kind == "mp3" else "pcm_24")
+    with av.open(str(rendering.folder / "targets" / f"a.{kind}")) as container:
+        seen = {name.lower(): value for name, value in container.metadata.items()}
+        assert (seen["title"], seen["stem"], seen["date"]) == ("Ærø (Instrumental)", "instrumental", "1999")
+        assert seen["track"] in ("3/12", "3")
+        (picture,) = container.streams.video
+        assert (picture.codec_context.width, picture.codec_context.height) == (600, 600)
