@@ -164,6 +164,15 @@ class TransientFailure(IroncladError):
     """Circumstances failed, not the song; the job may be tried again."""
 
 
+class ChildKilled(TransientFailure):
+    """A child was ended by SIGKILL that nobody here sent: memory ran out, or an operator did it.
+
+    Whoever started it tries again a few times before the code is believed.
+    """
+
+    code = ErrorCode.OUT_OF_MEMORY
+
+
 class StorageUnavailable(TransientFailure):
     """The store is away, full or read-only; the job is held until it is back."""
 

@@ -4,6 +4,7 @@ Choice is job, else system default (SPLIT-005); unknown names are refused with t
 Running is left to `engine_host`.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from ironclad_assets.contracts.v1.options import INSTRUMENTAL, JobOptions
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
 from ironclad_assets.engine_host.runner import run_engine
-from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.errors import ChildKilled, ErrorCode, Refusal
 from ironclad_assets.sandbox.limits import Limits
+from ironclad_assets.sandbox.task import KILLS_SURVIVED
 from ironclad_assets.sandbox.watch import Watch
 from ironclad_assets.settings import Settings
 
@@ -76,7 +78,10 @@ class Engines:
     def runner(
         self, name: str, *, hand_off: Path, log_path: Path, duration_s: float, watch: Watch
     ) -> Callable[[EngineRequest], EngineResult]:
-        """Return the function that has engine `name` work off one request."""
+        """Return the function that has engine `name` work off one request.
+
+        A worker that is killed from outside is replaced by another, which continues at the checkpoint.
+        """
         engine = self.find(name)
         limits = Limits(
             cpu_s=60.0 + CPU_PER_AUDIO_SECOND * duration_s,
@@ -85,7 +90,13 @@ class Engines:
             stall_s=self.settings.engine_stall_s,
         )
 
-        def run(request: EngineRequest) -> EngineResult:
+        def run_once(request: EngineRequest) -> EngineResult:
             return run_engine(request, engine=engine, hand_off=hand_off, limits=limits, log_path=log_path, watch=watch)
+
+        def run(request: EngineRequest) -> EngineResult:
+            for _ in range(KILLS_SURVIVED):
+                with contextlib.suppress(ChildKilled):
+                    return run_once(request)
+            return run_once(request)
 
         return run

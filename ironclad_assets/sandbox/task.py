@@ -19,13 +19,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, failure
+from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, JobCanceled, failure
 from ironclad_assets.sandbox import child
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.process import IMPORT_ROOT, ChildProcess
 from ironclad_assets.sandbox.watch import SilentWatch, Watch
 
 TASK_PACKAGE = "ironclad_assets.audio."
+KILLS_SURVIVED = 2
+"""How often a child may be killed from outside before its work fails."""
+
 MAX_ANSWER_BYTES = 32 * 1024**2
 _ADDRESS_HEADROOM_BYTES = 1024**3
 _MAX_WORDS = 500
@@ -51,6 +54,9 @@ def run_task(
     code: Sequence[Path] = (),
 ) -> dict[str, Any]:  # the JSON object the function returned
     """Call ``module:function`` as ``function(report, **arguments)`` in a child process.
+
+    A child that is killed from outside is replaced by another, a few times: functions start afresh, over
+    whatever an earlier call left in their files.
 
     Args:
         task: a function in a module of `ironclad_assets.audio`.
@@ -83,12 +89,22 @@ def run_task(
             "data_bytes": limits.memory_bytes + _ADDRESS_HEADROOM_BYTES,
         },
     }
+    watch = watch or SilentWatch()
+    for _ in range(KILLS_SURVIVED):
+        with contextlib.suppress(ChildKilled):
+            return _run_once(request, paths=paths, limits=limits, watch=watch)
+    return _run_once(request, paths=paths, limits=limits, watch=watch)
+
+
+def _run_once(
+    request: dict[str, Any], *, paths: list[str], limits: Limits, watch: Watch
+) -> dict[str, Any]:  # JSON objects
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             process = _start(theirs.fileno(), paths=paths, limits=limits)
         try:
-            return _Conversation(ours, process, limits=limits, watch=watch or SilentWatch()).hold(request)
+            return _Conversation(ours, process, limits=limits, watch=watch).hold(request)
         finally:
             process.stop(grace_s=0)
 
@@ -195,7 +211,7 @@ class _Conversation:
         if status == -signal.SIGXFSZ:
             return failure(ErrorCode.LIMIT_DISK, f"wrote a file of more than {self.limits.file_bytes} bytes")
         if status == -signal.SIGKILL:
-            return failure(ErrorCode.OUT_OF_MEMORY, "media work was killed from outside, as happens when memory is out")
+            return ChildKilled("media work was killed from outside, as happens when memory is out")
         return ChildCrashError(status, output=self.process.stderr_tail())
 
     @staticmethod

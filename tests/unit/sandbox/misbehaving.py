@@ -65,6 +65,15 @@ def end_by(report: Report, *, number: int) -> dict[str, Any]:
     return {}
 
 
+def end_at_first(report: Report, *, tally: str, times: int) -> dict[str, Any]:
+    with Path(tally).open("ab") as file:
+        file.write(b".")
+    calls = Path(tally).stat().st_size
+    if calls <= times:
+        os.kill(os.getpid(), 9)
+    return {"calls": calls}
+
+
 def leave(report: Report) -> dict[str, Any]:
     os.write(2, b"last words\n")
     os._exit(3)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, Refusal
-from ironclad_assets.sandbox.task import ChildCrashError, run_task
+from ironclad_assets.sandbox.task import KILLS_SURVIVED, ChildCrashError, run_task
 from tests.unit.sandbox.conftest import LIMITS, Run
 
 
@@ -55,6 +55,21 @@ def test_published_error_of_the_child_is_raised_here(run: Run) -> None:
         run("refuse")
     assert caught.value.code is ErrorCode.EMPTY_FILE
     assert caught.value.detail == "the file has 0 bytes"
+
+
+@pytest.mark.parametrize(("times", "calls"), [(0, 1), (1, 2), (KILLS_SURVIVED, KILLS_SURVIVED + 1)])
+def test_child_killed_from_outside_is_replaced(run: Run, tmp_path: Path, times: int, calls: int) -> None:
+    tally = tmp_path / "tally"
+    answer = run("end_at_first", arguments={"tally": str(tally), "times": times}, writable=[tmp_path])
+    assert answer == {"calls": calls}
+
+
+def test_child_that_is_killed_every_time_is_given_up(run: Run, tmp_path: Path) -> None:
+    tally = tmp_path / "tally"
+    with pytest.raises(IroncladError) as caught:
+        run("end_at_first", arguments={"tally": str(tally), "times": 99}, writable=[tmp_path])
+    assert caught.value.code is ErrorCode.OUT_OF_MEMORY
+    assert tally.stat().st_size == KILLS_SURVIVED + 1
 
 
 @pytest.mark.parametrize(
