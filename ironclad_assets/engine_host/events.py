@@ -17,7 +17,8 @@ class EventPipe:
         self._reading, self.writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reading, False)
         self._rest = b""
-        self._ended = False
+        self.ended = False
+        """Whether every writer has closed its end: the worker and its guard are gone or going."""
 
     def close_writing(self) -> None:
         """Close our copy of the writing end, once the worker has its own."""
@@ -26,16 +27,13 @@ class EventPipe:
 
     def read(self, *, timeout_s: float) -> list[EngineEvent]:
         """Return the events that came, waiting up to `timeout_s` for the first."""
-        if self._ended:
-            select.select([], [], [], timeout_s)
-            return []
-        if not select.select([self._reading], [], [], timeout_s)[0]:
+        if self.ended or not select.select([self._reading], [], [], timeout_s)[0]:
             return []
         try:
             block = os.read(self._reading, MAX_LINE_BYTES)
         except BlockingIOError:
             return []
-        self._ended = not block
+        self.ended = not block
         *lines, self._rest = (self._rest + block).split(b"\n")
         self._rest = self._rest[-MAX_LINE_BYTES:]
         return [event for event in map(_parse, lines) if event is not None]

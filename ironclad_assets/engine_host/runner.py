@@ -14,7 +14,7 @@ from ironclad_assets.engine_host.environment import worker_command, worker_envir
 from ironclad_assets.engine_host.events import EventPipe
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.result import discard_result, read_finished, read_result
-from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, failure
+from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, JobCanceled, failure
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.process import ChildProcess
 from ironclad_assets.sandbox.watch import SilentWatch, Watch
@@ -61,7 +61,7 @@ def run_engine(
             verdict = run.follow(worker, events=events)
         finally:
             status = worker.stop(grace_s=GRACE_S)
-    _write_log(log_path, run=run, output=worker.stderr_tail())
+    _write_log(log_path, request=request, status=status, run=run, output=worker.stderr_tail())
     if verdict is not None:
         raise verdict
     return _conclude(request, status=status, output=worker.stderr_tail())
@@ -97,25 +97,36 @@ class _Run:
         self._fraction = 0.0
         self._windows = -1
         self._advanced = time.monotonic()
+        self._look_again = self._advanced
         self.log: list[str] = []
 
     def follow(self, worker: ChildProcess, *, events: EventPipe) -> IroncladError | None:
         """Watch until the worker has ended by itself (None), or must be ended for the reason returned."""
-        while worker.poll() is None:
+        while worker.wait(POLL_S if events.ended else 0) is None:
             for event in events.read(timeout_s=POLL_S):
                 self._take(event)
-            if self._watch.canceled():
-                return JobCanceled(f"canceled at {self._fraction:.0%} of the separation")
-            if self._limits.stall_s is not None and time.monotonic() - self._advanced > self._limits.stall_s:
-                detail = f"{self._request.engine} finished no window for {self._limits.stall_s:.0f} s"
-                return failure(ErrorCode.ENGINE_STALLED, detail)
-            if breach := worker.breach():
-                code, detail = breach
-                if code is ErrorCode.LIMIT_MEMORY:
-                    code = ErrorCode.OUT_OF_MEMORY
-                return failure(code, f"{self._request.engine} {detail}")
+            if time.monotonic() < self._look_again:
+                continue
+            self._look_again = time.monotonic() + POLL_S
+            if verdict := self._judge(worker):
+                return verdict
         for event in events.read(timeout_s=0):
             self._take(event)
+        return None
+
+    def _judge(self, worker: ChildProcess) -> IroncladError | None:
+        """Return why the worker must be ended now, or None."""
+        if self._watch.canceled():
+            return JobCanceled(f"canceled at {self._fraction:.0%} of the separation")
+        stall_s = self._limits.stall_s
+        if stall_s is not None and time.monotonic() - self._advanced > stall_s:
+            detail = f"{self._request.engine} finished no window for {stall_s:.0f} s"
+            return failure(ErrorCode.ENGINE_STALLED, detail)
+        if breach := worker.breach():
+            code, detail = breach
+            if code is ErrorCode.LIMIT_MEMORY:
+                code = ErrorCode.OUT_OF_MEMORY
+            return failure(code, f"{self._request.engine} {detail}")
         return None
 
     def _take(self, event: EngineEvent) -> None:
@@ -139,8 +150,7 @@ def _conclude(request: EngineRequest, *, status: int, output: str) -> EngineResu
     if status == 0:
         raise failure(ErrorCode.ENGINE_PROTOCOL, f"{request.engine} ended without a result")
     if status == -signal.SIGKILL:
-        # Nobody here sent it: the kernel's out-of-memory killer is what is left.
-        raise failure(ErrorCode.OUT_OF_MEMORY, f"{request.engine} was killed by the system")
+        raise ChildKilled(f"{request.engine} was killed by the system, as happens when memory is out")
     if status == -signal.SIGXCPU:
         raise failure(ErrorCode.LIMIT_CPU, f"{request.engine} used up its processor time")
     lines = output.strip().splitlines() or ["it printed nothing"]
@@ -153,7 +163,10 @@ def _engine_code(code: str) -> ErrorCode:
     return ErrorCode.ENGINE_FAILED if known in (ErrorCode.INTERNAL, ErrorCode.CANCELED) else known
 
 
-def _write_log(log_path: Path, *, run: _Run, output: str) -> None:
+def _write_log(log_path: Path, *, request: EngineRequest, status: int, run: _Run, output: str) -> None:
+    """Write one line of facts, the engine's log events, and the end of what it printed: at most 110 KiB."""
     atomic.make_folder(log_path.parent)
-    text = "".join(f"{line}\n" for line in run.log) + output
+    facts = f"engine={request.engine} version={request.engine_version} model={request.model} song={request.song}"
+    first = f"{facts} job_uuid={request.job_uuid} key={request.key} status={status}"
+    text = "".join(f"{line}\n" for line in (first, *run.log)) + output
     atomic.write_bytes(log_path, text.encode("utf-8", "replace"))

@@ -165,4 +165,5 @@ def test_the_log_and_the_request_say_what_was_done(tmp_path: Path, spectral: Ins
     request = make_request(tmp_path, engine=spectral, seconds=2)
     run_engine(request, engine=spectral, hand_off=tmp_path / "in", limits=LIMITS, log_path=tmp_path / "logs" / "log")
     assert json.loads((tmp_path / "in" / "request.json").read_text(encoding="utf-8"))["key"] == request.key
-    assert (tmp_path / "logs" / "log").is_file()
+    log = (tmp_path / "logs" / "log").read_text(encoding="utf-8")
+    assert log.startswith("engine=spectral version=1.0.0 model=spectral song=song job_uuid=job key=kkk")
