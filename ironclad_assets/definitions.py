@@ -19,7 +19,7 @@ from ironclad_assets.jobs import process_song
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.sensors.reconcile import build_crash_catcher
-from ironclad_assets.sensors.upload_watcher import build_upload_watcher
+from ironclad_assets.sensors.upload_watcher import UploadWatcher, build_upload_watcher
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage.store import Store
 
@@ -44,11 +44,12 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
         "io_manager": ContractIOManager(store=store, ledger=ledger),
         **overrides,
     }
+    watcher = UploadWatcher(ledger=resources["ledger"], store=resources["store"], settings=settings)
     return dg.Definitions(
         assets=ASSETS,
         jobs=[process_song],
         sensors=[
-            build_upload_watcher(ledger=resources["ledger"], store=resources["store"], settings=settings),
+            build_upload_watcher(watcher),
             build_crash_catcher(ledger=resources["ledger"]),
         ],
         resources=resources,

@@ -95,13 +95,13 @@ def describe(track: RecombinedTrack, folder: Path) -> Metadata:
         "tracks": dg.MetadataValue.table(
             records, schema=dg.TableSchema([dg.TableColumn(name, "string") for name in columns])
         ),
-        "gain_db": dg.MetadataValue.float(track.gain_db),
+        "gain_db": dg.MetadataValue.float(round(track.gain_db, 3)),
         "path": dg.MetadataValue.path(folder),
         "warnings": dg.MetadataValue.json(list(track.warnings)),
     }
     first = track.tracks[0].levels
     if first.loudness_lufs is not None:
-        shown["loudness_lufs"] = dg.MetadataValue.float(first.loudness_lufs)
+        shown["loudness_lufs"] = dg.MetadataValue.float(round(first.loudness_lufs, 2))
     if first.true_peak_dbtp is not None:
-        shown["true_peak_dbtp"] = dg.MetadataValue.float(first.true_peak_dbtp)
+        shown["true_peak_dbtp"] = dg.MetadataValue.float(round(first.true_peak_dbtp, 2))
     return shown

@@ -73,7 +73,7 @@ def stems(
             )
             (work / WAVEFORM_FILE).write_bytes(base64.b64decode(separation.waveform_png_base64))
             speed = separation.compute_s / staged.mixture.duration_s
-            measured = {"real_time_factor": dg.MetadataValue.float(speed)}
+            measured = {"real_time_factor": dg.MetadataValue.float(round(speed, 4))}
             return Made(separation.stems, separation.checks, measured)
 
         return room.perform(
@@ -91,9 +91,9 @@ def describe(stems: Stems, folder: Path) -> Metadata:
         "path": dg.MetadataValue.path(folder),
     }
     if stems.residual_db is not None:
-        shown["residual_db"] = dg.MetadataValue.float(stems.residual_db)
+        shown["residual_db"] = dg.MetadataValue.float(round(stems.residual_db, 2))
     if stems.mixture_levels.loudness_lufs is not None:
-        shown["mixture_lufs"] = dg.MetadataValue.float(stems.mixture_levels.loudness_lufs)
+        shown["mixture_lufs"] = dg.MetadataValue.float(round(stems.mixture_levels.loudness_lufs, 2))
     if (folder / WAVEFORM_FILE).exists():
         shown["waveform"] = inline_picture(folder / WAVEFORM_FILE, alt="mixture and stems over time")
     return shown

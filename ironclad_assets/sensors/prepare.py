@@ -10,7 +10,7 @@ import dagster as dg
 
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.sensors.reconcile import CRASHES_AT_START, reconcile
+from ironclad_assets.sensors.reconcile import reconcile
 from ironclad_assets.settings import load_settings
 from ironclad_assets.storage.store import Store
 
@@ -24,7 +24,7 @@ def main() -> int:
         ledger.migrate()
         with dg.DagsterInstance.get() as instance:
             instance.upgrade()
-            done = reconcile(ledger, instance, crash_limit=CRASHES_AT_START, starting=True)
+            done = reconcile(ledger, instance, starting=True)
     except IroncladError as error:
         sys.stderr.write(f"{error.describe()}\n")
         return 1

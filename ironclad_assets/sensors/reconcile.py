@@ -6,22 +6,17 @@ attempt finished is reused by key. Run retries of Dagster stay off: one mechanis
 """
 
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
 import psutil
 from dagster._core.events import DagsterEventType  # no public name for the filter of engine events
 
-from ironclad_assets.contracts.v1.job import Job
+from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import is_alive
 from ironclad_assets.sensors.dispatch import run_key
-
-CRASHES_WHILE_RUNNING = 3
-"""Attempts after which a song that keeps killing its own run is failed (poison cap)."""
-
-CRASHES_AT_START = 10
-"""The same for whole-machine stops, which are rarely the song's fault."""
 
 LOST_AFTER_S = 30.0
 """How long a dispatched job may be without a Dagster run before it is dispatched again."""
@@ -58,16 +53,17 @@ class Reconciled:
         return ", ".join(parts)
 
 
-def reconcile(ledger: Ledger, instance: dg.DagsterInstance, *, crash_limit: int, starting: bool) -> Reconciled:
+def reconcile(ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool) -> Reconciled:
     """Mend every difference between ledger and Dagster that a crash can leave.
 
     Args:
         ledger: the job ledger.
         instance: the Dagster instance.
-        crash_limit: attempts after which a crashing job is failed.
-        starting: nothing of ours runs yet, so runs that are starting are dead too.
+        starting: nothing of ours runs yet, so runs that are starting are dead too, and a run that ended did
+            so because everything did: that is not counted as a crash of its song.
     """
     dead = _report_dead_runs(instance, starting=starting)
+    requeue = ledger.requeue_interrupted if starting else ledger.requeue_crashed
     requeued, canceled = [], []
     for job, worker in ledger.running_jobs():
         run = instance.get_run_by_id(job.run_id) if job.run_id else None
@@ -75,22 +71,27 @@ def reconcile(ledger: Ledger, instance: dg.DagsterInstance, *, crash_limit: int,
             continue
         if run is not None and not run.is_finished:
             instance.report_run_failed(run, "the process of the run is gone")
+        if ledger.job(job.job_uuid).state is not JobState.RUNNING:
+            continue  # its run ended, well or badly, while we looked
         if job.cancel_requested or (run is not None and run.status is dg.DagsterRunStatus.CANCELED):
             ledger.canceled(job.job_uuid, actor="reconciler")
             canceled.append(job.job_uuid)
         else:
-            ledger.requeue_crashed(job.job_uuid, actor="reconciler", limit=crash_limit)
+            requeue(job.job_uuid, actor="reconciler")
             requeued.append(job.job_uuid)
-    lost, failed_early = _find_lost(ledger, instance, starting=starting)
-    for job in lost:
-        ledger.undispatch(job.job_uuid)
-    for job in failed_early:
-        ledger.requeue_crashed(job.job_uuid, actor="reconciler", limit=crash_limit)
+    lost = []
+    for job, run in _find_unbegun(ledger, instance, starting=starting):
+        if run is None:
+            ledger.undispatch(job.job_uuid)
+            lost.append(job.job_uuid)
+        elif run.status is dg.DagsterRunStatus.CANCELED:
+            ledger.canceled(job.job_uuid, actor="reconciler")
+            canceled.append(job.job_uuid)
+        else:
+            requeue(job.job_uuid, actor="reconciler")
+            requeued.append(job.job_uuid)
     return Reconciled(
-        dead_runs=tuple(dead),
-        requeued=(*requeued, *(job.job_uuid for job in failed_early)),
-        canceled=tuple(canceled),
-        redispatched=tuple(job.job_uuid for job in lost),
+        dead_runs=tuple(dead), requeued=tuple(requeued), canceled=tuple(canceled), redispatched=tuple(lost)
     )
 
 
@@ -106,16 +107,16 @@ def _report_dead_runs(instance: dg.DagsterInstance, *, starting: bool) -> list[s
     return dead
 
 
-def _find_lost(ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool) -> tuple[list[Job], list[Job]]:
-    """Return dispatched jobs without a Dagster run, and those whose run ended before its first stage."""
-    lost, failed = [], []
-    for job in ledger.dispatched_not_started(older_than_s=0.0 if starting else LOST_AFTER_S):
+def _find_unbegun(
+    ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool
+) -> Iterator[tuple[Job, dg.DagsterRun | None]]:
+    """Yield dispatched jobs that no run began: with the run that ended before its first stage, or with none."""
+    for job in ledger.dispatched_not_started():
         runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key(job)}), limit=1)
-        if not runs:
-            lost.append(job)
-        elif runs[0].is_finished:
-            failed.append(job)
-    return lost, failed
+        if runs and runs[0].is_finished:
+            yield job, runs[0]
+        elif not runs and (starting or ledger.seconds_since_dispatch(job.job_uuid) >= LOST_AFTER_S):
+            yield job, None
 
 
 def _lives(instance: dg.DagsterInstance, run_id: str) -> bool | None:
@@ -148,7 +149,7 @@ def build_crash_catcher(*, ledger: Ledger) -> dg.SensorDefinition:
         description="Finds runs whose process died and queues their songs again.",
     )
     def crash_catcher(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        done = reconcile(ledger, context.instance, crash_limit=CRASHES_WHILE_RUNNING, starting=False)
+        done = reconcile(ledger, context.instance, starting=False)
         return dg.SkipReason(done.describe() or f"all runs on {socket.gethostname()} are alive")
 
     return crash_catcher

@@ -68,7 +68,7 @@ class UploadWatcher:
         self._settings = settings
         self._inbox: Inbox | None = None
 
-    def tick(self) -> dg.SensorResult | dg.SkipReason:
+    def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Take complete files, then dispatch; wait a little when there is nothing to do."""
         report = TickReport()
         deadline = time.monotonic() + LONG_POLL_S
@@ -83,7 +83,16 @@ class UploadWatcher:
         except StorageUnavailable as error:
             report.paused = error.describe()
         self._publish(report, dispatched=len(jobs))
-        return request_runs(jobs) if jobs else dg.SkipReason(report.summarise())
+        if not jobs:
+            return dg.SkipReason(report.summarise())
+        context.log.info(f"{len(jobs)} dispatched, {report.summarise()}")  # a tick with runs has no other words
+        return request_runs(jobs)
+
+    def close(self) -> None:
+        """Let go of the upload folder."""
+        if self._inbox is not None:
+            self._inbox.close()
+            self._inbox = None
 
     def _open_inbox(self) -> Inbox:
         if self._inbox is None:
@@ -124,9 +133,8 @@ def _describe_taken(registration: Registration) -> str:
     return f"{name!r}: refused, {error.code}" if error else repr(name)
 
 
-def build_upload_watcher(*, ledger: Ledger, store: Store, settings: Settings) -> dg.SensorDefinition:
-    """Return the sensor over one store and ledger."""
-    watcher = UploadWatcher(ledger=ledger, store=store, settings=settings)
+def build_upload_watcher(watcher: UploadWatcher) -> dg.SensorDefinition:
+    """Return the sensor whose ticks are `watcher`'s."""
 
     @dg.sensor(
         job=process_song,
@@ -134,7 +142,7 @@ def build_upload_watcher(*, ledger: Ledger, store: Store, settings: Settings) ->
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Takes complete files from the upload folder, then requests a run for each queued job.",
     )
-    def upload_watcher() -> dg.SensorResult | dg.SkipReason:
-        return watcher.tick()
+    def upload_watcher(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        return watcher.tick(context)
 
     return upload_watcher
