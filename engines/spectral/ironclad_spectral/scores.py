@@ -4,8 +4,8 @@ A stem's score in a point of the spectrum is its prior for that pitch plus its w
 the shares of the stems are the softmax of their scores, so they sum to one. ``other`` is the stem that
 the rest is compared with: its score is zero everywhere.
 
-The numbers were found by least squares on the two songs and the demo song named in `docs/engines.md`,
-which also gives the figures for a song that was kept out. They are few (20 a stem) on purpose.
+The numbers were found by `benchmarks/fit_spectral.py` on two songs and the demo song; `docs/engines.md`
+gives the figures, also those for a song that was kept out. They are few (20 a stem) on purpose.
 """
 
 from collections.abc import Sequence
@@ -36,19 +36,19 @@ class Scores:
 # The weights' columns: percussive, sustained, steady, centred, repeating
 SCORES = {
     "vocals": Scores(
-        prior=(0.04, 0.07, 0.11, 0.20, 0.76, 0.73, 0.52, 0.55, 0.39, 0.31),
-        low=(0.07, 0.73, 0.15, 0.61, -0.49),
-        high=(-0.64, 0.37, -0.52, 0.11, -0.64),
+        prior=(0.12, 0.15, 0.18, 0.22, 0.88, 0.87, 0.72, 0.69, 0.45, 0.31),
+        low=(0.11, 0.95, 0.26, 0.69, -0.30),
+        high=(-0.69, 0.39, -0.44, 0.29, -0.59),
     ),
     "drums": Scores(
-        prior=(0.40, 0.24, -0.08, -0.29, 0.01, 0.13, 0.15, 0.13, 0.17, 0.18),
-        low=(-0.37, -0.43, -2.18, 0.58, -0.34),
-        high=(1.32, 0.29, 0.59, 0.64, 0.65),
+        prior=(0.44, 0.28, -0.04, -0.27, 0.07, 0.21, 0.24, 0.20, 0.21, 0.20),
+        low=(-0.36, -0.39, -2.12, 0.64, -0.29),
+        high=(1.34, 0.29, 0.66, 0.78, 0.69),
     ),
     "bass": Scores(
-        prior=(0.59, 0.45, 0.20, -0.07, -0.07, -0.10, -0.08, -0.01, 0.00, -0.01),
-        low=(-1.47, 1.16, 0.68, 1.16, -0.01),
-        high=(0.52, 0.40, 0.69, 0.70, 0.24),
+        prior=(0.64, 0.52, 0.27, -0.04, 0.00, -0.01, 0.02, 0.06, 0.04, 0.01),
+        low=(-1.46, 1.21, 0.75, 1.23, 0.07),
+        high=(0.54, 0.41, 0.76, 0.84, 0.26),
     ),
 }
 
