@@ -31,11 +31,12 @@ from ironclad_assets.ledger.rows import (
     worker_values,
     write_history,
 )
-from ironclad_assets.ledger.tables import jobs, stage_timings
+from ironclad_assets.ledger.tables import history, jobs, stage_timings
 from ironclad_assets.ledger.transitions import check_transition
 from ironclad_assets.ledger.worker import WorkerIdentity, is_alive
 
 CRASH_LIMIT = 3
+INTERRUPTION_LIMIT = 10
 UNBOUND: Values = {**NO_WORKER, "run_id": None, "dispatched_at": None}
 
 
@@ -146,20 +147,34 @@ class RunWrites(LedgerReads):
         with self._database.write() as connection:
             job = require_job(connection, job_uuid, lock=True)
             crashes = job.crashes + 1
-            if job.cancel_requested:
-                return change_state(connection, job, to=JobState.CANCELED, actor=actor, values={})
-            if crashes >= limit:
-                error = JobError(
-                    code=ErrorCode.WORKER_CRASHED.code,
-                    detail=f"the run's process died {crashes} times, last in {job.stage or 'its start'}",
-                    remedy=ErrorCode.WORKER_CRASHED.facts.remedy,
-                    stage=job.stage,
-                )
-                values: Values = {**error_values(error), "crashes": crashes}
-                return change_state(connection, job, to=JobState.FAILED, actor=actor, values=values)
-            values = {**UNBOUND, "crashes": crashes, "attempt": next_attempt(connection, job.song)}
-            detail = f"the run's process died (crash {crashes} of {limit})"
-            return change_state(connection, job, to=JobState.QUEUED, actor=actor, values=values, detail=detail)
+            return _queue_again(
+                connection,
+                job,
+                actor=actor,
+                values={"crashes": crashes},
+                given_up=crashes >= limit,
+                detail=f"the run's process died (crash {crashes} of {limit})",
+            )
+
+    def requeue_interrupted(self, job_uuid: str, *, actor: str, limit: int = INTERRUPTION_LIMIT) -> Job:
+        """Queue a job whose run ended because everything did, as a new attempt; that is no crash of its own.
+
+        A song that takes the whole machine down each time fails at the `limit`-th interruption.
+        """
+        queued, again = JobState.QUEUED.value, (JobState.QUEUED.value, JobState.RUNNING.value)
+        with self._database.write() as connection:
+            job = require_job(connection, job_uuid, lock=True)
+            chosen = (history.c.job_uuid == job_uuid) & (history.c.to_state == queued)
+            counted = select(func.count()).where(chosen & history.c.from_state.in_(again))
+            times = int(connection.execute(counted).scalar_one()) - job.crashes + 1
+            return _queue_again(
+                connection,
+                job,
+                actor=actor,
+                values={},
+                given_up=times >= limit,
+                detail=f"the whole system stopped (interruption {times} of {limit})",
+            )
 
     def _end(self, job_uuid: str, *, to: JobState, actor: str, values: Values, detail: str = "") -> Job:
         """Bring a job to its last state; a job that is there already is left as it is."""
@@ -222,6 +237,22 @@ def next_attempt(connection: Connection, song: str) -> int:
         )
         + 1
     )
+
+
+def _queue_again(connection: Connection, job: Job, *, actor: str, values: Values, given_up: bool, detail: str) -> Job:
+    """Queue a job whose run is gone as a new attempt, or end it where it was to be canceled or is given up."""
+    if job.cancel_requested:
+        return change_state(connection, job, to=JobState.CANCELED, actor=actor, values={})
+    if given_up:
+        error = JobError(
+            code=ErrorCode.WORKER_CRASHED.code,
+            detail=f"{detail}, last in {job.stage or 'its start'}",
+            remedy=ErrorCode.WORKER_CRASHED.facts.remedy,
+            stage=job.stage,
+        )
+        return change_state(connection, job, to=JobState.FAILED, actor=actor, values={**values, **error_values(error)})
+    values = {**UNBOUND, **values, "attempt": next_attempt(connection, job.song)}
+    return change_state(connection, job, to=JobState.QUEUED, actor=actor, values=values, detail=detail)
 
 
 def _take(connection: Connection, job: Job, *, run_id: str, worker: WorkerIdentity, actor: str) -> Job:

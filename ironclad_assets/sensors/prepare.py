@@ -1,35 +1,68 @@
 """Start-up work that needs Dagster, as one short process: ``python -m ironclad_assets.sensors.prepare``.
 
 It creates or migrates Dagster's tables before anyone else opens them (two processes on an empty SQLite home
-race), migrates the ledger, creates the store, and reconciles what the last stop left.
+race), migrates the ledger, creates the store, and reconciles what the last stop left. A store that is away
+stops nothing: work pauses until it is back.
 """
 
+import json
 import sys
 
 import dagster as dg
 
-from ironclad_assets.errors import IroncladError
+from ironclad_assets.errors import IroncladError, StorageUnavailable
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors.reconcile import reconcile
-from ironclad_assets.settings import load_settings
+from ironclad_assets.settings import Settings, load_settings
+from ironclad_assets.storage import atomic
 from ironclad_assets.storage.store import Store
+
+KNOWN_STORES = "stores.json"
+"""File in the home that remembers which roots had a store, so that an empty mount point is not made one."""
+
+TABLES_OF = "tables-of"
+"""File in DAGSTER_HOME that names the release of Dagster that its tables were last migrated for."""
 
 
 def main() -> int:
     """Prepare everything that must be there before the daemon starts; return the exit code."""
     settings = load_settings()
     try:
-        Store(settings.store_root, settings.disk_reserve_bytes).create()
+        away = prepare_store(settings)
         ledger = Ledger(settings.ledger_url)
         ledger.migrate()
         with dg.DagsterInstance.get() as instance:
-            instance.upgrade()
+            migrate_dagster(instance, settings)
             done = reconcile(ledger, instance, starting=True)
     except IroncladError as error:
         sys.stderr.write(f"{error.describe()}\n")
         return 1
-    sys.stdout.write(f"ready; {done.describe() or 'nothing to mend'}\n")
+    sys.stdout.write(f"ready; {away or done.describe() or 'nothing to mend'}\n")
     return 0
+
+
+def prepare_store(settings: Settings) -> str:
+    """Create the store where there never was one; return why work has to wait, or nothing."""
+    store = Store(settings.store_root, settings.disk_reserve_bytes)
+    memory = settings.home_dir / KNOWN_STORES
+    known: dict[str, str] = json.loads(memory.read_bytes()) if memory.exists() else {}
+    try:
+        if str(store.root) not in known or store.sentinel.is_file():
+            store.create()
+        store.require_ready()
+    except StorageUnavailable as error:
+        return f"paused: {error.describe()}"
+    known[str(store.root)] = store.sentinel.read_text(encoding="utf-8").strip()
+    atomic.write_json(memory, known)
+    return ""
+
+
+def migrate_dagster(instance: dg.DagsterInstance, settings: Settings) -> None:
+    """Create or migrate Dagster's tables, once per release: it looks at every run there ever was."""
+    marker = settings.dagster_home / TABLES_OF
+    if not marker.exists() or marker.read_text(encoding="utf-8") != dg.__version__:
+        instance.upgrade()
+        atomic.write_bytes(marker, dg.__version__.encode())
 
 
 if __name__ == "__main__":

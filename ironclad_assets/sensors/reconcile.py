@@ -110,12 +110,19 @@ def _report_dead_runs(instance: dg.DagsterInstance, *, starting: bool) -> list[s
 def _find_unbegun(
     ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool
 ) -> Iterator[tuple[Job, dg.DagsterRun | None]]:
-    """Yield dispatched jobs that no run began: with the run that ended before its first stage, or with none."""
+    """Yield dispatched jobs that no run began: with the run that ended before its first stage, or with none.
+
+    A run that was made and never queued counts as none: asked for by the same key, Dagster takes it up.
+    """
     for job in ledger.dispatched_not_started():
         runs = instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": run_key(job)}), limit=1)
+        if ledger.job(job.job_uuid).state is not JobState.QUEUED:
+            continue
         if runs and runs[0].is_finished:
             yield job, runs[0]
-        elif not runs and (starting or ledger.seconds_since_dispatch(job.job_uuid) >= LOST_AFTER_S):
+        elif runs and runs[0].status is not dg.DagsterRunStatus.NOT_STARTED:
+            continue
+        elif starting or ledger.seconds_since_dispatch(job.job_uuid) >= LOST_AFTER_S:
             yield job, None
 
 

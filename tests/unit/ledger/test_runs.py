@@ -6,6 +6,7 @@ from ironclad_assets.contracts.v1.job import STAGES, JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.progress import WEIGHTS, estimate_rest_s, overall_fraction, stage_fraction
+from ironclad_assets.ledger.runs import INTERRUPTION_LIMIT
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import WorkerIdentity, current_worker, identify_process
 from tests.unit.ledger.conftest import DEAD, ERROR, add_song, make_song
@@ -202,6 +203,19 @@ def test_a_song_that_kills_its_worker_fails_at_the_third_time(ledger: Ledger) ->
     assert (job.state, job.crashes) == (JobState.FAILED, 3)
     assert job.error is not None
     assert (job.error.code, job.error.stage) == ("worker_crashed", "stems")
+
+
+def test_stops_of_the_whole_system_are_no_crashes_but_do_not_go_on_for_ever(ledger: Ledger) -> None:
+    job_uuid = add_song(ledger)
+    for number in range(INTERRUPTION_LIMIT - 1):
+        begin(ledger, f"r{number}", worker=DEAD)
+        job = ledger.requeue_interrupted(job_uuid, actor="reconciler")
+        assert (job.state, job.crashes) == (JobState.QUEUED, 0)
+    begin(ledger, "r-last", worker=DEAD)
+    job = ledger.requeue_interrupted(job_uuid, actor="reconciler")
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error.code == "worker_crashed"
 
 
 def test_a_crashed_job_that_was_to_be_canceled_is_canceled(ledger: Ledger) -> None:

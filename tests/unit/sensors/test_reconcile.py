@@ -32,16 +32,16 @@ def dead_worker():
     return worker
 
 
-def start(ledger, instance, job, *, worker: WorkerIdentity, status=dg.DagsterRunStatus.STARTED):
-    create_run_for_test(instance, run_id=RUN, status=status, tags={"dagster/run_key": run_key(job)})
+def start(ledger, instance, job, *, worker: WorkerIdentity, status=dg.DagsterRunStatus.STARTED, run_id=RUN):
+    create_run_for_test(instance, run_id=run_id, status=status, tags={"dagster/run_key": run_key(job)})
     ledger.mark_dispatched([job.job_uuid])
-    return ledger.begin_run(job.song, run_id=RUN, worker=worker, actor="test", job_uuid=job.job_uuid)
+    return ledger.begin_run(job.song, run_id=run_id, worker=worker, actor="test", job_uuid=job.job_uuid)
 
 
 def test_job_whose_process_died_is_queued_again_and_its_run_reported_failed(ledger, add_song, instance, dead_worker):
     """WATCH-004: after kill -9 no song is stranded."""
     job = start(ledger, instance, add_song(1), worker=dead_worker)
-    done = reconcile(ledger, instance, crash_limit=3, starting=False)
+    done = reconcile(ledger, instance, starting=False)
     again = ledger.job(job.job_uuid)
     assert done.requeued == (job.job_uuid,)
     assert (again.state, again.crashes, again.attempt) == (JobState.QUEUED, 1, job.attempt + 1)
@@ -51,29 +51,81 @@ def test_job_whose_process_died_is_queued_again_and_its_run_reported_failed(ledg
 
 def test_living_run_is_left_alone(ledger, add_song, instance):
     job = start(ledger, instance, add_song(1), worker=current_worker())
-    done = reconcile(ledger, instance, crash_limit=3, starting=False)
+    done = reconcile(ledger, instance, starting=False)
     assert done.describe() == ""
     assert ledger.job(job.job_uuid).state is JobState.RUNNING
 
 
 def test_song_that_keeps_killing_its_process_is_failed_at_the_limit(ledger, add_song, instance, dead_worker):
-    job = start(ledger, instance, add_song(1), worker=dead_worker)
-    reconcile(ledger, instance, crash_limit=1, starting=False)
+    job = add_song(1)
+    for number in range(3):
+        run_id = f"{number}{RUN[1:]}"
+        job = start(ledger, instance, ledger.job(job.job_uuid), worker=dead_worker, run_id=run_id)
+        reconcile(ledger, instance, starting=False)
     failed = ledger.job(job.job_uuid)
     assert failed.state is JobState.FAILED
     assert failed.error.code == "worker_crashed"
 
 
+def test_stops_of_the_whole_system_are_not_held_against_a_song(ledger, add_song, instance, dead_worker):
+    job = add_song(1)
+    for number in range(5):
+        run_id = f"{number}{RUN[1:]}"
+        job = start(ledger, instance, ledger.job(job.job_uuid), worker=dead_worker, run_id=run_id)
+        reconcile(ledger, instance, starting=True)
+    again = ledger.job(job.job_uuid)
+    assert (again.state, again.crashes, again.attempt) == (JobState.QUEUED, 0, 6)
+
+
+def test_run_canceled_in_the_dagster_ui_before_it_began_cancels_its_job(ledger, add_song, instance):
+    job = add_song(1)
+    ledger.mark_dispatched([job.job_uuid])
+    tags = {"dagster/run_key": run_key(job)}
+    create_run_for_test(instance, run_id=RUN, status=dg.DagsterRunStatus.CANCELED, tags=tags)
+    assert reconcile(ledger, instance, starting=False).canceled == (job.job_uuid,)
+    assert ledger.job(job.job_uuid).state is JobState.CANCELED
+
+
+def test_run_that_was_made_and_never_queued_is_asked_for_again_under_its_key(ledger, add_song, instance):
+    job = add_song(1)
+    ledger.mark_dispatched([job.job_uuid])
+    tags = {"dagster/run_key": run_key(job)}
+    create_run_for_test(instance, run_id=RUN, status=dg.DagsterRunStatus.NOT_STARTED, tags=tags)
+    assert reconcile(ledger, instance, starting=True).redispatched == (job.job_uuid,)
+    assert run_key(ledger.job(job.job_uuid)) == run_key(job)
+
+
+class EndsMeanwhile:
+    """A Dagster instance whose run ends between the reconciler's look at the ledger and its look at the run."""
+
+    def __init__(self, instance, end):
+        self._instance, self._end = instance, end
+
+    def __getattr__(self, name):
+        return getattr(self._instance, name)
+
+    def get_run_by_id(self, run_id):
+        self._end()
+        return None
+
+
+def test_job_that_ends_while_it_is_looked_at_stays_ended(ledger, add_song, instance, dead_worker):
+    job = start(ledger, instance, add_song(1), worker=dead_worker)
+    racing = EndsMeanwhile(instance, lambda: ledger.complete(job.job_uuid, actor="test"))
+    assert reconcile(ledger, racing, starting=False).requeued == ()
+    assert ledger.job(job.job_uuid).state is JobState.COMPLETED
+
+
 def test_run_terminated_in_the_dagster_ui_cancels_its_job(ledger, add_song, instance, dead_worker):
     job = start(ledger, instance, add_song(1), worker=dead_worker, status=dg.DagsterRunStatus.CANCELED)
-    reconcile(ledger, instance, crash_limit=3, starting=False)
+    reconcile(ledger, instance, starting=False)
     assert ledger.job(job.job_uuid).state is JobState.CANCELED
 
 
 def test_dispatched_job_whose_run_was_never_created_is_dispatched_again_at_start(ledger, add_song, instance):
     job = add_song(1)
     ledger.mark_dispatched([job.job_uuid])
-    assert reconcile(ledger, instance, crash_limit=3, starting=True).redispatched == (job.job_uuid,)
+    assert reconcile(ledger, instance, starting=True).redispatched == (job.job_uuid,)
     assert [one.job_uuid for one in ledger.dispatchable(limit=5)] == [job.job_uuid]
     assert run_key(ledger.job(job.job_uuid)) == run_key(job), "the same key, so that Dagster cannot start two"
 
@@ -81,7 +133,7 @@ def test_dispatched_job_whose_run_was_never_created_is_dispatched_again_at_start
 def test_freshly_dispatched_job_is_given_time_for_its_run(ledger, add_song, instance):
     job = add_song(1)
     ledger.mark_dispatched([job.job_uuid])
-    assert reconcile(ledger, instance, crash_limit=3, starting=False).redispatched == ()
+    assert reconcile(ledger, instance, starting=False).redispatched == ()
 
 
 def test_run_that_died_before_its_first_stage_is_asked_for_under_a_new_key(ledger, add_song, instance):
@@ -89,14 +141,14 @@ def test_run_that_died_before_its_first_stage_is_asked_for_under_a_new_key(ledge
     ledger.mark_dispatched([job.job_uuid])
     tags = {"dagster/run_key": run_key(job)}
     create_run_for_test(instance, run_id=RUN, status=dg.DagsterRunStatus.FAILURE, tags=tags)
-    assert reconcile(ledger, instance, crash_limit=3, starting=True).requeued == (job.job_uuid,)
+    assert reconcile(ledger, instance, starting=True).requeued == (job.job_uuid,)
     assert run_key(ledger.job(job.job_uuid)) != run_key(job)
 
 
 def test_starting_run_without_a_recorded_process_is_dead_only_at_start_up(ledger, instance):
     create_run_for_test(instance, run_id=RUN, status=dg.DagsterRunStatus.STARTING)
-    assert reconcile(ledger, instance, crash_limit=3, starting=False).dead_runs == ()
-    assert reconcile(ledger, instance, crash_limit=3, starting=True).dead_runs == (RUN,)
+    assert reconcile(ledger, instance, starting=False).dead_runs == ()
+    assert reconcile(ledger, instance, starting=True).dead_runs == (RUN,)
 
 
 def test_worker_identity_survives_being_written_to_the_environment():
