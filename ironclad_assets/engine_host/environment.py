@@ -7,6 +7,9 @@ from pathlib import Path
 from ironclad_assets.contracts.v1.engine import EngineRequest
 from ironclad_assets.engine_host.registry import InstalledEngine
 
+JOB_VARIABLE = "IRONCLAD_JOB"
+"""Tells whatever a worker starts for whom it works."""
+
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -36,5 +39,5 @@ def worker_environment(
         "PYTHONHASHSEED": "0",
         "PYTHONUTF8": "1",
         "LC_ALL": "C.UTF-8",
-        "IRONCLAD_JOB": request.job_uuid,
+        JOB_VARIABLE: request.job_uuid,
     }

@@ -25,6 +25,7 @@ from ironclad_assets.errors import ErrorCode, TransientFailure
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
+from ironclad_assets.supervisor.leftovers import SUPERVISOR_VARIABLE, end_leftovers
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 120.0
@@ -82,6 +83,9 @@ class System:
             TransientFailure: a port is taken, another supervisor runs, or a process does not come up.
         """
         self._claim_home()
+        left = end_leftovers(self.settings)
+        if left:
+            report(f"ended {len(left)} processes that an earlier system left")
         self._require_free_ports()
         self._write_configuration()
         report("preparing tables, ledger and store")
@@ -170,7 +174,7 @@ class System:
             "IRONCLAD_HOME": str(settings.home_dir),
             "IRONCLAD_CODE_PORT": str(settings.code_port),
             "IRONCLAD_WEB_PORT": str(settings.web_port),
-            "IRONCLAD_SUPERVISOR": str(current_worker()),
+            SUPERVISOR_VARIABLE: str(current_worker()),
             "PYTHONUNBUFFERED": "1",
         }
 
