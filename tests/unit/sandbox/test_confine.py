@@ -70,6 +70,7 @@ def test_child_may_raise_its_own_limit_only_as_far_as_allowed() -> None:
     if not child:
         import resource
 
+        confine._first_cpu_limit.cache_clear()  # a fresh child has asked nothing yet
         confine.set_limits(cpu_s=5, cpu_growth_s=10, file_bytes=1000, open_files=64)
         confine.allow_cpu(3)
         first = resource.getrlimit(resource.RLIMIT_CPU)[0]
