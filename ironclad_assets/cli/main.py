@@ -1,4 +1,4 @@
-"""`pipelinectl`: the table of all commands."""
+"""`pipelinectl`: the table of all commands and its help. What a command does is in the modules beside."""
 
 import typer
 
