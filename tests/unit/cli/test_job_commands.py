@@ -193,7 +193,7 @@ def test_following_ends_with_the_job_and_tells_how(
     job = ledger.jobs()[0]
     worker = threading.Thread(target=work_through, args=(ledger, job.job_uuid), kwargs={"error": error})
     worker.start()
-    result = run("status", "--follow", "--json")
+    result = run("status", job.job_uuid, "--follow", "--json")
     worker.join()
     lines = [json.loads(line)["job"] for line in result.stdout.splitlines()]
     assert result.exit_code == code
