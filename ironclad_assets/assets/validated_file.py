@@ -14,6 +14,8 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
 CODE_VERSION = "1"
+LEAST_SHARE = 0.9
+"""Decoded frames over those that the header promises; below it a file is cut off."""
 
 
 @stage_asset(
@@ -64,10 +66,11 @@ def describe(validated: ValidatedFile, folder: Path) -> Metadata:
 
 
 def _check_decoded(validated: ValidatedFile) -> CheckOutcome:
-    promised = validated.header_frames
+    decoded, promised = validated.audio.frames, validated.header_frames
+    share = decoded / promised if promised else 1.0
     return CheckOutcome(
         name="decoded_as_promised",
-        passed=validated.audio.frames > 0,
-        detail=f"{validated.audio.frames} frames decoded, {promised if promised is not None else 'no number'} promised",
-        values={"decoded_frames": validated.audio.frames, "promised_frames": promised or 0},
+        passed=decoded > 0 and share >= LEAST_SHARE,
+        detail=f"{decoded} frames decoded, {promised if promised is not None else 'no number'} promised",
+        values={"decoded_frames": decoded, "decoded_share": round(share, 6)},
     )
