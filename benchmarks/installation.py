@@ -3,6 +3,7 @@
 What is measured on it, and how, belongs to the benchmarks.
 """
 
+import contextlib
 import os
 import socket
 import statistics
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import soundfile
 
 from ironclad_assets.contracts.v1.job import JobState
@@ -132,7 +134,7 @@ class Installation:
 
 
 @contextmanager
-def running_installation(**settings: object) -> Iterator[Installation]:
+def running_installation() -> Iterator[Installation]:
     """Start the system in a temporary home with the trivial engine; stop it and delete the home afterwards."""
     with tempfile.TemporaryDirectory(prefix="ironclad-benchmark-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
@@ -140,14 +142,11 @@ def running_installation(**settings: object) -> Iterator[Installation]:
         write_trivial_engine(engines)
         web_port, code_port = free_ports(2)
         chosen = Settings(
-            **{
-                "home": folder / "home",
-                "engines_path": engines,
-                "default_engine": "trivial",
-                "web_port": web_port,
-                "code_port": code_port,
-                **settings,
-            }
+            home=folder / "home",
+            engines_path=engines,
+            default_engine="trivial",
+            web_port=web_port,
+            code_port=code_port,
         )
         with environment_of(chosen), System(chosen) as system:
             system.start(lambda text: print(text, file=sys.stderr))
@@ -209,33 +208,23 @@ def spent_by_children_s(pid: int) -> float:
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
-def run_workers(pid: int) -> list[int]:
-    """Return the children of a code server that are runs."""
+def run_processes(pid: int) -> list[int]:
+    """Return the runs among the children of a code server: all but multiprocessing's own helper."""
     found = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text(encoding="ascii").split():
-            command = Path(f"/proc/{child}/cmdline")
-            if command.exists() and b"multiprocessing.spawn" in command.read_bytes():
-                found.append(int(child))
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_ZOMBIE or "resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child.pid)
     return found
 
 
 def await_reaped(pid: int, *, timeout_s: float = 20.0) -> None:
-    """Return when a code server has no run process any more, not even an ended one."""
+    """Return when a code server has no run any more, not even one that has ended and was not waited for."""
     deadline = time.monotonic() + timeout_s
-    while run_workers(pid) or _has_zombies(pid):
+    while run_processes(pid):
         if time.monotonic() > deadline:
             raise BenchmarkError(f"a run of code server {pid} did not end within {timeout_s:.0f} s")
         time.sleep(LOOK_S)
-
-
-def _has_zombies(pid: int) -> bool:
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text(encoding="ascii").split():
-            stat = Path(f"/proc/{child}/stat")
-            if stat.exists() and stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z":
-                return True
-    return False
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

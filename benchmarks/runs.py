@@ -16,7 +16,7 @@ from benchmarks.installation import (
     BenchmarkError,
     await_reaped,
     free_ports,
-    run_workers,
+    run_processes,
     spent_by_children_s,
     stop,
     tool,
@@ -148,7 +148,7 @@ def _one_empty_run(server: int, *, launch: list[str], environment: Mapping[str, 
     before = spent_by_children_s(server)
     subprocess.run(launch, env=environment, capture_output=True, check=True, timeout=START_TIMEOUT_S)
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not run_workers(server) and spent_by_children_s(server) == before:
+    while not run_processes(server) and spent_by_children_s(server) == before:
         if time.monotonic() > deadline:
             raise BenchmarkError("an empty run was not started")
         time.sleep(LOOK_S)
