@@ -6,7 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, Room, StageResult, empty_folder, open_room, stage_asset
+from ironclad_assets.assets.declaration import StageResult, stage_asset
+from ironclad_assets.assets.room import Made, Metadata, Room, empty_folder, open_room
 from ironclad_assets.assets.staged_chunks import check_quota
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry, SongRecord

@@ -7,15 +7,15 @@ own logic belongs here.
 
 import shutil
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import dagster as dg
 
+from ironclad_assets.assets.declaration import StageResult
 from ironclad_assets.assets.lifeline import follow_supervisor
 from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
 from ironclad_assets.contracts.v1.job import STAGES, Job, SongIdentity
@@ -23,7 +23,6 @@ from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, Perman
 from ironclad_assets.io_managers.contract_io_manager import Product
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import current_worker
-from ironclad_assets.partitions import songs
 from ironclad_assets.resources.outcome import dagster_failure, describe_failure, settle_failure
 from ironclad_assets.resources.quarantine import quarantine_song
 from ironclad_assets.storage.artifacts import Envelope, find_reusable
@@ -32,11 +31,6 @@ from ironclad_assets.storage.hashing import hash_json
 from ironclad_assets.storage.store import Store
 
 C = TypeVar("C", bound=Contract)
-
-if TYPE_CHECKING:
-    StageResult = dg.MaterializeResult[Product]
-else:
-    StageResult = dg.MaterializeResult  # Dagster reads annotations and knows only the bare class
 
 Metadata = Mapping[str, dg.MetadataValue]
 
@@ -232,53 +226,6 @@ def last_stage(run: dg.DagsterRun) -> str:
     else:
         chosen = set(STAGES)
     return max(chosen or STAGES, key=STAGES.index)
-
-
-def stage_asset(
-    stage: str,
-    *,
-    room: str,
-    code_version: str,
-    kinds: set[str],
-    checks: Mapping[str, str],
-    advisory: frozenset[str] = frozenset(),
-    deps: Sequence[str] = (),
-    pool: str | None = None,
-) -> Callable[[Callable[..., StageResult]], dg.AssetsDefinition]:
-    """Return the decorator of a stage's asset: partition, group, owner, kinds, code version, checks.
-
-    Args:
-        stage: name of the asset.
-        room: its group.
-        code_version: raise it when the same input makes another payload.
-        kinds: what the stage deals with, as the UI shows it.
-        checks: what each check says, by its name.
-        advisory: checks that warn; all others block what comes after.
-        deps: assets that come before without being read.
-        pool: limits how many songs are in this stage at once.
-    """
-    every = {"contract_valid": "The output meets its versioned contract.", **checks}
-    return dg.asset(
-        name=stage,
-        partitions_def=songs,
-        group_name=room,
-        owners=["team:ironclad"],
-        kinds=kinds,
-        code_version=code_version,
-        dagster_type=dg.Any,  # a Product; the annotation alone would mean "nothing to store"
-        deps=deps,
-        pool=pool,
-        check_specs=[
-            _check_spec(name, stage=stage, text=text, blocking=name not in advisory) for name, text in every.items()
-        ],
-    )
-
-
-def _check_spec(name: str, *, stage: str, text: str, blocking: bool) -> dg.AssetCheckSpec:
-    with warnings.catch_warnings():
-        # Checks by partition are in preview; without them the last song's result would overwrite the badge.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.AssetCheckSpec(name, asset=stage, description=text, blocking=blocking, partitions_def=songs)
 
 
 def empty_folder(folder: Path) -> None:

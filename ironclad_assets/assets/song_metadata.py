@@ -5,7 +5,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_asset
+from ironclad_assets.assets.declaration import StageResult, stage_asset
+from ironclad_assets.assets.room import Made, Metadata, empty_folder, open_room
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile

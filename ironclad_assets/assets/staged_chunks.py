@@ -4,7 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, StageResult, empty_folder, open_room, stage_asset
+from ironclad_assets.assets.declaration import StageResult, stage_asset
+from ironclad_assets.assets.room import Made, Metadata, empty_folder, open_room
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.assets.room import Made, Metadata, StageResult, open_room, stage_asset
+from ironclad_assets.assets.declaration import StageResult, stage_asset
+from ironclad_assets.assets.room import Made, Metadata, open_room
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Stems
 from ironclad_assets.io_managers.contract_io_manager import Upstream
