@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -312,6 +313,13 @@ class RunningSystem:
     def await_completed(self, *, songs: int, timeout_s: float = 180.0) -> float:
         return self.await_states([JobState.COMPLETED], songs=songs, timeout_s=timeout_s)
 
+    def await_job_completed(self, job: Job, *, timeout_s: float = 60.0) -> float:
+        return self.await_true(
+            lambda: self.ledger.job(job.job_uuid).state is JobState.COMPLETED,
+            timeout_s=timeout_s,
+            what=f"{job.original_name} is complete",
+        )
+
     def await_stage(self, job: Job, stage: str, *, timeout_s: float = 90.0) -> float:
         """Wait until a job is in `stage`."""
         return self.await_true(
@@ -364,6 +372,14 @@ class RunningSystem:
             path = synth.write_flac(staging / f"Song {number}.flac", synth.noise(seconds, seed=number))
             self.drop(path)
         staging.rmdir()
+
+    def submit(self, name: str, *options: str, seconds: float = 2.0) -> Job:
+        """Submit a song of its own through the command line."""
+        path = self.folder / f"{name}.flac"
+        synth.write_flac(path, synth.noise(seconds, seed=zlib.crc32(name.encode())))
+        done = self.run_command("submit", str(path), "--json", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return self.ledger.job(json.loads(done.stdout)["jobs"][0]["job_uuid"])
 
     def run_command(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run `pipelinectl` against this home."""
