@@ -9,11 +9,12 @@ CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
+CHAOS_ROUNDS ?= 4
 DEMO_HOME ?= $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test check format clean
+.PHONY: help setup demo up test chaos check format clean
 
 help: ## List these commands.
 	@echo "Ironclad: a song dropped into the upload folder comes out in the library."
@@ -30,6 +31,9 @@ setup: $(CORE) $(DEV) ## Make the virtual environment with everything for develo
 
 test: $(DEV) ## Run the tests.
 	@$(BIN)/python -m pytest
+
+chaos: $(DEV) ## Kill everything, fill disks, pull storage away; for longer than the tests do (about ten minutes).
+	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/python -m pytest -m chaos -s
 
 check: $(DEV) ## Check lint, format, types and imports.
 	$(BIN)/ruff check .
