@@ -1,6 +1,5 @@
 """Fixtures of the tests that kill: systems to kill, and what an undisturbed run makes of the same songs."""
 
-import os
 from pathlib import Path
 
 import dagster as dg
@@ -12,13 +11,10 @@ from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.store import Store
 from tests import synth
 from tests.e2e.conftest import make_system
-from tests.e2e.running import LIBRARY_ROOTS, write_engines
+from tests.e2e.running import LIBRARY_ROOTS, ROUNDS, write_engines
 from tests.integration.conftest import Installation
 
 __all__ = ["make_system"]
-
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
-"""How often each process is killed, and everything at once. `make chaos` asks for more."""
 
 SONGS = 4 * ROUNDS
 SONG_S = 2.0

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from ironclad_assets.contracts.v1.job import JobState
-from tests.chaos.conftest import ROUNDS, SONG_S, SONGS
+from tests.chaos.conftest import SONG_S, SONGS
 from tests.e2e.conftest import MakeSystem
-from tests.e2e.running import RunningSystem, say
+from tests.e2e.running import ROUNDS, RunningSystem, say
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

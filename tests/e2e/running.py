@@ -28,6 +28,9 @@ from tests.integration.conftest import HALVES_MANIFEST, write_halves
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY_ROOTS = ("output", "output-stems")
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
+"""How often things are killed. `make test` does it once, `make chaos` more often."""
+
 START_TIMEOUT_S = 120.0
 LOOK_S = 0.1
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from ironclad_assets.contracts.v1.job import Job, JobState
 from tests import synth
 from tests.e2e.conftest import MakeSystem
-from tests.e2e.running import RunningSystem, say
+from tests.e2e.running import ROUNDS, RunningSystem, say
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -174,3 +175,26 @@ def test_empty_mount_point_stays_empty_also_over_a_restart(system, volume):
     finally:
         volume.unmount()
     goes_on(system, name)
+
+
+@pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`")
+def test_system_whose_whole_home_is_on_the_full_disk_goes_on(volume, make_system):
+    """The ledger and Dagster's own tables cannot be written either; nothing is lost, and no restart is needed."""
+    volume.mount()
+    try:
+        system = make_system(volume.point / "installation", IRONCLAD_DISK_RESERVE_BYTES=str(RESERVE_MIB * 1024 * 1024))
+        system.start()
+        job = system.submit("Nothing can be written", seconds=8.0)
+        system.await_true(lambda: system.pids("engine worker"), timeout_s=60.0, what="the engine works")
+        volume.fill()
+        time.sleep(20.0)
+        health = system.run_command("health")
+        assert health.returncode == 5, health.stdout
+        volume.free()
+        took = system.await_job_completed(job, timeout_s=2 * GOES_ON_WITHIN_S)
+        say(f"the song was complete {took:.1f} s after the disk had space again")
+        assert len(system.jobs()) == 1
+        assert system.leftovers() == []
+        system.close()
+    finally:
+        volume.unmount()
