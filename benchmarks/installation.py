@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import psutil
 import soundfile
@@ -86,6 +87,10 @@ class Installation:
     @property
     def input(self) -> Path:
         return self.settings.store_root / "input"
+
+    def instance(self) -> dg.DagsterInstance:
+        """Return the system's Dagster instance, to be closed by the caller."""
+        return dg.DagsterInstance.from_config(str(self.settings.dagster_home))
 
     def pid(self, service: str) -> int:
         """Return the process id of one of the supervised services."""

@@ -179,7 +179,7 @@ def main() -> int:
         empty_runs = measure_empty_runs(folder, count=EMPTY_RUNS)
         peer = stack.enter_context(running_stock(folder, interval_s=options.stock_interval)) if options.stock else None
         installation = stack.enter_context(running_installation())
-        instance = stack.enter_context(dg.DagsterInstance.from_config(str(installation.settings.dagster_home)))
+        instance = stack.enter_context(installation.instance())
         for number in range(options.songs):
             songs.append(measure_song(installation, instance, number=number))
             console.print(f"song {number}: {songs[-1].timeline.ended_s:.2f} s", style="dim")

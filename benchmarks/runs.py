@@ -5,6 +5,7 @@ All times come from the run's own events in the instance, none from polling.
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,11 @@ defs = dg.Definitions(jobs=[empty])
 """
 
 EMPTY_INSTANCE = """
+storage:
+  custom:
+    module: ironclad_assets.resources.dagster_storage
+    class: PooledSqliteStorage
+    config: {base_dir: {env: DAGSTER_HOME}}
 run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}
 telemetry: {enabled: false}
 """
@@ -115,8 +121,8 @@ def await_run(
 def measure_empty_runs(folder: Path, *, count: int) -> list[float]:
     """Return the processor seconds of `count` runs of a job that does nothing, in-process, one after the other.
 
-    The same launcher in the same kind of code server as the real one starts them, so each figure is what the
-    interpreter, `import dagster` and one op's events cost: everything above it is the product's own.
+    The same launcher in the same kind of code server as the real one starts them, on the same storage, so each
+    figure is what the interpreter, `import dagster` and one op's events cost: everything above is the product's own.
     """
     home = folder / "empty-home"
     home.mkdir(parents=True)
@@ -128,8 +134,9 @@ def measure_empty_runs(folder: Path, *, count: int) -> list[float]:
         f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: empty}}}}]\n", encoding="utf-8"
     )
     environment = {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    listen = ("-f", str(folder / "empty_runs.py"), "-h", "127.0.0.1", "-p", str(port))
     server = subprocess.Popen(
-        [tool("dagster"), "api", "grpc", "-f", str(folder / "empty_runs.py"), "-h", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-m", "dagster", "api", "grpc", *listen],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
