@@ -197,10 +197,11 @@ class System:
         settings = self.settings
         workspace = ("-w", str(settings.workspace_yaml))
         code_port, web_port = str(settings.code_port), str(settings.web_port)
+        run_module = (sys.executable, "-m", "dagster")  # a script would be imported again by every run: 0.2 s
         code = ("api", "grpc", "-m", "ironclad_assets.definitions", "-h", LOOPBACK, "-p", code_port)
         web = (*workspace, "-h", settings.host, "-p", web_port)
         return [
-            Service("code-server", (*_tool("dagster"), *code, "--location-name", "ironclad"), port=settings.code_port),
+            Service("code-server", (*run_module, *code, "--location-name", "ironclad"), port=settings.code_port),
             Service("daemon", (*_tool("dagster-daemon"), "run", *workspace)),
             Service("webserver", (*_tool("dagster-webserver"), *web), port=settings.web_port, host=settings.host),
         ]
