@@ -152,7 +152,7 @@ class IroncladError(Exception):
         return f"{self.code.code}: {self.detail}; {self.code.facts.remedy}"
 
 
-class PermanentFailure(IroncladError):
+class PermanentFailure(IroncladError):  # noqa: N818 - an outcome that everybody reads by this name
     """The same input and settings will fail again; nothing retries it."""
 
 
@@ -160,7 +160,7 @@ class Refusal(PermanentFailure):
     """The input or the request itself is not acceptable."""
 
 
-class TransientFailure(IroncladError):
+class TransientFailure(IroncladError):  # noqa: N818 - as above
     """Circumstances failed, not the song; the job may be tried again."""
 
 

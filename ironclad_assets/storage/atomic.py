@@ -102,7 +102,7 @@ def put_in_place(source: Path, destination: Path, *, replace: bool = True) -> No
         FileExistsError: `replace` is False and the destination exists.
     """
     if replace:
-        os.replace(source, destination)
+        source.replace(destination)
     else:
         os.link(source, destination)
         source.unlink()
@@ -118,6 +118,6 @@ def write_bytes(destination: Path, content: bytes, *, mode: int = 0o644) -> None
     write_atomically(destination, fill, mode=mode)
 
 
-def write_json(destination: Path, value: Any) -> None:  # any JSON value
+def write_json(destination: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write `value` as UTF-8 JSON with sorted keys, atomically."""
     write_bytes(destination, (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode())

@@ -16,7 +16,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hash_json(value: Any) -> str:  # any JSON value
+def hash_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """Return the SHA-256 of `value` as canonical JSON (sorted keys, no spaces, UTF-8)."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
