@@ -127,8 +127,8 @@ class System:
                 service.process.kill()
                 service.process.wait(timeout=STOP_GRACE_S)
         self.services = []
-        (self.settings.home_dir / "run" / "processes.json").unlink(missing_ok=True)
-        if self._lock is not None:
+        if self._lock is not None:  # else the file is another supervisor's, which runs this home
+            (self.settings.home_dir / "run" / "processes.json").unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
