@@ -38,7 +38,7 @@ class Engines:
         Raises:
             Refusal: `UNKNOWN_ENGINE`, naming those there are.
         """
-        installed = find_engines(self.settings.engines_path)
+        installed = find_engines(self.settings.engines_path, environments=self.settings.home_dir / "engines")
         if name not in installed:
             raise Refusal(f"{name!r} is not one of {', '.join(sorted(installed))}", code=ErrorCode.UNKNOWN_ENGINE)
         return installed[name]
