@@ -1,6 +1,7 @@
 """The installation that a command talks to: settings, ledger, store, engines."""
 
 import getpass
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,10 @@ class Installation:
     @property
     def actor(self) -> str:
         """Who types, for the history."""
-        return f"cli:{getpass.getuser()}"
+        try:
+            return f"cli:{getpass.getuser()}"
+        except (KeyError, OSError):  # a container's user need not be in the password file
+            return f"cli:{os.getuid()}"
 
     @property
     def watcher_file(self) -> Path:
