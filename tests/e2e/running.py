@@ -255,6 +255,14 @@ class RunningSystem:
         self._reap()
         return pid
 
+    def kill_run(self, job: Job) -> bool:
+        """Send SIGKILL to the process that works on `job`, without a moment's search; return whether there was one."""
+        for running, worker in self.ledger.running_jobs():
+            if running.job_uuid == job.job_uuid:
+                os.kill(worker.pid, signal.SIGKILL)
+                return True
+        return False
+
     def kill_all(self) -> int:
         """Send SIGKILL to everything of this home, as a power cut does; return how many that were."""
         killed = 0
@@ -295,12 +303,12 @@ class RunningSystem:
     def states(self) -> list[str]:
         return sorted(job.state.value for job in self.jobs())
 
-    def await_true(self, question: Callable[[], Any], *, timeout_s: float, what: str) -> float:
+    def await_true(self, question: Callable[[], Any], *, timeout_s: float, what: str, pause_s: float = 0.05) -> float:
         """Wait until `question` answers with something true; return how long that took."""
         began = time.monotonic()
         while not question():
             assert time.monotonic() - began < timeout_s, f"{what}: not within {timeout_s:.0f} s\n{self.story()}"
-            time.sleep(0.05)
+            time.sleep(pause_s)
         return time.monotonic() - began
 
     def await_states(self, wanted: Iterable[JobState], *, songs: int, timeout_s: float = 180.0) -> float:
@@ -329,6 +337,7 @@ class RunningSystem:
             lambda: (now := self.ledger.job(job.job_uuid)).state is JobState.RUNNING and now.stage == stage,
             timeout_s=timeout_s,
             what=f"{job.original_name} in {stage}",
+            pause_s=0.005,
         )
 
     def library(self) -> dict[str, str]:
