@@ -47,7 +47,12 @@ class ErrorCode(Enum):
     )
     PROTECTED = CodeFacts("the file is encrypted (DRM)", "upload a copy without copy protection", 422)
     HARD_LINKED = CodeFacts("the file is a hard link to another file", "copy the file instead of linking it", 422)
-    UNREADABLE = CodeFacts("the file cannot be read", "give the pipeline's user read permission", 422, permanent=False)
+    UNREADABLE = CodeFacts(
+        "the file cannot be read",
+        "see that it is there, a regular file, and readable by the pipeline's user",
+        422,
+        permanent=False,
+    )
 
     # What is wrong with the request
     DUPLICATE = CodeFacts(

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import typer
 
-from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
+from ironclad_assets.errors import ErrorCode, IroncladError, Refusal, StorageUnavailable
 from ironclad_assets.intake.names import printable
 
 
@@ -41,10 +41,18 @@ _BY_CODE = {
 }
 
 
+class MissingFile(Refusal):
+    """A file named on the command line is not there."""
+
+    code = ErrorCode.UNREADABLE
+
+
 def exit_code(error: IroncladError) -> Exit:
     """Return the exit code that tells `error` to a script."""
     if isinstance(error, StorageUnavailable):
         return Exit.UNHEALTHY
+    if isinstance(error, MissingFile):
+        return Exit.NOT_FOUND
     return _BY_CODE.get(error.code, Exit.REFUSED)
 
 

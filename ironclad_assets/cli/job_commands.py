@@ -1,5 +1,6 @@
 """The commands about jobs: submit, status, retry, cancel."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from ironclad_assets.cli.arguments import (
     User,
     split_targets,
 )
-from ironclad_assets.cli.exits import Exit, door, end, error_document, exit_code, say_error
+from ironclad_assets.cli.exits import Exit, MissingFile, door, end, error_document, exit_code, say_error
 from ironclad_assets.cli.follow import await_end, follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.show import SHORT_ID, job_document, print_job, print_jobs, print_json
@@ -33,6 +34,9 @@ from ironclad_assets.ledger.store import Registration
 
 CANCEL_WAIT_S = 10.0
 """How long `cancel` waits for a running job to stop; it should within five seconds."""
+
+LONGEST_SHOWN = 200
+"""Characters of a path that an error repeats."""
 
 
 def submit(
@@ -64,7 +68,7 @@ def submit(
                 registration = _submit_one(installation, path, user_id=user, options=options)
             except IroncladError as error:
                 errors.append({"file": display_name(path.name), **error_document(error)})
-                worst = max(worst, Exit.NOT_FOUND if not path.exists() else exit_code(error))
+                worst = max(worst, exit_code(error))
                 if not as_json:
                     say_error(error, as_json=False)
                 continue
@@ -184,24 +188,37 @@ def cancel(job: JobName, as_json: AsJson = False) -> None:
 
 
 def _submit_one(installation: Installation, path: Path, *, user_id: str | None, options: JobOptions) -> Registration:
-    """Copy one file in; a link is followed, for it is the user's own choice."""
-    source = path.resolve()
-    if not source.exists():
-        raise Refusal(f"there is no file {printable(str(path))!r}", code=ErrorCode.UNREADABLE)
-    if source.is_dir():
-        raise Refusal(f"{display_name(path.name)!r} is a folder; name its files", code=ErrorCode.UNREADABLE)
-    return take_file(
-        source,
-        ledger=installation.ledger,
-        store=installation.store,
-        settings=installation.settings,
-        user_id=user_id or installation.settings.default_user,
-        options=options,
-        door="cli",
-        original_name=path.name,
-        keep_source=True,
-        actor=installation.actor,
-    )
+    """Copy one file in; a link is followed, for it is the user's own choice.
+
+    Raises:
+        MissingFile: there is none of that name.
+        Refusal: `UNREADABLE`, naming why; or what the door refuses.
+    """
+    shown = _cut(printable(str(path)))
+    try:
+        source = Path(os.path.realpath(path, strict=True))
+        if source.is_dir():
+            raise Refusal(f"{shown!r} is a folder; name its files", code=ErrorCode.UNREADABLE)
+        return take_file(
+            source,
+            ledger=installation.ledger,
+            store=installation.store,
+            settings=installation.settings,
+            user_id=user_id or installation.settings.default_user,
+            options=options,
+            door="cli",
+            original_name=path.name,
+            keep_source=True,
+            actor=installation.actor,
+        )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingFile(f"there is no file {shown!r}") from error
+    except OSError as error:  # what the store cannot do has a code of its own by now: this is about the file
+        raise Refusal(f"{shown!r}: {error.strerror}", code=ErrorCode.UNREADABLE) from error
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _say_taken(registration: Registration) -> None:

@@ -80,6 +80,31 @@ def test_a_missing_file_alone_is_not_found(run: Run, ledger: Ledger, tmp_path: P
     assert documents(result)["errors"][0]["code"] == "unreadable"
 
 
+def test_a_name_too_long_for_any_file_does_not_stop_the_others(
+    run: Run, ledger: Ledger, song: Path, tmp_path: Path
+) -> None:
+    result = run("submit", tmp_path / ("x" * 300), song, "--json")
+    assert result.exit_code == Exit.REFUSED
+    document = documents(result)
+    assert [job["job_uuid"] for job in document["jobs"]] == [ledger.jobs()[0].job_uuid]
+    (error,) = document["errors"]
+    assert error["code"] == "unreadable"
+    assert error["detail"].endswith("File name too long")
+
+
+@pytest.mark.parametrize("name", ["loop.mp3", "song.mp3/inside.mp3", "dangling.mp3"])
+def test_a_path_that_leads_to_no_file_is_refused_in_one_line(
+    run: Run, ledger: Ledger, song: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "loop.mp3").symlink_to(tmp_path / "loop.mp3")
+    (tmp_path / "dangling.mp3").symlink_to(tmp_path / "nowhere.mp3")
+    result = run("submit", tmp_path / name)
+    assert result.exit_code == (Exit.REFUSED if name == "loop.mp3" else Exit.NOT_FOUND)
+    assert result.stderr.startswith("unreadable: ")
+    assert "see that it is there" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_link_is_followed_for_it_is_the_users_own_choice(
     run: Run, ledger: Ledger, song: Path, tmp_path: Path
 ) -> None:
