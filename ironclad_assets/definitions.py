@@ -54,6 +54,8 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
         ],
         resources=resources,
         executor=dg.in_process_executor,
+        # A run's events are in its event log; its process writes only what went wrong to the code server's log.
+        loggers={"console": dg.colored_console_logger.configured({"log_level": "WARNING"})},
     )
 
 

@@ -8,7 +8,6 @@ import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
 from ironclad_assets.assets.room import Made, Metadata, Room, empty_folder, open_room
-from ironclad_assets.assets.staged_chunks import check_quota
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry, SongRecord
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
@@ -18,7 +17,6 @@ from ironclad_assets.errors import PermanentFailure
 from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.organise import check_entry, organise
-from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
@@ -35,7 +33,6 @@ RECORD_FILE = "metadata.json"
     checks={
         "path_inside_library": "Every file lies below its library root.",
         "library_files_whole": "Every file in the library has the checksum of its track.",
-        "quota_kept": "The user's stored bytes are within the quota.",
     },
 )
 def library_entry(
@@ -45,7 +42,6 @@ def library_entry(
     validated_file: Upstream,
     ledger: dg.ResourceParam[Ledger],
     store: dg.ResourceParam[Store],
-    settings: dg.ResourceParam[Settings],
 ) -> StageResult:
     """The song in `output/` as Artist/Album/Song, its stems in `output-stems/`, and its `metadata.json`."""
     with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room:
@@ -63,9 +59,7 @@ def library_entry(
             )
             record = _song_record(room, entry, validated_file.read(ValidatedFile))
             atomic.write_json(work / RECORD_FILE, record.model_dump(mode="json"))
-            used = ledger.stored_bytes(room.job.user_id)
-            checks = (*check_entry(entry, store=store), check_quota(used, settings.user_quota_bytes))
-            return Made(entry, checks)
+            return Made(entry, check_entry(entry, store=store))
 
         return room.perform(
             make,

@@ -18,7 +18,7 @@ import dagster as dg
 from ironclad_assets.assets.declaration import StageResult
 from ironclad_assets.assets.lifeline import follow_supervisor
 from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
-from ironclad_assets.contracts.v1.job import STAGES, Job, SongIdentity
+from ironclad_assets.contracts.v1.job import STAGES, Job, JobState, SongIdentity
 from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, PermanentFailure
 from ironclad_assets.io_managers.contract_io_manager import Product
 from ironclad_assets.ledger.store import Ledger
@@ -179,6 +179,7 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
     song: SongIdentity | None = None
     try:
         song = ledger.song(song_key)
+        _refuse_part_of_waiting(ledger, context.run, song_key)
         job = ledger.begin_run(
             song_key, run_id=context.run.run_id, worker=current_worker(), actor=actor, job_uuid=asked_job(context.run)
         )
@@ -199,7 +200,7 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
         error = _published(unexpected, store)
         if job is not None and song is not None:
             settle_failure(ledger, job_uuid=job.job_uuid, stage=stage, error=error)
-            if error.permanent and not isinstance(error, JobCanceled):
+            if error.permanent and job.state.active and not isinstance(error, JobCanceled):
                 quarantine_song(store, song=song, job=job, stage=stage, error=error)
         context.log_event(
             dg.AssetObservation(
@@ -210,6 +211,15 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
             )
         )
         raise dagster_failure(error) from unexpected
+
+
+def _refuse_part_of_waiting(ledger: Ledger, run: dg.DagsterRun, song: str) -> None:
+    """Refuse a run of some stages, started by hand, while the song's job waits: it would end that job too early."""
+    if asked_job(run) is not None or last_stage(run) == STAGES[-1]:
+        return
+    job = ledger.active_job(song)
+    if job is not None and job.state is not JobState.RUNNING:
+        raise PermanentFailure(f"job {job.job_uuid} of this song is {job.state}", code=ErrorCode.JOB_ACTIVE)
 
 
 def asked_job(run: dg.DagsterRun) -> str | None:

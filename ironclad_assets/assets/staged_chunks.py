@@ -27,7 +27,7 @@ CODE_VERSION = "1"
     kinds={"python", "numpy"},
     checks={
         "staged_whole": "As many frames were staged as were decoded when the file was validated.",
-        "quota_kept": "The user's stored bytes are within the quota.",
+        "quota_kept": "The originals that the user stores are within the quota.",
     },
     deps=["song_metadata"],
 )
@@ -56,7 +56,7 @@ def staged_chunks(
                 policy=Policy.from_settings(settings),
             )
             used = ledger.stored_bytes(room.job.user_id)
-            return Made(staged, (_check_whole(staged, validated), check_quota(used, settings.user_quota_bytes)))
+            return Made(staged, (_check_whole(staged, validated), _check_quota(used, settings.user_quota_bytes)))
 
         return room.perform(
             make,
@@ -81,8 +81,8 @@ def describe(staged: StagedChunks, folder: Path) -> Metadata:
     }
 
 
-def check_quota(used_bytes: int, quota_bytes: int) -> CheckOutcome:
-    """Return whether a user's stored bytes are within the quota (SPLIT-021)."""
+def _check_quota(used_bytes: int, quota_bytes: int) -> CheckOutcome:
+    """Return whether the originals that a user stores are within the quota (SPLIT-021)."""
     return CheckOutcome(
         name="quota_kept",
         passed=used_bytes <= quota_bytes,

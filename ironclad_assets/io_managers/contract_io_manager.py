@@ -22,6 +22,7 @@ from ironclad_assets.errors import ErrorCode, IroncladError, PermanentFailure
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.resources.outcome import dagster_failure, settle_failure
+from ironclad_assets.resources.quarantine import release_song
 from ironclad_assets.storage.artifacts import Artifact, Envelope, load_artifact, persist_artifact
 from ironclad_assets.storage.store import Store
 
@@ -111,6 +112,7 @@ class ContractIOManager(dg.IOManager):
             self._ledger.finish_stage(envelope.job_uuid, envelope.stage, seconds=obj.seconds, reused=obj.reused)
             if obj.last:
                 self._ledger.complete(envelope.job_uuid, actor=f"run:{envelope.run_id}")
+                release_song(self._store, envelope.song)
 
     def load_input(self, context: dg.InputContext) -> Upstream:
         """Return the upstream stage's artifact of the same song, verified."""

@@ -1,6 +1,7 @@
 """Quarantine: what a permanently failed job leaves in ``error/<song>/`` for its owner and the operator."""
 
 import os
+import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -39,3 +40,8 @@ def quarantine_song(store: Store, *, song: SongIdentity, job: Job, stage: str, e
         )
         if not (folder / "original").exists():
             os.link(store.path(song.archive_path), folder / "original")
+
+
+def release_song(store: Store, song: str) -> None:
+    """Remove what an earlier failed attempt left in quarantine, now that the song is in the library."""
+    shutil.rmtree(store.quarantine(song), ignore_errors=True)

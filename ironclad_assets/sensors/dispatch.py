@@ -5,6 +5,7 @@ decided in one place.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -16,6 +17,10 @@ from ironclad_assets.partitions import PIPELINE_VERSION, songs
 MOST_REQUESTS = 25
 """Run requests in one tick: each run key costs Dagster a query."""
 
+FIRST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 600.0
+MOST_HELD = 1000
+
 STORAGE_CODES = frozenset(
     code.code for code in (ErrorCode.STORAGE_AWAY, ErrorCode.STORAGE_FULL, ErrorCode.STORAGE_READ_ONLY)
 )
@@ -26,13 +31,29 @@ def run_key(job: Job) -> str:
     return f"{job.song}:{PIPELINE_VERSION}:{job.attempt}"
 
 
-def release_held(ledger: Ledger) -> int:
-    """Queue again the jobs that waited for storage, now that it is back; return how many."""
-    held = ledger.jobs(states={JobState.HELD}, limit=1000)
-    waiting = [job for job in held if job.error is not None and job.error.code in STORAGE_CODES]
+def release_held(ledger: Ledger, *, at_once: bool) -> int:
+    """Queue again the jobs that waited for storage; return how many.
+
+    A job that did not fit waits longer after every attempt, up to `LONGEST_PAUSE_S`.
+
+    Args:
+        ledger: the job ledger.
+        at_once: the store was away or full as a whole and has just come back, so nobody needs to wait.
+    """
+    waiting = [
+        job
+        for job in ledger.jobs(states={JobState.HELD}, limit=MOST_HELD)
+        if job.error is not None and job.error.code in STORAGE_CODES and (at_once or _has_paused(job))
+    ]
     for job in waiting:
         ledger.release(job.job_uuid, actor="dispatcher")
     return len(waiting)
+
+
+def _has_paused(job: Job) -> bool:
+    held_s = (datetime.now(UTC) - datetime.fromisoformat(job.updated_at)).total_seconds()
+    pause_s: float = FIRST_PAUSE_S * 2.0 ** min(job.attempt - 1, 16)
+    return held_s >= min(LONGEST_PAUSE_S, pause_s)
 
 
 def choose_jobs(ledger: Ledger, *, depth: int) -> list[Job]:

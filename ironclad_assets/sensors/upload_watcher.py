@@ -67,6 +67,7 @@ class UploadWatcher:
         self._store = store
         self._settings = settings
         self._inbox: Inbox | None = None
+        self._was_paused = False
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Take complete files, then dispatch; wait a little when there is nothing to do."""
@@ -82,6 +83,7 @@ class UploadWatcher:
                 inbox.wait(PAUSE_S)
         except StorageUnavailable as error:
             report.paused = error.describe()
+            self._was_paused = True
         self._publish(report, dispatched=len(jobs))
         if not jobs:
             return dg.SkipReason(report.summarise())
@@ -105,7 +107,8 @@ class UploadWatcher:
         collected = inbox.collect(budget_s=INTAKE_S)
         report.taken += [_describe_taken(registration) for registration in collected.taken]
         report.waiting, report.ignored = collected.waiting, collected.ignored
-        report.released += release_held(self._ledger)
+        report.released += release_held(self._ledger, at_once=self._was_paused)
+        self._was_paused = False
         jobs = choose_jobs(self._ledger, depth=QUEUE_DEPTH)
         self._ledger.mark_dispatched([job.job_uuid for job in jobs])
         return jobs

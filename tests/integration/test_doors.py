@@ -91,6 +91,24 @@ def test_materializing_one_stage_completes_its_job_and_reuses_equal_work(install
     assert media_hashes(installation) == before
 
 
+def test_materializing_one_stage_of_a_waiting_song_is_refused_and_its_job_stays_queued(installation):
+    job = installation.song()
+    assert not installation.run(job.song, assets=["validated_file"]).success
+    assert installation.ledger.job(job.job_uuid).state is JobState.QUEUED
+    assert not installation.store.quarantine(job.song).exists()
+    assert installation.dispatch(job).success
+
+
+def test_late_run_of_a_finished_job_changes_nothing(installation):
+    job = installation.song()
+    assert installation.run(job.song).success, "started by hand, takes the waiting job"
+    before = media_hashes(installation)
+    assert not installation.dispatch(job).success
+    assert installation.ledger.job(job.job_uuid).state is JobState.COMPLETED
+    assert not installation.store.quarantine(job.song).exists()
+    assert media_hashes(installation) == before
+
+
 def test_rerun_makes_the_same_bytes_and_no_duplicates(installation):
     """SPLIT-006, RECON-002: a replay makes no duplicate and no partial work."""
     job = installation.song()
