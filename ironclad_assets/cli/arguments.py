@@ -8,7 +8,10 @@ import typer
 from ironclad_assets.contracts.v1.options import OutputFormat
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show progress until the job has ended.")]
+Follow = Annotated[
+    bool,
+    typer.Option("--follow", "-f", help="Show progress until the job has ended; with --json, a document a line."),
+]
 Files = Annotated[list[Path], typer.Argument(help="Audio files; they are copied.", metavar="FILE...")]
 JobName = Annotated[
     str, typer.Argument(help="A job id, the first characters of one, or a song id.", metavar="JOB", show_default=False)

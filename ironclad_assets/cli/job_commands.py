@@ -23,7 +23,7 @@ from ironclad_assets.cli.arguments import (
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end, error_document, exit_code, say_error
 from ironclad_assets.cli.follow import await_end, follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
-from ironclad_assets.cli.show import SHORT_ID, job_document, print_job, print_jobs, print_json
+from ironclad_assets.cli.show import SHORT_ID, job_document, print_job, print_jobs, print_json, print_json_line
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError, Refusal
@@ -67,18 +67,21 @@ def submit(
             try:
                 registration = _submit_one(installation, path, user_id=user, options=options)
             except IroncladError as error:
-                errors.append({"file": display_name(path.name), **error_document(error)})
                 worst = max(worst, exit_code(error))
+                errors.append({"file": display_name(path.name), **error_document(error)})
                 if not as_json:
                     say_error(error, as_json=False)
+                elif follow:
+                    print_json_line({"error": errors[-1]})
                 continue
             taken.append(registration)
             worst = max(worst, Exit.REFUSED) if registration.duplicate else worst
             if not as_json:
                 _say_taken(registration)
-        if as_json:
-            jobs = [{**job_document(one.job), "duplicate": one.duplicate} for one in taken]
-            print_json({"jobs": jobs, "errors": errors})
+            elif follow:
+                print_json_line({"job": _taken_document(registration)})
+        if as_json and not follow:
+            print_json({"jobs": [_taken_document(one) for one in taken], "errors": errors})
         if follow and taken:
             ids = [registration.job.job_uuid for registration in taken]
             worst = max(worst, follow_jobs(installation.ledger, ids, as_json=as_json, console=Console()))
@@ -219,6 +222,11 @@ def _submit_one(installation: Installation, path: Path, *, user_id: str | None, 
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _taken_document(registration: Registration) -> dict[str, Any]:
+    """Return the job as JSON shows it, with whether the song was there before."""
+    return {**job_document(registration.job), "duplicate": registration.duplicate}
 
 
 def _say_taken(registration: Registration) -> None:

@@ -240,6 +240,25 @@ def test_submit_can_follow_at_once(run: Run, ledger: Ledger, song: Path) -> None
     assert "song.mp3: completed" in result.stdout
 
 
+def test_submit_that_follows_in_json_prints_a_document_a_line(
+    run: Run, ledger: Ledger, song: Path, tmp_path: Path
+) -> None:
+    def serve() -> None:
+        while not (waiting := ledger.dispatchable(limit=1)):
+            time.sleep(0.01)
+        work_through(ledger, waiting[0].job_uuid)
+
+    worker = threading.Thread(target=serve)
+    worker.start()
+    result = run("submit", tmp_path / "nothing.mp3", song, "--follow", "--json")
+    worker.join()
+    first, second, *rest = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (first["error"]["file"], first["error"]["code"]) == ("nothing.mp3", "unreadable")
+    assert (second["job"]["state"], second["job"]["duplicate"]) == ("queued", False)
+    assert rest[-1]["job"]["state"] == "completed"
+    assert result.exit_code == Exit.NOT_FOUND
+
+
 def test_following_on_a_terminal_draws_a_bar_per_stage(ledger: Ledger, run: Run, song: Path) -> None:
     run("submit", song)
     job_uuid = ledger.jobs()[0].job_uuid
