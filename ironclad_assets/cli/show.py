@@ -19,6 +19,14 @@ from ironclad_assets.intake.names import printable
 SHORT_ID = 8
 """Characters of a job id that people are shown in lists."""
 
+NARROWEST_SONG = 12
+NARROWEST_PROGRESS = 24
+"""Characters that song and progress keep in a list, however narrow the terminal; progress wraps at that."""
+
+_HEADINGS = ("job", "state", "user", "song", "age", "progress")
+_GAP = 2
+"""Characters between two columns of a rich table without a box."""
+
 STYLES = {
     JobState.QUEUED: "cyan",
     JobState.RUNNING: "blue",
@@ -78,19 +86,34 @@ def duration(seconds: float | None) -> str:
 
 
 def print_jobs(console: Console, jobs: Iterable[Job]) -> None:
-    """Print a table of jobs, one a line."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("job", "state", "user", "song", "age", "progress"):
-        table.add_column(heading, no_wrap=heading != "progress", overflow="ellipsis")
-    for job in jobs:
-        table.add_row(
-            job.job_uuid[:SHORT_ID],
+    """Print a table of jobs, one a line; where the lines are too long, song names are cut and reasons wrapped."""
+    rows = [
+        (
+            Text(job.job_uuid[:SHORT_ID]),
             state_text(job),
             Text(job.user_id),
             Text(printable(job.original_name)),
-            _age(job),
+            Text(_age(job)),
             Text(progress_text(job)),
         )
+        for job in jobs
+    ]
+    widths = [max([len(heading), *(row[at].cell_len for row in rows)]) for at, heading in enumerate(_HEADINGS)]
+    kept = dict(zip(_HEADINGS, widths, strict=True))
+    kept["progress"] = min(kept["progress"], NARROWEST_PROGRESS)
+    others = sum(width for heading, width in kept.items() if heading != "song")
+    room_for_song = console.width - others - _GAP * (len(_HEADINGS) - 1)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in _HEADINGS:
+        if heading == "song":
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=max(room_for_song, NARROWEST_SONG))
+        elif heading == "progress":
+            table.add_column(heading, overflow="fold")
+        else:
+            fixed = heading in ("job", "state")
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=kept[heading] if fixed else None)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
 
 

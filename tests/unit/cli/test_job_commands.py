@@ -161,6 +161,25 @@ def test_status_lists_the_latest_jobs(run: Run, ledger: Ledger, song: Path) -> N
     assert documents(run("status", "--json", "--user", "nobody"))["jobs"] == []
 
 
+def test_a_list_cuts_long_names_and_nothing_else(run: Run, ledger: Ledger, tmp_path: Path) -> None:
+    for index in range(3):
+        (tmp_path / f"{index}{'long ' * 40}.mp3").write_bytes(bytes([index]))
+    run("submit", *tmp_path.glob("*.mp3"))
+    failed, running, _ = ledger.jobs()
+    work_through(ledger, failed.job_uuid, error=ERROR)
+    ledger.begin_run(running.song, run_id="r", worker=current_worker(), actor="run")
+    ledger.request_cancel(running.job_uuid, actor="test")
+    console = Console(width=80)
+    with console.capture() as captured:
+        show.print_jobs(console, ledger.jobs())
+    drawn = captured.get()
+    assert max(len(line) for line in drawn.splitlines()) <= 80
+    for job in ledger.jobs():
+        assert f"{job.job_uuid[:8]}  {show.state_text(job).plain} " in drawn
+    for expected in ("local", "long", "…", "starting 0%", "not_audio: a"):
+        assert expected in drawn
+
+
 def test_status_of_a_job_tells_everything_about_it(run: Run, ledger: Ledger, song: Path) -> None:
     run("submit", song, "--engine", "spectral", "--model", "small")
     job = ledger.jobs()[0]
