@@ -62,6 +62,10 @@ class ArchiveCopy:
                 break
         return self._copied >= self._size
 
+    @property
+    def missing_bytes(self) -> int:
+        return self._size - self._copied
+
     def store(self) -> tuple[str, str]:
         """Give the complete copy its name, durably; return its SHA-256 and its path relative to the store.
 

@@ -6,6 +6,7 @@ it needs, so that a tick stays short and no file waits behind another.
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ironclad_assets.intake.archive import sweep_abandoned
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.scan import FoundFile, InputScanner
 from ironclad_assets.intake.source import UploadChanged
-from ironclad_assets.intake.upload import Delivery, Upload, start_upload
+from ironclad_assets.intake.upload import Delivery, NoRoom, Upload, start_upload
 from ironclad_assets.ledger.store import Ledger, Registration
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
@@ -40,8 +41,19 @@ class Collected:
 
     waiting: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
-    news: list[tuple[str, str]] = field(default_factory=list)
-    """What is ignored and was not reported before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Postponed:
+    """A file that could not be taken, and is left alone until the monotonic time `until_s`.
+
+    `waiting` tells a file that storage keeps waiting from one that is ignored for what it is.
+    """
+
+    found: FoundFile
+    until_s: float
+    why: str
+    waiting: bool
 
 
 class Inbox:
@@ -53,7 +65,7 @@ class Inbox:
         self._settings = settings
         self._scanner = InputScanner(store, settings)
         self._open: dict[Path, Upload] = {}
-        self._failed: dict[Path, tuple[FoundFile, float, str]] = {}
+        self._postponed: dict[Path, _Postponed] = {}
         self._lock = threading.Lock()
         self._swept = False
 
@@ -61,20 +73,21 @@ class Inbox:
         """Take in complete files for about `budget_s` seconds (at most one block of a file longer).
 
         Raises:
-            StorageUnavailable: the store cannot take anything now; nothing is lost.
+            StorageUnavailable: the store cannot take anything now; nothing is lost. What it cannot take for
+                one file's sake lets only that file wait.
         """
         with self._lock:
-            self._store.require_ready()
+            self._require_store()
             if not self._swept:
                 sweep_abandoned(self._store)
                 self._swept = True
             deadline = time.monotonic() + budget_s
             report = self._scanner.scan(time.monotonic())
-            done = Collected(waiting=list(report.waiting), ignored=list(report.ignored), news=list(report.news))
+            done = Collected(waiting=list(report.waiting), ignored=list(report.ignored))
             ready = {found.path: found for found in report.ready}
             for path in [path for path in self._open if path not in ready]:
                 self._drop(path)  # it changed or went away under the copy
-            self._failed = {path: known for path, known in self._failed.items() if ready.get(path) == known[0]}
+            self._postponed = {path: one for path, one in self._postponed.items() if ready.get(path) == one.found}
             for found in report.ready:
                 self._turn(found, deadline=deadline, done=done)
             while self._open and time.monotonic() < deadline:
@@ -98,9 +111,9 @@ class Inbox:
         """Give one file its slice of time; a file that cannot be taken is left for a while."""
         now_s = time.monotonic()
         name = display_name(found.path.name)
-        known = self._failed.get(found.path)
-        if known is not None and now_s < known[1]:
-            done.ignored.append((name, known[2]))
+        known = self._postponed.get(found.path)
+        if known is not None and now_s < known.until_s:
+            (done.waiting if known.waiting else done.ignored).append((name, known.why))
             return
         if now_s >= deadline or (found.path not in self._open and len(self._open) >= MOST_OPEN):
             if found.path not in self._open:
@@ -108,20 +121,34 @@ class Inbox:
             return
         try:
             registration = self._carry(found, deadline=min(deadline, now_s + SLICE_S))
-        except StorageUnavailable:
-            self._drop(found.path)
-            raise
-        except UploadChanged as error:
+        except (NoRoom, UploadChanged) as error:
+            # Finding out costs next to nothing: tried again at every look.
             self._drop(found.path)
             done.waiting.append((name, error.detail))
+        except StorageUnavailable as error:
+            self._drop(found.path)
+            self._require_store()
+            self._postpone(found, why=error.describe(), waiting=True, done=done)
         except IroncladError as error:
             self._drop(found.path)
-            self._failed[found.path] = (found, now_s + RETRY_S, error.describe())
-            done.ignored.append((name, error.describe()))
-            done.news.append((name, error.describe()))
+            self._postpone(found, why=error.describe(), waiting=False, done=done)
         else:
             if registration is not None:
                 done.taken.append(registration)
+
+    def _postpone(self, found: FoundFile, *, why: str, waiting: bool, done: Collected) -> None:
+        self._postponed[found.path] = _Postponed(found, time.monotonic() + RETRY_S, why, waiting)
+        (done.waiting if waiting else done.ignored).append((display_name(found.path.name), why))
+
+    def _require_store(self) -> None:
+        """Raise unless the store can take files; half copies are let go of then, as they may be what fills it."""
+        try:
+            self._store.require_ready()
+        except StorageUnavailable:
+            for path in list(self._open):
+                with suppress(OSError):  # a store that is read-only keeps them until it is swept
+                    self._drop(path)
+            raise
 
     def _carry(self, found: FoundFile, *, deadline: float) -> Registration | None:
         """Start or continue one upload; return its registration once it is in."""
@@ -129,7 +156,12 @@ class Inbox:
         if upload is None:
             delivery = Delivery(user_id=found.user_id, options=JobOptions(), door=DOOR, actor="watcher")
             started = start_upload(
-                found.path, delivery=delivery, ledger=self._ledger, store=self._store, settings=self._settings
+                found.path,
+                delivery=delivery,
+                ledger=self._ledger,
+                store=self._store,
+                settings=self._settings,
+                promised_bytes=sum(other.missing_bytes for other in self._open.values()),
             )
             if isinstance(started, Registration):
                 return started

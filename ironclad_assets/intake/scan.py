@@ -36,13 +36,12 @@ class FoundFile:
 class ScanReport:
     """What one scan saw, as pairs of a printable name below the upload folder and a reason.
 
-    `ready` is in the order in which the files came. `news` are the ignored ones not reported before.
+    `ready` is in the order in which the files came.
     """
 
     ready: tuple[FoundFile, ...]
     waiting: tuple[tuple[str, str], ...]
     ignored: tuple[tuple[str, str], ...]
-    news: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,6 @@ class InputScanner:
         self._closed: set[bytes] = set()
         self._seen: dict[bytes, _Seen] = {}
         self._unreadable: dict[bytes, tuple[tuple[Fingerprint, int, int], str]] = {}
-        self._told: set[tuple[bytes, str]] = set()
 
     def scan(self, now_s: float) -> ScanReport:
         """Look at everything once.
@@ -98,7 +96,6 @@ class InputScanner:
             ready=tuple(sorted(ready, key=lambda found: (found.changed_ns, found.path))),
             waiting=tuple(waiting),
             ignored=tuple((self._show(entry.path), entry.why) for entry in ignored),
-            news=self._tell(ignored),
         )
 
     def wait(self, timeout_s: float) -> None:
@@ -159,13 +156,6 @@ class InputScanner:
         self._seen = seen
         self._closed &= seen.keys()
         self._unreadable = {path: known for path, known in self._unreadable.items() if path in seen}
-
-    def _tell(self, ignored: list[Ignored]) -> tuple[tuple[str, str], ...]:
-        """Return the names in `ignored` that were not there in the scan before."""
-        now = {(entry.path, entry.why) for entry in ignored}
-        news = sorted(now - self._told)
-        self._told = now
-        return tuple((self._show(path), why) for path, why in news)
 
     def _show(self, path: bytes) -> str:
         """Return the path below the upload folder as one printable line."""

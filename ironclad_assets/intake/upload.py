@@ -49,12 +49,22 @@ class Delivery:
 class Upload:
     """One file on its way in: `advance` until done, then `finish`; `close` in every case."""
 
-    def __init__(self, source: Path, *, delivery: Delivery, ledger: Ledger, store: Store, settings: Settings) -> None:
-        """Open and judge the file, unread.
+    def __init__(
+        self,
+        source: Path,
+        *,
+        delivery: Delivery,
+        ledger: Ledger,
+        store: Store,
+        settings: Settings,
+        promised_bytes: int = 0,
+    ) -> None:
+        """Open and judge the file, unread; `promised_bytes` of the free space belong to other uploads.
 
         Raises:
             Refusal: `BAD_USER`, `UNREADABLE`, `HARD_LINKED` or `TOO_LARGE`.
             UploadChanged: it is gone or locked.
+            NoRoom: the store is ready, but this file would break into its reserve.
             StorageUnavailable: the store cannot take it now.
         """
         self.source = source
@@ -66,12 +76,17 @@ class Upload:
             self.status = os.fstat(descriptor)
             judge_unread(source, status=self.status, keep_source=delivery.keep_source, settings=settings)
             store.require_ready()
-            _require_room(store, size_bytes=self.status.st_size)
+            _require_room(store, size_bytes=self.status.st_size, promised_bytes=promised_bytes)
             self._copy = ArchiveCopy(descriptor, store=store)
 
     def advance(self, deadline: float = math.inf) -> bool:
         """Copy until done or until the monotonic time `deadline`; return whether done."""
         return self._copy.advance(deadline)
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much of the file is still to be copied."""
+        return self._copy.missing_bytes
 
     def finish(self) -> Registration:
         """Store the complete copy, register the song, and unlink the source unless it is to be kept."""
@@ -149,11 +164,19 @@ def take_file(
 
 
 def start_upload(
-    source: Path, *, delivery: Delivery, ledger: Ledger, store: Store, settings: Settings
+    source: Path,
+    *,
+    delivery: Delivery,
+    ledger: Ledger,
+    store: Store,
+    settings: Settings,
+    promised_bytes: int = 0,
 ) -> Upload | Registration:
     """Return the upload that was begun, or the failed job of a dropped file that must not be read."""
     try:
-        return Upload(source, delivery=delivery, ledger=ledger, store=store, settings=settings)
+        return Upload(
+            source, delivery=delivery, ledger=ledger, store=store, settings=settings, promised_bytes=promised_bytes
+        )
     except UnreadRefusal as refusal:
         if delivery.keep_source:
             raise
@@ -169,6 +192,12 @@ def start_upload(
             door=delivery.door,
             actor=delivery.actor,
         )
+
+
+class NoRoom(StorageUnavailable):
+    """One file is too large for the space that is left now; a smaller one may fit."""
+
+    code = ErrorCode.STORAGE_FULL
 
 
 class UnreadRefusal(Refusal):
@@ -206,10 +235,7 @@ def _check_user(user_id: str) -> None:
         raise Refusal(f"{user_id!r} is no user name", code=ErrorCode.BAD_USER)
 
 
-def _require_room(store: Store, *, size_bytes: int) -> None:
-    free = shutil.disk_usage(store.root).free
+def _require_room(store: Store, *, size_bytes: int, promised_bytes: int) -> None:
+    free = shutil.disk_usage(store.root).free - promised_bytes
     if free - size_bytes < store.reserve_bytes:
-        raise StorageUnavailable(
-            f"{free / 1e9:.2f} GB are free; {size_bytes / 1e9:.2f} GB more would break into the reserve",
-            code=ErrorCode.STORAGE_FULL,
-        )
+        raise NoRoom(f"{free / 1e9:.2f} GB are free; {size_bytes / 1e9:.2f} GB more would break into the reserve")

@@ -1,7 +1,10 @@
 """What a tick takes in, within its time."""
 
 import os
+import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,11 +145,67 @@ def test_a_file_that_cannot_be_taken_is_left_alone_for_a_while_and_then_tried_ag
         tries = asked.count(store.input)
         second = inbox.collect(budget_s=1.0)
         assert asked.count(store.input) == tries == 1
-    assert [name for name, _ in first.news] == ["a.mp3"]
-    assert (second.news, [name for name, _ in second.ignored]) == ([], ["a.mp3"])
-    monkeypatch.setattr(inbox_module, "RETRY_S", 0.0)
-    inbox._failed = {path: (found, 0.0, why) for path, (found, _, why) in inbox._failed.items()}
+    assert [name for name, _ in first.ignored] == ["a.mp3"]
+    assert second.ignored == first.ignored
+    forget_delays(inbox)
     assert len(inbox.collect(budget_s=1.0).taken) == 1
+
+
+def forget_delays(inbox: Inbox) -> None:
+    """Let every postponed file have its turn again."""
+    inbox._postponed = {path: replace(one, until_s=0.0) for path, one in inbox._postponed.items()}
+
+
+def leave_room(monkeypatch: pytest.MonkeyPatch, *, free_bytes: Callable[[], float]) -> None:
+    usage = type("Usage", (), {"free": property(lambda _: free_bytes())})()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+
+def test_a_file_without_room_waits_alone(
+    inbox: Inbox, store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.input / "large.wav").write_bytes(b"l" * 5000)
+    time.sleep(0.02)
+    (store.input / "small.mp3").write_bytes(b"small")
+    with monkeypatch.context() as patch:
+        leave_room(patch, free_bytes=lambda: store.reserve_bytes + 3000)
+        for expected in (["small.mp3"], []):
+            done = inbox.collect(budget_s=1.0)
+            assert [one.job.original_name for one in done.taken] == expected
+            assert [name for name, _ in done.waiting] == ["large.wav"]
+            assert "break into the reserve" in done.waiting[0][1]
+    assert len(ledger.dispatchable(limit=9)) == 1
+    assert [one.job.original_name for one in inbox.collect(budget_s=1.0).taken] == ["large.wav"]
+
+
+def test_copies_side_by_side_do_not_promise_the_same_room_twice(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch, slow_copies: None
+) -> None:
+    for name in ("a.wav", "b.wav"):
+        (store.input / name).write_bytes(name.encode() * 2**20)  # 5 MiB, five blocks
+        time.sleep(0.02)
+
+    def free_bytes() -> float:
+        copied = sum(path.stat().st_size for path in store.archive.glob(".*.part"))
+        return store.reserve_bytes + 8 * 2**20 - copied
+
+    leave_room(monkeypatch, free_bytes=free_bytes)
+    waiting = dict(inbox.collect(budget_s=0.03).waiting)
+    assert waiting["a.wav"] == "being copied"
+    assert "break into the reserve" in waiting["b.wav"]
+
+
+def test_a_store_that_fills_up_gets_the_half_copies_back(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch, slow_copies: None
+) -> None:
+    (store.input / "a.wav").write_bytes(b"a" * (3 * 2**20))
+    inbox.collect(budget_s=0.01)
+    assert list(store.archive.glob(".*.part"))
+    leave_room(monkeypatch, free_bytes=lambda: store.reserve_bytes - 1)
+    with pytest.raises(StorageUnavailable):
+        inbox.collect(budget_s=1.0)
+    assert not list(store.archive.glob(".*.part"))
+    assert (store.input / "a.wav").exists()
 
 
 def test_a_file_that_changes_between_look_and_copy_waits(
@@ -163,20 +222,31 @@ def test_a_file_that_changes_between_look_and_copy_waits(
     assert len(inbox.collect(budget_s=1.0).taken) == 1
 
 
-def test_storage_that_fails_stops_the_tick_and_loses_nothing(
-    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("store_is_ready", [True, False])
+def test_storage_that_fails_under_a_copy_stops_everything_only_where_the_store_is_not_ready(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch, store_is_ready: bool
 ) -> None:
     (store.input / "a.mp3").write_bytes(b"a")
 
     def fail(*_: object) -> None:
+        if not store_is_ready:
+            store.sentinel.unlink()
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", fail)
         patch.setattr(archive, "_clone", lambda source, target: False)
-        with pytest.raises(StorageUnavailable):
-            inbox.collect(budget_s=1.0)
+        if store_is_ready:
+            for _ in range(2):
+                assert [(name, why[:12]) for name, why in inbox.collect(budget_s=1.0).waiting] == [
+                    ("a.mp3", "storage_full")
+                ]
+        else:
+            with pytest.raises(StorageUnavailable):
+                inbox.collect(budget_s=1.0)
     assert not list(store.archive.glob(".*.part"))
+    store.sentinel.touch()
+    forget_delays(inbox)
     assert len(inbox.collect(budget_s=1.0).taken) == 1
 
 

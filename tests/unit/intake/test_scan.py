@@ -251,9 +251,8 @@ def test_an_unreadable_file_is_reported_once_and_tried_again_when_it_changes(
         patch.setattr(source.os, "open", deny)
         first, second = scanner.scan(0.1), scanner.scan(0.2)
     assert len(opened) == 1
-    assert [name for name, _ in first.news] == ["a.mp3"]
-    assert "permission" in first.news[0][1]
-    assert second.news == ()
+    assert [name for name, _ in first.ignored] == ["a.mp3"]
+    assert "Permission denied" in first.ignored[0][1]
     assert second.ignored == first.ignored
     file.chmod(0o600)
     scanner.scan(0.3)
