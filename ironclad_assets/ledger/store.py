@@ -74,8 +74,11 @@ class Ledger(RunWrites):
 
     def mark_dispatched(self, job_uuids: Iterable[str]) -> None:
         """Note that a run was asked for each of these jobs."""
+        asked = list(job_uuids)
+        if not asked:
+            return  # the watcher asks on every look; nothing to note is no reason to take the write lock
         now = utc_now()
-        chosen = jobs.c.job_uuid.in_(list(job_uuids)) & (jobs.c.state == JobState.QUEUED.value)
+        chosen = jobs.c.job_uuid.in_(asked) & (jobs.c.state == JobState.QUEUED.value)
         with self._database.write() as connection:
             connection.execute(update(jobs).where(chosen).values(dispatched_at=now, updated_at=now))
 

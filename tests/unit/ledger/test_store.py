@@ -5,6 +5,7 @@ import pytest
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.transitions import FOLLOWERS, check_transition
 from ironclad_assets.ledger.worker import current_worker
@@ -131,6 +132,18 @@ def test_users_take_turns_and_priority_goes_first(ledger: Ledger) -> None:
     urgent = add_song(ledger, 5, user_id="ada", priority=1)
     assert [job.job_uuid for job in ledger.dispatchable(limit=10)] == [urgent, a1, b1, a2, a3]
     assert [job.job_uuid for job in ledger.dispatchable(limit=2)] == [urgent, a1]
+
+
+def test_noting_that_nothing_was_dispatched_takes_no_write_lock(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(self: Database) -> None:
+        raise AssertionError("the write lock was taken")
+
+    monkeypatch.setattr(Database, "write", write)
+    ledger.mark_dispatched([])
+    with pytest.raises(AssertionError):
+        ledger.mark_dispatched(["a job"])
 
 
 def test_a_dispatched_job_is_not_dispatched_again_until_that_is_taken_back(ledger: Ledger) -> None:
