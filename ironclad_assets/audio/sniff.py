@@ -60,8 +60,6 @@ APE = Kind("audio/x-ape", "ape", "ape", ("ape",))
 ASF = Kind("audio/x-ms-wma", "asf", "asf", ("wma", "asf", "wmv"))
 MATROSKA = Kind("audio/x-matroska", "matroska", "matroska", ("mka", "mkv", "webm"))
 
-KINDS = (WAV, WAVE64, FLAC, MP3, ADTS, OGG, AIFF, AU, MP4, WAVPACK, APE, ASF, MATROSKA)
-
 
 def sniff_file(path: Path) -> Kind:
     """Return the type of the file at `path`.

@@ -4,7 +4,6 @@ A contract is a frozen pydantic model that refuses unknown fields. The models of
 module named after it; nothing here knows how a contract is stored.
 """
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -90,8 +89,3 @@ class CheckOutcome(Contract):
     blocking: bool = True
     detail: str = ""
     values: dict[str, float | int | str | bool] = Field(default_factory=dict)
-
-
-def is_song(key: str) -> bool:
-    """Return whether `key` may be a song's partition key."""
-    return re.fullmatch(SONG_PATTERN, key) is not None

@@ -1,19 +1,20 @@
 """Ids of songs."""
 
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
-from ironclad_assets.contracts.v1.base import is_song
+from ironclad_assets.contracts.v1.base import SONG_PATTERN
 from ironclad_assets.intake.songs import name_refusal, new_song
 
 
 def test_ids_are_partition_keys_and_never_repeat() -> None:
     ids = {new_song() for _ in range(1000)}
     assert len(ids) == 1000
-    assert all(is_song(song) for song in ids)
+    assert all(re.fullmatch(SONG_PATTERN, song) for song in ids)
 
 
 def test_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +30,7 @@ def test_a_refused_file_has_one_id_until_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "a.mp3"
     file.write_bytes(b"a")
     first = name_refusal(file.stat(), user_id="ada")
-    assert is_song(first)
+    assert re.fullmatch(SONG_PATTERN, first)
     assert name_refusal(file.stat(), user_id="ada") == first
     assert name_refusal(file.stat(), user_id="bob") != first
     os.utime(file, ns=(1, 1))
