@@ -7,12 +7,13 @@ the environment by itself. Paths default to one folder of the user's, `IRONCLAD_
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIBIBYTE = 1024**3
 MEBIBYTE = 1024**2
 
+_SQLITE = "sqlite:///"
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -21,7 +22,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="IRONCLAD_", frozen=True, extra="forbid")
 
-    home: Path = Field(default=Path("~/.ironclad"), description="Folder of everything this installation keeps.")
+    home: Path = Field(
+        default=Path("~/.ironclad"), validate_default=True, description="Folder of everything this installation keeps."
+    )
     data: Path | None = Field(default=None, description="Root of the store; default: pipeline-data in the home.")
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL of the ledger; default: ledger.db in the home."
@@ -41,7 +44,7 @@ class Settings(BaseSettings):
     max_upload_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Largest accepted file.")
     min_duration_s: float = Field(default=0.5, gt=0, description="Shortest accepted song.")
     max_duration_s: float = Field(default=4 * 3600.0, gt=0, description="Longest accepted song.")
-    user_quota_bytes: PositiveInt = Field(default=500 * GIBIBYTE, description="Stored bytes allowed per user.")
+    user_quota_bytes: PositiveInt = Field(default=500 * GIBIBYTE, description="Bytes of originals allowed per user.")
     disk_reserve_bytes: PositiveInt = Field(default=2 * GIBIBYTE, description="Free space below which work pauses.")
 
     media_cpu_s: PositiveInt = Field(
@@ -52,13 +55,30 @@ class Settings(BaseSettings):
     engine_threads: PositiveInt = Field(default=1, description="Threads an engine worker may use.")
     engine_stall_s: float = Field(default=120.0, gt=0, description="Silence after which a worker is ended.")
 
+    @field_validator("home", "data", "engines_path", "dagster_yaml", "workspace_yaml")
+    @classmethod
+    def _make_absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().resolve()
+
+    @field_validator("database_url")
+    @classmethod
+    def _make_sqlite_absolute(cls, url: str | None) -> str | None:
+        if url is None or not url.startswith(_SQLITE) or url == f"{_SQLITE}:memory:":
+            return url
+        return f"{_SQLITE}{Path(url.removeprefix(_SQLITE)).expanduser().resolve()}"
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the variables that give another process these settings, whatever folder it runs in."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {f"IRONCLAD_{name.upper()}": str(value) for name, value in values.items()}
+
     @cached_property
     def home_dir(self) -> Path:
-        return self.home.expanduser().resolve()
+        return self.home
 
     @cached_property
     def store_root(self) -> Path:
-        return (self.data.expanduser().resolve()) if self.data else self.home_dir / "pipeline-data"
+        return self.data or self.home_dir / "pipeline-data"
 
     @cached_property
     def ledger_url(self) -> str:

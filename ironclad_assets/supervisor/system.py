@@ -26,12 +26,16 @@ from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.supervisor.leftovers import SUPERVISOR_VARIABLE, end_leftovers
+from ironclad_assets.supervisor.ports import require_free_port
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 120.0
 STOP_GRACE_S = 5.0
 POLL_S = 0.25
 LONGEST_BACKOFF_S = 30.0
+LARGEST_LOG_BYTES = 16 * 1024**2
+"""A service's log above this size is put aside when the service starts; one old log is kept."""
+
 STEADY_S = 60.0
 """A process that ran this long counts as healthy: its next restart is immediate again."""
 
@@ -70,7 +74,8 @@ class System:
 
     @property
     def dagster_url(self) -> str:
-        return f"http://{self.settings.host}:{self.settings.web_port}"
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self.settings.web_port}"
 
     @property
     def log_dir(self) -> Path:
@@ -80,7 +85,8 @@ class System:
         """Prepare, start all services, and return when they answer.
 
         Raises:
-            TransientFailure: a port is taken, another supervisor runs, or a process does not come up.
+            TransientFailure: `PORT_TAKEN`, `ALREADY_RUNNING`, or `SERVICE_DOWN` where a process does not come up.
+            Refusal: `BAD_OPTION`, where host or port can never be listened on.
         """
         self._claim_home()
         left = end_leftovers(self.settings)
@@ -141,8 +147,8 @@ class System:
             lock.acquire(timeout=0)
         except Timeout:
             raise TransientFailure(
-                f"{self.settings.home_dir} is already run by another `pipelinectl up`; stop that one first",
-                code=ErrorCode.INTERNAL,
+                f"{self.settings.home_dir} is already run by another `pipelinectl up`",
+                code=ErrorCode.ALREADY_RUNNING,
             ) from None
         self._lock = lock
 
@@ -150,15 +156,7 @@ class System:
         code = (LOOPBACK, self.settings.code_port, "CODE_PORT")
         web = (self.settings.host, self.settings.web_port, "WEB_PORT")
         for host, port, name in (code, web):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    raise TransientFailure(
-                        f"cannot listen on {host}:{port} ({error.strerror}); set IRONCLAD_{name} to a free port",
-                        code=ErrorCode.INTERNAL,
-                    ) from error
+            require_free_port(port, host=host, variable=f"IRONCLAD_{name}")
 
     def _write_configuration(self) -> None:
         content = self.settings.dagster_yaml.read_bytes()
@@ -168,12 +166,10 @@ class System:
         settings = self.settings
         return {
             **os.environ,
+            **settings.as_environment(),
             "DAGSTER_HOME": str(settings.dagster_home),
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "60",
-            "IRONCLAD_HOME": str(settings.home_dir),
-            "IRONCLAD_CODE_PORT": str(settings.code_port),
-            "IRONCLAD_WEB_PORT": str(settings.web_port),
             SUPERVISOR_VARIABLE: str(current_worker()),
             "PYTHONUNBUFFERED": "1",
         }
@@ -191,7 +187,7 @@ class System:
                 check=False,
             )
         if done.returncode:
-            raise TransientFailure(f"preparing failed: {_last_line(log)}; see {log}", code=ErrorCode.INTERNAL)
+            raise TransientFailure(f"preparing failed: {_last_line(log)}; see {log}", code=ErrorCode.SERVICE_DOWN)
 
     def _plan(self) -> list[Service]:
         settings = self.settings
@@ -207,7 +203,10 @@ class System:
         ]
 
     def _launch(self, service: Service) -> None:
-        with (self.log_dir / f"{service.name}.log").open("ab") as stream:
+        log = self.log_dir / f"{service.name}.log"
+        if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        with log.open("ab") as stream:
             service.process = subprocess.Popen(
                 service.command,
                 env=self._environment(),
@@ -240,7 +239,7 @@ class System:
                 if service.process is None or service.process.poll() is not None or time.monotonic() > deadline:
                     log = self.log_dir / f"{service.name}.log"
                     raise TransientFailure(
-                        f"{service.name} did not come up: {_last_line(log)}; see {log}", code=ErrorCode.INTERNAL
+                        f"{service.name} did not come up: {_last_line(log)}; see {log}", code=ErrorCode.SERVICE_DOWN
                     )
                 time.sleep(POLL_S)
 
