@@ -15,6 +15,7 @@ from ironclad_assets.cli.installation import Installation
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.worker import identify_process
+from ironclad_assets.sandbox.report import FILE_LAYER, NETWORK_LAYER, describe_cage
 
 WATCHER_LATE_S = 60.0
 """Age at which the watcher's last tick means that it stopped."""
@@ -34,12 +35,13 @@ class Finding:
 
 
 def examine(installation: Installation) -> list[Finding]:
-    """Return a finding for each part: store, disk, ledger, queue, processes, watcher."""
+    """Return a finding for each part: store, disk, ledger, queue, cage, processes, watcher."""
     findings = [
         _ask("store", lambda: _store(installation)),
         _ask("disk", lambda: _disk(installation)),
         _ask("ledger", lambda: _ledger(installation)),
         _ask("queue", lambda: _queue(installation)),
+        _ask("cage", _cage),
     ]
     return [*findings, *_processes(installation), _watcher(installation)]
 
@@ -71,6 +73,15 @@ def _ledger(installation: Installation) -> str:
 def _queue(installation: Installation) -> str:
     counts = installation.ledger.count_by_state()
     return ", ".join(f"{counts[state]} {state}" for state in JobState)
+
+
+def _cage() -> str:
+    """Name the layers around untrusted files; what the kernel does not offer is a warning, not an outage."""
+    layers = describe_cage()
+    isolation = {NETWORK_LAYER: "reach the network", FILE_LAYER: "read other files"}
+    missing = [what for layer, what in isolation.items() if layer not in layers]
+    warning = f"warning: code hidden in a song could {' and '.join(missing)}; " if missing else ""
+    return f"{warning}untrusted files are decoded under {', '.join(layers)}"
 
 
 def _processes(installation: Installation) -> list[Finding]:

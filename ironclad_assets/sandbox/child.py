@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,14 @@ def main(descriptor: int) -> None:
     layers = confine.confine(readable=request["readable"], writable=request["writable"])
     confine.die_with_parent(parent)  # again: entering a user namespace clears the death signal
     channel = _Channel(descriptor)
-    channel.send({"confined": layers})
+    channel.send({"confined": ["limits", *layers]})
     channel.send(_answer(request["task"], arguments=request["arguments"], channel=channel))
     os._exit(0)  # the answer is sent; tearing the interpreter down would only cost time
+
+
+def do_nothing(report: Callable[[float, str], None]) -> dict[str, Any]:
+    """Return nothing: the task of a child that is started to see how it is confined."""
+    return {}
 
 
 class _Channel:

@@ -75,7 +75,7 @@ def _limit(which: int, soft: int, hard: int) -> None:
 def confine(*, readable: Iterable[str], writable: Iterable[str]) -> list[str]:
     """Give up privileges, the network, and every file but those named; return the layers that hold."""
     layers = (
-        ("network_namespace", _leave_network),
+        ("network_namespace", leave_network),
         ("no_new_privileges", _refuse_new_privileges),
         ("no_capabilities", _drop_capabilities),
         ("landlock", lambda: _restrict_files(readable=readable, writable=writable)),
@@ -101,7 +101,15 @@ def _checked(result: int) -> int:
     return result
 
 
-def _leave_network() -> None:
+def leave_network() -> None:
+    """Move this process, and what it starts, into a network of its own that leads nowhere.
+
+    Without root that takes a user namespace, in which the process keeps its ids and its files. Entering one
+    clears the death signal: call `die_with_parent` again.
+
+    Raises:
+        OSError: the kernel or a container's policy forbids it.
+    """
     user, group, libc = os.getuid(), os.getgid(), _libc()
     if user == 0:
         _checked(libc.unshare(_CLONE_NEWNET))

@@ -74,6 +74,30 @@ def run_task(
     """
     if not code and not task.startswith(TASK_PACKAGE):
         raise ValueError(f"{task!r} is not a function of {TASK_PACKAGE[:-1]}")
+    return call_confined(
+        task, arguments=arguments, limits=limits, readable=readable, writable=writable, watch=watch, code=code
+    ).result
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a child's function returned, and the layers of confinement that held around it (see `confine`)."""
+
+    result: dict[str, Any]  # the JSON object the function returned
+    layers: tuple[str, ...]
+
+
+def call_confined(
+    task: str,
+    *,
+    arguments: Mapping[str, Any],  # a JSON object
+    limits: Limits,
+    readable: Sequence[Path] = (),
+    writable: Sequence[Path] = (),
+    watch: Watch | None = None,
+    code: Sequence[Path] = (),
+) -> Answer:
+    """Do as `run_task` does, with any function, and tell how the child was confined."""
     paths = [str(IMPORT_ROOT), *map(str, code), *_library_paths()]
     request = {
         "parent": os.getpid(),
@@ -97,14 +121,19 @@ def run_task(
 
 
 def _run_once(
-    request: dict[str, Any], *, paths: list[str], limits: Limits, watch: Watch
-) -> dict[str, Any]:  # JSON objects
+    request: dict[str, Any],  # a JSON object
+    *,
+    paths: list[str],
+    limits: Limits,
+    watch: Watch,
+) -> Answer:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             process = _start(theirs.fileno(), paths=paths, limits=limits)
         try:
-            return _Conversation(ours, process, limits=limits, watch=watch).hold(request)
+            talk = _Conversation(ours, process, limits=limits, watch=watch)
+            return Answer(result=talk.hold(request), layers=talk.layers)
         finally:
             process.stop(grace_s=0)
 
@@ -138,6 +167,7 @@ class _Conversation:
     watch: Watch
     received: bytearray = field(default_factory=bytearray)
     answer: dict[str, Any] | None = None  # the child's last message, a JSON object
+    layers: tuple[str, ...] = ()
     ended: bool = False
     heard_at: float = field(default_factory=time.monotonic)
     asked_at: float = 0.0
@@ -172,6 +202,8 @@ class _Conversation:
             if isinstance(fraction, int | float):
                 self.heard_at = time.monotonic()
                 self.watch.progress(min(1.0, max(0.0, fraction)), str(message.get("message", ""))[:_MAX_WORDS])
+            elif "confined" in message:
+                self.layers = tuple(map(str, message["confined"]))
             elif "result" in message or "error" in message:
                 self.answer = message
 

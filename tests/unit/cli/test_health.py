@@ -1,0 +1,56 @@
+"""What `health` says about the cage around untrusted files."""
+
+import pytest
+
+from ironclad_assets.cli import health
+from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.settings import Settings
+
+
+@pytest.fixture
+def installation(installed: Settings) -> Installation:
+    return open_installation(require_ledger=False)
+
+
+def cage(installation: Installation) -> health.Finding:
+    (found,) = [one for one in health.examine(installation) if one.part == "cage"]
+    return found
+
+
+def test_a_cage_with_all_its_layers_is_named_without_a_warning(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "describe_cage", lambda: ("limits", "network_namespace", "landlock"))
+    found = cage(installation)
+    assert found.well
+    assert "warning" not in found.detail
+    assert found.detail.endswith("limits, network_namespace, landlock")
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        (("limits", "landlock"), "could reach the network;"),
+        (("limits", "network_namespace"), "could read other files;"),
+        (("limits",), "could reach the network and read other files;"),
+    ],
+)
+def test_a_missing_wall_is_a_warning(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, layers: tuple[str, ...], said: str
+) -> None:
+    """WATCH-002."""
+    monkeypatch.setattr(health, "describe_cage", lambda: layers)
+    found = cage(installation)
+    assert found.well
+    assert found.detail.startswith("warning: ")
+    assert said in found.detail
+
+
+def test_a_cage_that_cannot_be_built_is_not_well(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> tuple[str, ...]:
+        raise IroncladError("the media process ended with status 1", code=ErrorCode.INTERNAL)
+
+    monkeypatch.setattr(health, "describe_cage", fail)
+    found = cage(installation)
+    assert (found.well, found.detail) == (False, "the media process ended with status 1")
