@@ -74,7 +74,11 @@ def stems(
             )
             (work / WAVEFORM_FILE).write_bytes(base64.b64decode(separation.waveform_png_base64))
             speed = separation.compute_s / staged.mixture.duration_s
-            measured = {"real_time_factor": dg.MetadataValue.float(round(speed, 4))}
+            measured = {
+                "real_time_factor": dg.MetadataValue.float(round(speed, 4)),
+                "computed_chunks": dg.MetadataValue.int(separation.computed_chunks),
+                "resumed_chunks": dg.MetadataValue.int(separation.resumed_chunks),
+            }
             return Made(separation.stems, separation.checks, measured)
 
         return room.perform(

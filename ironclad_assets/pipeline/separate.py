@@ -4,6 +4,7 @@ The engine is a callable, so this room knows the protocol but not how a worker i
 the sandbox; nothing here opens audio.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def separate(
     measured = _measure(request, result=result, limits=limits, watch=watch)
     stems = _read_measured(measured, staged=staged, result=result)
     checks = check_stems(stems, staged=staged, measured=measured)
-    (work / _RESULT_NAME).unlink(missing_ok=True)
+    _keep_only(stems, work=work)
     return Separation(
         stems=stems,
         waveform_png_base64=measured["waveform_png_base64"],
@@ -98,6 +99,21 @@ def separate(
         computed_chunks=result.computed_chunks,
         resumed_chunks=result.resumed_chunks,
     )
+
+
+def _keep_only(stems: Stems, *, work: Path) -> None:
+    """Remove everything but the stems: a killed worker may leave a checkpoint beside a finished result.
+
+    The result goes last, so that a removal that is interrupted is not work to be done again.
+    """
+    kept = {Path(stem.audio.path).parts[0] for stem in stems.stems}
+    for entry in sorted(work.iterdir(), key=lambda entry: entry.name == _RESULT_NAME):
+        if entry.name in kept:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def make_request(

@@ -97,6 +97,16 @@ def test_good_stems_pass_every_check_and_only_they_stay(staged: StagedChunks, tm
     assert separation.waveform_png_base64
 
 
+def test_what_a_killed_worker_left_does_not_stay(staged: StagedChunks, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    for name in ("checkpoint", ".checkpoint.part", "one.f32.part"):
+        (work / name).write_bytes(b"left")
+    (work / "scratch").mkdir()
+    (work / "scratch" / "file").touch()
+    run(staged, tmp_path, make=lambda y: [y * 0.25, y * 0.75])
+    assert sorted(path.name for path in work.iterdir()) == ["one.f32", "two.f32"]
+
+
 @pytest.mark.parametrize(
     ("make", "check"),
     [
