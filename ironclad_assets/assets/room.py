@@ -20,7 +20,7 @@ from ironclad_assets.assets.lifeline import follow_supervisor
 from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
 from ironclad_assets.contracts.v1.job import STAGES, Job, JobState, SongIdentity
 from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, PermanentFailure
-from ironclad_assets.io_managers.contract_io_manager import Product
+from ironclad_assets.io_managers.contract_io_manager import JOB_TAG, CancelHeed, Product
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.resources.outcome import dagster_failure, describe_failure, settle_failure
@@ -34,7 +34,6 @@ C = TypeVar("C", bound=Contract)
 
 Metadata = Mapping[str, dg.MetadataValue]
 
-JOB_TAG = "ironclad/job_uuid"
 PROGRESS_INTERVAL_S = 0.5
 CANCEL_INTERVAL_S = 0.4
 
@@ -111,7 +110,7 @@ class Room:
         )
         folder = self.store.stage(self.stage, self.job.song)
         self.ledger.start_stage(self.job.job_uuid, self.stage)
-        stored = find_reusable(folder, contract, key=key)
+        stored = find_reusable(folder, contract, key=key, heed=CancelHeed(self.ledger, self.job.job_uuid))
         if stored is not None and not is_current(stored.payload):
             stored = None
         if stored is not None:

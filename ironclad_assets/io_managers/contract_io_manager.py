@@ -4,8 +4,9 @@ What a room returns is a `Product`; it becomes a manifest with its files. What a
 `Upstream` whose checks, version and checksums were verified. A refusal here fails the job like any other.
 """
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,13 +19,18 @@ from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Stems
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
-from ironclad_assets.errors import ErrorCode, IroncladError, PermanentFailure
+from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, PermanentFailure
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.resources.outcome import dagster_failure, settle_failure
 from ironclad_assets.resources.quarantine import release_song
 from ironclad_assets.storage.artifacts import Artifact, Envelope, load_artifact, persist_artifact
 from ironclad_assets.storage.store import Store
+
+JOB_TAG = "ironclad/job_uuid"
+"""Tag of a run that the dispatcher requested for a job."""
+
+HEED_INTERVAL_S = 0.5
 
 C = TypeVar("C", bound=Contract)
 
@@ -85,6 +91,25 @@ class Upstream:
         return self.artifact.payload
 
 
+@dataclass(slots=True)
+class CancelHeed:
+    """Ends long reading of files when the job is to be canceled; asks the ledger twice a second.
+
+    A run that was started by hand names no job; it is asked about again when its stage begins.
+    """
+
+    ledger: Ledger
+    job_uuid: str | None
+    asked_at: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> None:
+        if self.job_uuid is None or time.monotonic() - self.asked_at < HEED_INTERVAL_S:
+            return
+        self.asked_at = time.monotonic()
+        if self.ledger.cancel_requested(self.job_uuid):
+            raise JobCanceled("canceled while files were verified")
+
+
 class ContractIOManager(dg.IOManager):
     """Stores products, loads artifacts, and keeps the ledger in step with what is stored."""
 
@@ -104,6 +129,7 @@ class ContractIOManager(dg.IOManager):
                     checks=obj.checks,
                     inputs=obj.inputs,
                     envelope=envelope,
+                    heed=CancelHeed(self._ledger, envelope.job_uuid),
                 )
         except IroncladError as error:
             settle_failure(self._ledger, job_uuid=envelope.job_uuid, stage=envelope.stage, error=error)
@@ -118,10 +144,12 @@ class ContractIOManager(dg.IOManager):
         """Return the upstream stage's artifact of the same song, verified."""
         stage = context.asset_key.path[-1]
         song = context.asset_partition_key
+        run = context.step_context.dagster_run
+        heed = CancelHeed(self._ledger, run.tags.get(JOB_TAG))
         try:
-            return Upstream(load_artifact(self._store.stage(stage, song), CONTRACTS[stage]))
+            return Upstream(load_artifact(self._store.stage(stage, song), CONTRACTS[stage], heed=heed))
         except IroncladError as error:
-            run_id = context.step_context.run_id
-            job = self._ledger.begin_run(song, run_id=run_id, worker=current_worker(), actor=f"run:{run_id}")
+            actor = f"run:{run.run_id}"
+            job = self._ledger.begin_run(song, run_id=run.run_id, worker=current_worker(), actor=actor)
             settle_failure(self._ledger, job_uuid=job.job_uuid, stage=stage, error=error)
             raise dagster_failure(error) from error

@@ -11,6 +11,7 @@ import dagster as dg
 
 from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.errors import ErrorCode
+from ironclad_assets.io_managers.contract_io_manager import JOB_TAG
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.partitions import PIPELINE_VERSION, songs
 
@@ -70,7 +71,7 @@ def request_runs(jobs: Sequence[Job]) -> dg.SensorResult:
             partition_key=job.song,
             tags={
                 "ironclad/user": job.user_id,
-                "ironclad/job_uuid": job.job_uuid,
+                JOB_TAG: job.job_uuid,
                 "ironclad/trace_id": job.trace_id,
                 "ironclad/engine": job.options.engine or "default",
                 "dagster/priority": str(job.priority),

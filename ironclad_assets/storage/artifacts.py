@@ -5,7 +5,7 @@ checks and checksums are verified, and what does not hold is refused with a publ
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from ironclad_assets.contracts.v1.base import CONTRACT_VERSION, CheckOutcome, Contract
 from ironclad_assets.contracts.v1.manifest import Manifest
-from ironclad_assets.errors import ErrorCode, PermanentFailure
+from ironclad_assets.errors import ErrorCode, JobCanceled, PermanentFailure
 from ironclad_assets.storage import atomic
-from ironclad_assets.storage.hashing import hash_file, hash_json, record_file
+from ironclad_assets.storage.hashing import carry_on, hash_file, hash_json, record_file
 from ironclad_assets.storage.store import StageFolder
 
 C = TypeVar("C", bound=Contract)
@@ -56,8 +56,11 @@ def persist_artifact(
     checks: tuple[CheckOutcome, ...],
     inputs: Mapping[str, str],
     envelope: Envelope,
+    heed: Callable[[], None] = carry_on,
 ) -> Manifest:
     """Commit the work folder of `key`, then write the manifest, then drop what it replaced.
+
+    `heed` is called while files are hashed; what it raises ends the work before the manifest is written.
 
     Raises:
         StorageUnavailable: disk full, read-only or away; the earlier artifact is then still in place.
@@ -73,7 +76,7 @@ def persist_artifact(
         folder=folder.name,
         payload=document,
         payload_sha256=hash_json(document),
-        files=tuple(record_file(path, base=folder) for path in sorted(folder.rglob("*")) if path.is_file()),
+        files=tuple(record_file(path, base=folder, heed=heed) for path in sorted(folder.rglob("*")) if path.is_file()),
         checks=checks,
         inputs=dict(inputs),
         job_uuid=envelope.job_uuid,
@@ -113,8 +116,10 @@ def read_manifest(stage_folder: StageFolder) -> Manifest:
         raise PermanentFailure(f"{path} is not a valid manifest: {error}", code=ErrorCode.ARTIFACT_DAMAGED) from error
 
 
-def load_artifact(stage_folder: StageFolder, contract: type[C]) -> Artifact[C]:
+def load_artifact(stage_folder: StageFolder, contract: type[C], *, heed: Callable[[], None] = carry_on) -> Artifact[C]:
     """Return a stage's artifact after verifying its version, checks, payload and every file.
+
+    `heed` is called while files are hashed; what it raises ends the work.
 
     Raises:
         PermanentFailure: `ARTIFACT_MISSING`, `ARTIFACT_NEWER`, `ARTIFACT_REFUSED` or `ARTIFACT_DAMAGED`.
@@ -131,18 +136,23 @@ def load_artifact(stage_folder: StageFolder, contract: type[C]) -> Artifact[C]:
         path = folder / record.path
         if not path.is_file() or path.stat().st_size != record.size_bytes:
             raise PermanentFailure(f"{path} is missing or cut off", code=ErrorCode.ARTIFACT_DAMAGED)
-        if hash_file(path) != record.sha256:
+        if hash_file(path, heed=heed) != record.sha256:
             raise PermanentFailure(f"{path} differs from its checksum", code=ErrorCode.ARTIFACT_DAMAGED)
     return Artifact(payload=payload, folder=folder, key=manifest.key, checks=manifest.checks)
 
 
-def find_reusable(stage_folder: StageFolder, contract: type[C], *, key: str) -> Artifact[C] | None:
+def find_reusable(
+    stage_folder: StageFolder, contract: type[C], *, key: str, heed: Callable[[], None] = carry_on
+) -> Artifact[C] | None:
     """Return the artifact if it is the one that `key` names and is sound, else None."""
     try:
-        artifact = load_artifact(stage_folder, contract)
+        if read_manifest(stage_folder).key != key:
+            return None
+        return load_artifact(stage_folder, contract, heed=heed)
+    except JobCanceled:
+        raise
     except PermanentFailure:
         return None
-    return artifact if artifact.key == key else None
 
 
 def _verified_payload(stage_folder: StageFolder, manifest: Manifest, contract: type[C]) -> C:

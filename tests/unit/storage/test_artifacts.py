@@ -7,7 +7,7 @@ import pytest
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.stems import Stems
-from ironclad_assets.errors import ErrorCode, PermanentFailure
+from ironclad_assets.errors import ErrorCode, JobCanceled, PermanentFailure
 from ironclad_assets.storage.artifacts import Envelope, find_reusable, load_artifact, persist_artifact
 from ironclad_assets.storage.store import StageFolder
 
@@ -123,3 +123,16 @@ def test_new_key_replaces_the_old_files_after_its_manifest_is_written(folder):
     persist(folder, key="f" * 64)
     assert load_artifact(folder, SongMetadata).key == "f" * 64
     assert sorted(entry.name for entry in folder.path.iterdir()) == ["f" * 16, "manifest.json"]
+
+
+def test_canceled_job_is_heard_while_a_large_artifact_is_verified(folder):
+    """JOB-002: cancel takes effect while files are being read."""
+    persist(folder)
+
+    def cancel():
+        raise JobCanceled("enough")
+
+    with pytest.raises(JobCanceled):
+        load_artifact(folder, SongMetadata, heed=cancel)
+    with pytest.raises(JobCanceled):
+        find_reusable(folder, SongMetadata, key=KEY, heed=cancel)
