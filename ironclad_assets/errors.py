@@ -115,6 +115,18 @@ class ErrorCode(Enum):
         "the data folder cannot be written", "make it writable; work goes on by itself", 503, permanent=False
     )
     SCHEMA_MISMATCH = CodeFacts("the ledger has another schema version", "run `pipelinectl up`, which migrates it", 503)
+    PORT_TAKEN = CodeFacts(
+        "another program listens on the port",
+        "stop it, or set the variable named in the message to a free port",
+        503,
+        permanent=False,
+    )
+    ALREADY_RUNNING = CodeFacts(
+        "the home is run by another `pipelinectl up`", "use that one, or stop it first", 503, permanent=False
+    )
+    SERVICE_DOWN = CodeFacts(
+        "a part of the system does not start", "mend what its log says, then start again", 503, permanent=False
+    )
     INTERNAL = CodeFacts("an unexpected error", "report it with the job's id and the log", 500, permanent=False)
 
     @property

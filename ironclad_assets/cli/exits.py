@@ -37,6 +37,9 @@ _BY_CODE = {
     ErrorCode.UNKNOWN_JOB: Exit.NOT_FOUND,
     ErrorCode.UNKNOWN_SONG: Exit.NOT_FOUND,
     ErrorCode.SCHEMA_MISMATCH: Exit.UNHEALTHY,
+    ErrorCode.PORT_TAKEN: Exit.UNHEALTHY,
+    ErrorCode.ALREADY_RUNNING: Exit.UNHEALTHY,
+    ErrorCode.SERVICE_DOWN: Exit.UNHEALTHY,
     ErrorCode.INTERNAL: Exit.UNHEALTHY,
 }
 

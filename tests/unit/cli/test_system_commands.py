@@ -138,12 +138,12 @@ def test_up_runs_the_system_with_the_settings_of_the_environment(
 
 def test_up_tells_in_one_line_why_it_cannot_start(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(settings: Settings, *, report: Any) -> int:
-        raise TransientFailure("cannot listen on port 3000", code=ErrorCode.INTERNAL)
+        raise TransientFailure("IRONCLAD_WEB_PORT: port 3000 is in use", code=ErrorCode.PORT_TAKEN)
 
     monkeypatch.setattr(system_commands, "run_system", fail)
     result = run("up")
     assert result.exit_code == Exit.UNHEALTHY
-    assert "cannot listen on port 3000" in result.stderr
+    assert result.stderr.startswith("port_taken: IRONCLAD_WEB_PORT: port 3000 is in use; ")
 
 
 @pytest.mark.parametrize("code", [0, 1, 130])
