@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from ironclad_assets.contracts.v1.engine import EngineManifest
 from ironclad_assets.contracts.v1.options import JobOptions
@@ -58,11 +60,26 @@ def read_settings() -> Settings:
         Refusal: with `BAD_OPTION`, naming the variable.
     """
     try:
-        return load_settings()
+        settings = load_settings()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise Refusal(f"IRONCLAD_{name}: {first['msg']}", code=ErrorCode.BAD_OPTION) from error
+    if settings.database_url is not None:
+        _check_database_url(settings.database_url)
+    return settings
+
+
+def _check_database_url(url: str) -> None:
+    """Refuse a URL whose database cannot be spoken to from here; it may hold a password, so it is not repeated."""
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except (ArgumentError, ImportError) as error:
+        raise Refusal(
+            "IRONCLAD_DATABASE_URL: not the SQLAlchemy URL of a database with a driver installed here, "
+            "such as sqlite:////srv/ironclad/ledger.db",
+            code=ErrorCode.BAD_OPTION,
+        ) from error
 
 
 def open_installation(*, require_ledger: bool = True) -> Installation:

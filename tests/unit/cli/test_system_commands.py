@@ -169,6 +169,18 @@ def test_a_wrong_setting_is_named_by_its_variable(run: Run, home: Path, monkeypa
         assert result.stderr.startswith("bad_option: IRONCLAD_WEB_PORT: ")
 
 
+@pytest.mark.parametrize("url", ["no url, secret", "nosuchdatabase://u:secret@h/d", "mysql://u:secret@h/d"])
+def test_a_wrong_database_url_is_refused_without_repeating_its_password(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("IRONCLAD_DATABASE_URL", url)
+    for arguments in (("up",), ("health",), ("status",)):
+        result = run(*arguments)
+        assert result.exit_code == Exit.REFUSED
+        assert result.stderr.startswith("bad_option: IRONCLAD_DATABASE_URL: ")
+        assert "secret" not in result.output
+
+
 @pytest.mark.parametrize(
     "command", [("up",), ("demo",), ("submit",), ("status",), ("retry",), ("cancel",), ("health",), ("engines", "list")]
 )
