@@ -1,6 +1,7 @@
 """Checking a request against the engines there are, before it becomes a job.
 
-The shape of the options is the contract's business; here it is whether this installation can do it.
+The shape of the options is the contract's business; here it is whether this installation can do it. The doors
+ask before they queue a job and its run asks again; what a target needs is the rule by which tracks are planned.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from pydantic import ValidationError
 
 from ironclad_assets.contracts.v1.engine import EngineManifest
-from ironclad_assets.contracts.v1.options import INSTRUMENTAL, JobOptions
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.pipeline.track_plan import plan_tracks
 
 _CODES = {"targets": ErrorCode.UNKNOWN_TARGET, "format": ErrorCode.UNKNOWN_FORMAT}
 
@@ -62,14 +64,10 @@ def check_options(
     except KeyError:
         known = _listed(model.name for model in manifest.models)
         raise Refusal(f"{name} has no model {options.model!r}, only {known}", code=ErrorCode.UNKNOWN_MODEL) from None
-    for target in options.targets:
-        wanted = ("vocals",) if target == INSTRUMENTAL else target.split("+")
-        missing = [stem for stem in wanted if stem not in model.stems]
-        if missing:
-            raise Refusal(
-                f"target {target!r} needs {_listed(missing)}; {name} with {model.name} makes {_listed(model.stems)}",
-                code=ErrorCode.UNKNOWN_TARGET,
-            )
+    try:
+        plan_tracks(model.stems, options=options)
+    except Refusal as refusal:
+        raise Refusal(f"{name} with {model.name}: {refusal.detail}", code=refusal.code) from None
 
 
 def _listed(names: Iterable[str]) -> str:

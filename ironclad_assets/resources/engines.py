@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.engine import EngineModel, EngineRequest, EngineResult
-from ironclad_assets.contracts.v1.options import INSTRUMENTAL, JobOptions
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
 from ironclad_assets.engine_host.runner import run_engine
 from ironclad_assets.errors import ChildKilled, ErrorCode, Refusal
+from ironclad_assets.intake.options import check_options
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.task import KILLS_SURVIVED
 from ironclad_assets.sandbox.watch import Watch
@@ -38,7 +39,7 @@ class Engines:
         Raises:
             Refusal: `UNKNOWN_ENGINE`, naming those there are.
         """
-        installed = find_engines(self.settings.engines_path, environments=self.settings.home_dir / "engines")
+        installed = self._installed()
         if name not in installed:
             raise Refusal(f"{name!r} is not one of {', '.join(sorted(installed))}", code=ErrorCode.UNKNOWN_ENGINE)
         return installed[name]
@@ -49,23 +50,11 @@ class Engines:
         Raises:
             Refusal: `UNKNOWN_ENGINE`, `UNKNOWN_MODEL` or `UNKNOWN_TARGET`.
         """
-        engine = self.find(options.engine or self.settings.default_engine)
-        manifest = engine.manifest
-        try:
-            model = manifest.model(options.model)
-        except KeyError:
-            names = ", ".join(known.name for known in manifest.models)
-            raise Refusal(
-                f"{manifest.name} has no model {options.model!r}, only {names}", code=ErrorCode.UNKNOWN_MODEL
-            ) from None
-        for target in options.targets:
-            wanted = ["vocals"] if target == INSTRUMENTAL else target.split("+")
-            missing = [stem for stem in wanted if stem not in model.stems]
-            if missing:
-                raise Refusal(
-                    f"{target!r} needs {', '.join(missing)}; {manifest.name} makes {', '.join(model.stems)}",
-                    code=ErrorCode.UNKNOWN_TARGET,
-                )
+        installed = self._installed()
+        manifests = {name: engine.manifest for name, engine in installed.items()}
+        check_options(options, manifests, default_engine=self.settings.default_engine)
+        manifest = manifests[options.engine or self.settings.default_engine]
+        model = manifest.model(options.model)
         choice = EngineChoice(
             engine=manifest.name,
             version=manifest.version,
@@ -100,3 +89,6 @@ class Engines:
             return run_once(request)
 
         return run
+
+    def _installed(self) -> dict[str, InstalledEngine]:
+        return find_engines(self.settings.engines_path, environments=self.settings.home_dir / "engines")

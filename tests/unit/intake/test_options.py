@@ -29,6 +29,7 @@ def make_manifest(name: str, *stems: str) -> EngineManifest:
 
 
 ENGINES = {"four": make_manifest("four", "vocals", "drums", "bass", "other"), "one": make_manifest("one", "mixture")}
+ENGINES["choir"] = make_manifest("choir", "lead_vocals", "backing_vocals", "rest")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ ENGINES = {"four": make_manifest("four", "vocals", "drums", "bass", "other"), "o
         {"engine": "four"},
         {"engine": "four", "model": "small", "targets": ["vocals", "drums+bass"], "format": "mp3"},
         {"engine": "one", "targets": ["mixture"]},
+        {"engine": "choir", "targets": ["instrumental", "lead_vocals+rest"]},
     ],
 )
 def test_what_an_engine_can_do_is_accepted(given: dict[str, Any]) -> None:
@@ -47,9 +49,13 @@ def test_what_an_engine_can_do_is_accepted(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("given", "code", "named"),
     [
-        ({"engine": "nine"}, "unknown_engine", "'nine' is not installed, only four, one"),
+        ({"engine": "nine"}, "unknown_engine", "'nine' is not installed, only choir, four, one"),
         ({"engine": "four", "model": "large"}, "unknown_model", "no model 'large', only small"),
-        ({"engine": "four", "targets": ["guitar"]}, "unknown_target", "needs guitar; four with small makes bass"),
+        (
+            {"engine": "four", "targets": ["guitar"]},
+            "unknown_target",
+            "four with small: 'guitar' needs guitar; .* vocals, drums",
+        ),
         ({"engine": "four", "targets": ["drums+guitar"]}, "unknown_target", "'drums\\+guitar' needs guitar"),
         ({"engine": "one"}, "unknown_target", "'instrumental' needs vocals"),
         ({"targets": ["guitar"]}, "unknown_target", "needs guitar"),

@@ -3,6 +3,11 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import Refusal
+from ironclad_assets.intake.options import check_options
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.settings import Settings
 
@@ -17,3 +22,22 @@ def test_engine_with_an_environment_of_its_own_is_run_by_that(tmp_path):
     python.touch()
     engines = Engines(Settings(home=tmp_path / "home", engines_path=tmp_path / "engines"))
     assert engines.find("spectral").python() == python
+
+
+def test_choice_is_the_jobs_engine_else_the_default(settings):
+    """SPLIT-005."""
+    engines = Engines(settings)
+    choice, model = engines.choose(JobOptions())
+    assert (choice.engine, choice.model) == ("spectral", model.name)
+    assert engines.choose(JobOptions(engine="spectral", model=model.name)) == (choice, model)
+
+
+@pytest.mark.parametrize("wish", [{"engine": "nine"}, {"model": "nine"}, {"targets": ("nine",)}])
+def test_a_run_refuses_in_the_same_words_as_the_doors(settings, wish):
+    engines = Engines(settings)
+    options = JobOptions(**wish)
+    with pytest.raises(Refusal) as in_run:
+        engines.choose(options)
+    with pytest.raises(Refusal) as at_door:
+        check_options(options, {"spectral": engines.find("spectral").manifest}, default_engine="spectral")
+    assert (in_run.value.code, in_run.value.detail) == (at_door.value.code, at_door.value.detail)
