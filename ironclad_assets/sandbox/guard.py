@@ -45,7 +45,10 @@ def _start(command: list[str], *, cpu_s: float, file_bytes: int, open_files: int
     if worker:
         return worker
     try:
-        confine.die_with_parent(guard)
+        # A worker needs no network: its model is on disk, its parent at the end of a pipe. Best effort.
+        with contextlib.suppress(OSError, AttributeError):
+            confine.leave_network()
+        confine.die_with_parent(guard)  # after that: entering a user namespace clears the death signal
         confine.set_limits(cpu_s=cpu_s, file_bytes=file_bytes, open_files=open_files)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, unblock)
         os.execvp(command[0], command)  # noqa: S606 - the command is a list made by the engine host
