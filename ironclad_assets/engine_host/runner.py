@@ -5,16 +5,18 @@ and memory, and turns every ending into a checked result or a published error.
 """
 
 import contextlib
+import hashlib
 import signal
 import time
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.engine import EngineEvent, EngineRequest, EngineResult
+from ironclad_assets.engine_host.disk import find_disk_trouble
 from ironclad_assets.engine_host.environment import worker_command, worker_environment
 from ironclad_assets.engine_host.events import EventPipe
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.result import discard_result, read_finished, read_result
-from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, JobCanceled, failure
+from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, JobCanceled, StorageUnavailable, failure
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.process import ChildProcess
 from ironclad_assets.sandbox.watch import SilentWatch, Watch
@@ -36,24 +38,28 @@ def run_engine(
 ) -> EngineResult:
     """Return the checked result of `request`; work that was completed before is not done again.
 
+    The hand-off is taken back once there is a result, and stays for the operator after a failure.
+
     Args:
         request: what to do; its `output_dir` must exist.
         engine: who does it.
         hand_off: folder in which the request is handed over; created if missing.
         limits: of the worker and everything it starts; `stall_s` bounds the time between two windows.
-        log_path: file that gets what the worker prints, bounded.
+        log_path: file that gets the facts of the hand-off and what the worker prints, bounded; a log that
+            cannot be written changes nothing.
         watch: gets the progress, and may cancel.
 
     Raises:
         IroncladError: with the code of what went wrong; JobCanceled after a cancel.
     """
+    request_path = hand_off / REQUEST_NAME
     finished = read_finished(request)
     if finished is not None:
+        _take_back(request_path)
         return finished
     discard_result(request)
     atomic.make_folder(hand_off)
-    request_path = hand_off / REQUEST_NAME
-    atomic.write_bytes(request_path, request.model_dump_json(indent=1).encode() + b"\n")
+    atomic.write_bytes(request_path, _spell(request))
     run = _Run(request, limits=limits, watch=watch or SilentWatch())
     with contextlib.closing(EventPipe()) as events:
         worker = _start(request, engine=engine, request_path=request_path, events=events, limits=limits)
@@ -61,10 +67,26 @@ def run_engine(
             verdict = run.follow(worker, events=events)
         finally:
             status = worker.stop(grace_s=GRACE_S)
-    _write_log(log_path, request=request, status=status, run=run, output=worker.stderr_tail())
+    output = worker.stderr_tail()
+    # Best effort: the log is there for people, and its disk may be the one that is full.
+    with contextlib.suppress(OSError, StorageUnavailable):
+        _write_log(log_path, request=request, request_path=request_path, status=status, run=run, output=output)
     if verdict is not None:
         raise verdict
-    return _conclude(request, status=status, output=worker.stderr_tail())
+    result = _conclude(request, status=status, output=output)
+    _take_back(request_path)
+    return result
+
+
+def _spell(request: EngineRequest) -> bytes:
+    return request.model_dump_json(indent=1).encode() + b"\n"
+
+
+def _take_back(request_path: Path) -> None:
+    """Remove the hand-off of finished work; its facts are in the log."""
+    with contextlib.suppress(OSError):
+        request_path.unlink(missing_ok=True)
+        request_path.parent.rmdir()
 
 
 def _start(
@@ -142,6 +164,18 @@ class _Run:
 
 
 def _conclude(request: EngineRequest, *, status: int, output: str) -> EngineResult:
+    """Return the result, or raise what the ending means; a disk that was full explains all else."""
+    try:
+        return _judge_ending(request, status=status, output=output)
+    except IroncladError as error:
+        if error.code in (ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_PROTOCOL):
+            trouble = find_disk_trouble(Path(request.output_dir), output=output)
+            if trouble is not None:
+                raise trouble from error
+        raise
+
+
+def _judge_ending(request: EngineRequest, *, status: int, output: str) -> EngineResult:
     result = read_result(request)
     if result is not None and result.failure is not None:
         raise failure(_engine_code(result.failure.code), f"{request.engine}: {result.failure.detail}")
@@ -163,10 +197,13 @@ def _engine_code(code: str) -> ErrorCode:
     return ErrorCode.ENGINE_FAILED if known in (ErrorCode.INTERNAL, ErrorCode.CANCELED) else known
 
 
-def _write_log(log_path: Path, *, request: EngineRequest, status: int, run: _Run, output: str) -> None:
-    """Write one line of facts, the engine's log events, and the end of what it printed: at most 110 KiB."""
+def _write_log(
+    log_path: Path, *, request: EngineRequest, request_path: Path, status: int, run: _Run, output: str
+) -> None:
+    """Write a line of facts, one of the hand-off, the engine's log events, and what it printed: at most 110 KiB."""
     atomic.make_folder(log_path.parent)
     facts = f"engine={request.engine} version={request.engine_version} model={request.model} song={request.song}"
     first = f"{facts} job_uuid={request.job_uuid} key={request.key} status={status}"
-    text = "".join(f"{line}\n" for line in (first, *run.log)) + output
+    handed = f"handed_over={request_path} sha256={hashlib.sha256(_spell(request)).hexdigest()}"
+    text = "".join(f"{line}\n" for line in (first, handed, *run.log)) + output
     atomic.write_bytes(log_path, text.encode("utf-8", "replace"))

@@ -108,6 +108,23 @@ class IgnoresStop(Good):
         for number in (signal.SIGTERM, signal.SIGINT): signal.signal(number, signal.SIG_IGN)
         time.sleep(600)
 
+class DiskFull(Good):
+    """Meets a full disk, on which not even the failure can be written."""
+    def separate(self, y, *, window):
+        import ironclad_harness.worker as worker
+        def write_result(*args, **options): raise OSError(28, "No space left on device")
+        worker.write_result = write_result
+        write_result()
+
+class Dials(Good):
+    """Says in a failure of its own whether the port in the environment answers."""
+    def separate(self, y, *, window):
+        import socket
+        port = int(os.environ["IRONCLAD_JOB"])
+        try: socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError as error: raise EngineError("engine_failed", f"errno {error.errno}")
+        raise EngineError("engine_failed", "connected")
+
 class Family(Good):
     """Has a child, and a grandchild in a session of its own, which ignore every polite signal."""
     def separate(self, y, *, window):

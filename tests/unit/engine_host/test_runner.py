@@ -1,20 +1,25 @@
 """The runner against engines that misbehave: each gets its published code, and nothing of it stays."""
 
+import errno
+import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ironclad_assets.engine_host.runner import run_engine
-from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled
+from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, StorageUnavailable
 from ironclad_assets.sandbox.limits import Limits
+from ironclad_assets.sandbox.report import describe_cage
 from tests.unit.engine_host.rogues import Bench, processes_marked, set_up
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -71,11 +76,32 @@ def test_a_good_engine_returns_its_stems(tmp_path: Path) -> None:
 
 def test_the_request_is_handed_over_as_the_contract_says(tmp_path: Path) -> None:
     """SPLIT-013: the hand-off is one whole file that names job, engine, version and key."""
-    bench = set_up(tmp_path, entry="Good")
-    run(bench)
-    assert sorted(path.name for path in bench.hand_off.iterdir()) == ["request.json"]
-    handed = json.loads((bench.hand_off / "request.json").read_text(encoding="utf-8"))
-    assert type(bench.request).model_validate(handed) == bench.request
+    bench, seen = set_up(tmp_path, entry="Good"), []
+
+    class Look(Recorder):
+        def progress(self, fraction: float, message: str) -> None:
+            seen.append({path.name: path.read_bytes() for path in bench.hand_off.iterdir()})
+
+    run(bench, watch=Look())
+    assert all(list(files) == ["request.json"] for files in seen)
+    content = seen[0]["request.json"]
+    assert type(bench.request).model_validate(json.loads(content)) == bench.request
+    recorded = bench.log_path.read_text(encoding="utf-8").splitlines()[1]
+    assert recorded == f"handed_over={bench.hand_off / 'request.json'} sha256={hashlib.sha256(content).hexdigest()}"
+
+
+def test_the_hand_off_is_taken_back_after_success_and_stays_after_a_failure(tmp_path: Path) -> None:
+    """SPLIT-014."""
+    good, bad = set_up(tmp_path / "good", entry="Good"), set_up(tmp_path / "bad", entry="Fails")
+    run(good)
+    assert not good.hand_off.exists()
+    good.hand_off.mkdir()
+    (good.hand_off / "request.json").write_text("left by a run that was killed", encoding="utf-8")
+    run(good)
+    assert not good.hand_off.exists()
+    with pytest.raises(IroncladError):
+        run(bad)
+    assert [path.name for path in bad.hand_off.iterdir()] == ["request.json"]
 
 
 def test_completed_work_is_not_done_again(tmp_path: Path) -> None:
@@ -249,6 +275,48 @@ def environment_of(pid: int) -> bytes:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""
+
+
+def test_a_log_that_cannot_be_written_fails_nothing(tmp_path: Path) -> None:
+    bench = set_up(tmp_path, entry="Good")
+    bench.log_path.parent.write_text("in the way", encoding="utf-8")
+    assert run(bench).status == "completed"
+
+
+def test_a_full_disk_is_no_fault_of_the_engine(tmp_path: Path) -> None:
+    """The worker could not even write its failure."""
+    with pytest.raises(StorageUnavailable, match="No space left") as caught:
+        run(set_up(tmp_path, entry="DiskFull"))
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+
+
+def test_a_disk_that_fills_up_under_the_worker_is_found_out(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path / "disk")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        bench = set_up(tmp_path, entry="Good")
+        request = bench.request.model_copy(update={"output_dir": str(tmp_path / "disk")})
+        with pytest.raises(StorageUnavailable) as caught:
+            run(replace(bench, request=request))
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+
+
+def namespaces_are_allowed() -> bool:
+    return "network_namespace" in describe_cage()
+
+
+def test_a_worker_reaches_no_network(tmp_path: Path) -> None:
+    if not namespaces_are_allowed():
+        pytest.skip("network namespaces are not permitted here")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port)).close()
+        with pytest.raises(IroncladError, match=f"errno {errno.ENETUNREACH}"):
+            run(set_up(tmp_path, entry="Dials", job_uuid=str(port)))
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
