@@ -361,7 +361,7 @@ def test_a_file_that_vanishes_while_the_folder_is_read_is_not_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", vanish)
-        assert scanner.scan(0.1) == ScanReport(ready=(), waiting=(), ignored=(), news=())
+        assert scanner.scan(0.1) == ScanReport(ready=(), waiting=(), ignored=())
 
 
 def test_a_file_system_without_locks_is_no_obstacle(
