@@ -207,7 +207,7 @@ def _submit_one(installation: Installation, path: Path, *, user_id: str | None, 
             ledger=installation.ledger,
             store=installation.store,
             settings=installation.settings,
-            user_id=user_id or installation.settings.default_user,
+            user_id=installation.settings.default_user if user_id is None else user_id,
             options=options,
             door="cli",
             original_name=path.name,
@@ -248,9 +248,9 @@ def _change_options(
     kept: dict[str, Any] = options.model_dump()  # any option
     keeps_model = engine is None or engine == options.engine
     changed = make_options(
-        engine=engine or options.engine,
-        model=model or (options.model if keeps_model else None),
-        targets=targets or options.targets,
-        format=format or options.format,
+        engine=options.engine if engine is None else engine,
+        model=options.model if model is None and keeps_model else model,
+        targets=options.targets if targets is None else targets,
+        format=options.format if format is None else format,
     )
     return changed.model_copy(update={"parameters": kept["parameters"] if keeps_model else {}})

@@ -28,7 +28,12 @@ def make_options(
     Raises:
         Refusal: `UNKNOWN_TARGET`, `UNKNOWN_FORMAT` or `BAD_OPTION`, naming the value.
     """
-    given = {"engine": engine, "model": model, "targets": tuple(targets) if targets else None, "format": format}
+    given = {
+        "engine": engine,
+        "model": model,
+        "targets": tuple(targets) if targets is not None else None,
+        "format": format,
+    }
     try:
         return JobOptions.model_validate({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:

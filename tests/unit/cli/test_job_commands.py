@@ -119,7 +119,12 @@ def test_a_link_is_followed_for_it_is_the_users_own_choice(
         (("--engine", "nine"), "unknown_engine"),
         (("--model", "large"), "unknown_model"),
         (("--targets", "guitar"), "unknown_target"),
+        (("--targets", ""), "unknown_target"),
+        (("--targets", " , "), "unknown_target"),
         (("--format", "aiff"), "unknown_format"),
+        (("--format", ""), "unknown_format"),
+        (("--engine", ""), "bad_option"),
+        (("--user", ""), "bad_user"),
         (("--user", "Not A User"), "bad_user"),
     ],
 )
@@ -352,6 +357,16 @@ def test_a_retry_keeps_parameters_of_the_same_engine_alone(run: Run, ledger: Led
     run("cancel", job.song)
     run("retry", job.song, "--engine", "other")
     assert ledger.jobs()[0].options.parameters == {}
+
+
+@pytest.mark.parametrize("option", ["--engine", "--model", "--targets", "--format"])
+def test_a_retry_does_not_take_an_empty_option_for_the_old_one(
+    run: Run, ledger: Ledger, song: Path, option: str
+) -> None:
+    run("submit", song)
+    run("cancel", ledger.jobs()[0].song)
+    assert run("retry", ledger.jobs()[0].song, option, "").exit_code == Exit.REFUSED
+    assert len(ledger.jobs()) == 1
 
 
 def test_a_retry_can_be_followed(run: Run, ledger: Ledger, song: Path) -> None:

@@ -59,6 +59,7 @@ def test_what_an_engine_can_do_is_accepted(given: dict[str, Any]) -> None:
         ({"engine": "four", "targets": ["drums+guitar"]}, "unknown_target", "'drums\\+guitar' needs guitar"),
         ({"engine": "one"}, "unknown_target", "'instrumental' needs vocals"),
         ({"targets": ["guitar"]}, "unknown_target", "needs guitar"),
+        ({"targets": []}, "unknown_target", "name at least one target"),
         ({"targets": ["Not A Target"]}, "unknown_target", "'Not A Target' is not a target"),
         ({"format": "aiff"}, "unknown_format", "'aiff'"),
         ({"engine": "../x"}, "bad_option", "'../x'"),
