@@ -28,10 +28,18 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-EXIT_HELP = (
-    "Exit codes: 0 ok, 1 a job failed or was canceled, 2 wrong usage, 3 not found, 4 refused or duplicate, "
-    "5 unhealthy or storage away, 130 interrupted."
-)
+MEANINGS = {
+    Exit.OK: "ok",
+    Exit.JOB_FAILED: "a job failed or was canceled",
+    Exit.USAGE: "wrong usage",
+    Exit.NOT_FOUND: "file, job or song not found",
+    Exit.REFUSED: "refused or a duplicate",
+    Exit.UNHEALTHY: "unhealthy or storage away",
+    Exit.INTERRUPTED: "interrupted with Ctrl-C",
+}
+"""What each code tells, in every command's help and in `docs/commands.md`."""
+
+EXIT_HELP = f"Exit codes: {'; '.join(f'{int(code)} {meaning}' for code, meaning in MEANINGS.items())}."
 
 _BY_CODE = {
     ErrorCode.UNKNOWN_JOB: Exit.NOT_FOUND,

@@ -10,21 +10,12 @@ from pathlib import Path
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from ironclad_assets.cli.exits import Exit
+from ironclad_assets.cli.exits import MEANINGS
 from ironclad_assets.cli.main import build_app
 from ironclad_assets.errors import ErrorCode
 from ironclad_assets.storage import atomic
 
 _MADE = "<!-- Made by `python -m ironclad_assets.cli.reference docs`; change the code, not this file. -->"
-_EXITS = {
-    Exit.OK: "ok",
-    Exit.JOB_FAILED: "a job failed or was canceled",
-    Exit.USAGE: "wrong usage",
-    Exit.NOT_FOUND: "file, job or song not found",
-    Exit.REFUSED: "refused, or a duplicate",
-    Exit.UNHEALTHY: "unhealthy, or storage away",
-    Exit.INTERRUPTED: "interrupted with Ctrl-C",
-}
 
 
 def make_errors_page() -> str:
@@ -61,7 +52,7 @@ def make_commands_page() -> str:
 
 
 def _exit_lines() -> list[str]:
-    rows = [f"| {int(code)} | {meaning} |" for code, meaning in _EXITS.items()]
+    rows = [f"| {int(code)} | {meaning} |" for code, meaning in MEANINGS.items()]
     return [
         "Every command knows `--json` and ends with one of these codes:",
         "",

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ironclad_assets.cli import system_commands
-from ironclad_assets.cli.exits import Exit
+from ironclad_assets.cli.exits import MEANINGS, Exit
+from ironclad_assets.cli.reference import make_commands_page
 from ironclad_assets.errors import ErrorCode, TransientFailure
 from ironclad_assets.settings import Settings
 from tests.unit.cli.conftest import Run, documents
@@ -189,6 +190,14 @@ def test_every_command_has_json_an_example_and_its_exit_codes(run: Run, command:
     shown = run(*command, "--help").stdout
     for expected in ("--json", "Example", f"pipelinectl {' '.join(command)}", "Exit codes: 0 ok"):
         assert expected in shown
+
+
+def test_help_and_reference_tell_every_exit_code_in_the_same_words(run: Run) -> None:
+    """CLI-001."""
+    shown, page = " ".join(run("status", "--help").stdout.split()), make_commands_page()
+    for code in Exit:
+        assert f"{int(code)} {MEANINGS[code]}" in shown
+        assert f"| {int(code)} | {MEANINGS[code]} |" in page
 
 
 def test_the_command_line_starts_without_dagster_and_media_libraries() -> None:
