@@ -87,18 +87,19 @@ def test_a_dead_process_and_a_silent_port_are_named(run: Run, installed: Setting
 
 
 @pytest.mark.parametrize(
-    ("tick", "said"),
+    ("seconds_ago", "tick", "said"),
     [
-        ({"at": now(seconds_ago=3600), "summary": "0 taken"}, "looked 36"),
-        ({"at": now(), "summary": "paused: disk", "paused": "disk"}, "paused: disk"),
-        ({"nonsense": True}, "watcher.json"),
+        (3600.0, {"summary": "0 taken"}, "looked 36"),
+        (0.0, {"summary": "paused: disk", "paused": "disk"}, "paused: disk"),
+        (None, {"nonsense": True}, "watcher.json"),
     ],
 )
 def test_a_watcher_that_stopped_or_paused_is_not_well(
-    run: Run, installed: Settings, home: Path, tick: dict[str, Any], said: str
+    run: Run, installed: Settings, home: Path, seconds_ago: float | None, tick: dict[str, Any], said: str
 ) -> None:
     """WATCH-002."""
-    publish(home, tick=tick)
+    at = {} if seconds_ago is None else {"at": now(seconds_ago=seconds_ago)}
+    publish(home, tick={**tick, **at})
     _, found = parts(run)
     assert not found["watcher"]["well"]
     assert said in found["watcher"]["detail"]
