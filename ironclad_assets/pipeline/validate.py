@@ -10,8 +10,7 @@ from ironclad_assets.contracts.v1.base import AudioFormat
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.errors import ErrorCode, PermanentFailure, Refusal
-from ironclad_assets.pipeline.policy import Policy as Policy  # the room's callers name it through here
-from ironclad_assets.pipeline.policy import crash_as_damage
+from ironclad_assets.pipeline.policy import Policy, crash_as_damage
 from ironclad_assets.sandbox.task import ChildCrashError, run_task
 from ironclad_assets.sandbox.watch import SilentWatch, Watch
 from ironclad_assets.storage.store import Store
