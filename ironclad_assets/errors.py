@@ -63,7 +63,7 @@ class ErrorCode(Enum):
     UNKNOWN_TARGET = CodeFacts(
         "the engine cannot make that target", "choose from the stems of the engine, or instrumental", 422
     )
-    UNKNOWN_FORMAT = CodeFacts("that output format is not supported", "choose flac, wav or mp3", 422)
+    UNKNOWN_FORMAT = CodeFacts("that output format is not supported", "choose flac, wav, mp3, m4a or opus", 422)
     UNKNOWN_SONG = CodeFacts("no song has that id", "choose one from `pipelinectl status`", 404)
     UNKNOWN_JOB = CodeFacts("no job has that id", "choose one from `pipelinectl status`", 404)
     BAD_USER = CodeFacts("the user name is not allowed", "use 1 to 64 of a-z, 0-9, hyphen and underscore", 422)
@@ -100,6 +100,38 @@ class ErrorCode(Enum):
         "the engine made no progress", "retry when the machine is less busy", 504, permanent=False
     )
     ENGINE_UNAVAILABLE = CodeFacts("the engine cannot run here", "see `pipelinectl engines list`", 503)
+    DEVICE_UNAVAILABLE = CodeFacts(
+        "the device that was asked for is not there",
+        "see `pipelinectl engines doctor`; choose another device, or mend the driver",
+        503,
+    )
+    MODEL_MISSING = CodeFacts(
+        "the model's weights are not on this machine",
+        "run `pipelinectl models fetch ENGINE MODEL`, or import a bundle",
+        503,
+    )
+    MODEL_DAMAGED = CodeFacts(
+        "a file of the model's weights is not what it must be",
+        "run `pipelinectl models verify`, then fetch or import the model again",
+        503,
+    )
+    MODEL_LICENCE = CodeFacts(
+        "the licence of the model's weights needs the operator's consent",
+        "read it, then run `pipelinectl models fetch ENGINE MODEL --accept-licence`",
+        451,
+    )
+    DOWNLOAD_FAILED = CodeFacts(
+        "a download did not succeed",
+        "see that the machine reaches the address named, directly or by HTTPS_PROXY; else import a bundle",
+        502,
+        permanent=False,
+    )
+    INSTALL_FAILED = CodeFacts(
+        "the engine's environment could not be built",
+        "mend what the message names, then install again",
+        503,
+        permanent=False,
+    )
     ENGINE_PROTOCOL = CodeFacts("the engine broke the engine protocol", "update or replace the engine", 500)
     OUT_OF_MEMORY = CodeFacts(
         "the work ran out of memory", "free memory, or choose a smaller model", 507, permanent=False

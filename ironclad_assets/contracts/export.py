@@ -13,6 +13,7 @@ from ironclad_assets.contracts.v1.engine import EngineEvent, EngineManifest, Eng
 from ironclad_assets.contracts.v1.job import HistoryEntry, Job, SongIdentity
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry, SongRecord
 from ironclad_assets.contracts.v1.manifest import Manifest
+from ironclad_assets.contracts.v1.models import ModelCatalogue, StoredWeights
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
@@ -36,10 +37,12 @@ CONTRACTS: dict[str, type[Contract]] = {
     "library_entry": LibraryEntry,
     "song_record": SongRecord,
     "manifest": Manifest,
+    "stored_weights": StoredWeights,
 }
 
 PROTOCOL: dict[str, type[Contract]] = {
     "engine_manifest": EngineManifest,
+    "model_catalogue": ModelCatalogue,
     "engine_request": EngineRequest,
     "engine_event": EngineEvent,
     "engine_result": EngineResult,

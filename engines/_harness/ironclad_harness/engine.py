@@ -4,14 +4,16 @@ An engine is a function from a window of samples to stems. How windows are read,
 and resumed belongs to `separation`; nothing here knows about files or processes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
+Kept = TypeVar("Kept")
 
 
 class EngineError(Exception):
@@ -33,11 +35,46 @@ class Statistics:
     rms: float
 
 
+class Keeper:
+    """What a worker keeps from one song to the next: a loaded network, a compiled graph.
+
+    A worker that ends with its song keeps nothing beyond it; a warm one hands the same object to the next
+    song that asks for the same key.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Any] = {}  # whatever engines load
+
+    def keep(self, key: str, make: Callable[[], Kept]) -> Kept:
+        """Return what was kept under `key`, or make it, and drop everything kept under other keys.
+
+        Args:
+            key: must name everything that `make` depends on: model, hashes of its files, device, precision.
+            make: loads it.
+        """
+        if key not in self._kept:
+            self._kept.clear()  # before making: two networks may not fit side by side
+            self._kept[key] = make()
+        kept: Kept = self._kept[key]
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of the model's weights. Its hash has been verified before the engine is made."""
+
+    path: Path
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class EngineContext:
     """Everything an engine may know about the work before its first window.
 
     `stems` is the order in which `Engine.separate` returns them; `frames` is the length of the song.
+    `model_files` are the weights by their names in the engine's catalogue. `window_s` is a window shorter
+    than the model's own, asked for to save memory. An engine computes on `device` and in `precision`, or
+    raises `EngineError` with ``device_unavailable``; it never takes another one by itself.
     """
 
     model: str
@@ -50,6 +87,15 @@ class EngineContext:
     device: str
     threads: int
     seed: int
+    precision: str = "full"
+    window_s: float | None = None
+    model_files: Mapping[str, ModelFile] = field(default_factory=dict)
+    keeper: Keeper = field(default_factory=Keeper)
+
+    def song_range(self, window: "Window", *, frames: int) -> tuple[int, int]:
+        """Return which frames of a window's `frames` samples lie within the song; outside there are zeros."""
+        start = max(0, -window.read_start)
+        return start, max(start, min(frames, self.frames - window.read_start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +134,27 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which window is being separated: its pass, its number, and the song's frame at its first sample."""
+    """Which window is being separated: its pass, its number, and where it lies in the song.
+
+    The samples given begin at the song's frame `read_start` (negative: with zeros before the song). The
+    output counts from the song's frame `start` for `frames` frames: fewer than the pass's window at the
+    song's end, for engines that treat a short rest in their own way.
+    """
 
     pass_index: int
     index: int
     start: int
+    frames: int
+    read_start: int
 
 
 class Engine(Protocol):
-    """What `entry` in engine.toml names: a class made with an `EngineContext`."""
+    """What `entry` in engine.toml names: a class made with an `EngineContext`.
+
+    An engine that gains from several windows at once may also have
+    ``separate_many(ys: Sequence[Samples], *, windows: Sequence[Window]) -> Sequence[Samples]``, which must
+    give what `separate` gives for each.
+    """
 
     def __init__(self, context: EngineContext) -> None: ...
 

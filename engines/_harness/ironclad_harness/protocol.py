@@ -8,11 +8,11 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ironclad_harness.engine import EngineError, Statistics
+from ironclad_harness.engine import EngineError, ModelFile, Statistics
 
 PROTOCOL = 1
 RESULT_NAME = "result.json"
@@ -59,6 +59,10 @@ class Request:
     device: str
     threads: int
     seed: int
+    precision: str = "full"
+    batch: int = 1
+    window_s: float | None = None
+    model_files: Mapping[str, ModelFile] = field(default_factory=dict)
 
 
 def read_request(path: Path) -> Request:
@@ -99,8 +103,15 @@ def _parse(value: dict[str, Any]) -> Request:
         key=str(value["key"]),
         output_dir=Path(value["output_dir"]),
         device=str(value.get("device", "cpu")),
+        precision=str(value.get("precision", "full")),
         threads=int(value.get("threads", 1)),
+        batch=int(value.get("batch", 1)),
+        window_s=None if value.get("window_s") is None else float(value["window_s"]),
         seed=int(value.get("seed", 0)),
+        model_files={
+            str(file["name"]): ModelFile(Path(file["path"]), str(file["sha256"]))
+            for file in value.get("model_files", [])
+        },
     )
 
 

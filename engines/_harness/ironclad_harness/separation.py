@@ -92,8 +92,14 @@ class Separation:
     def _step(self, reader: MixtureReader) -> None:
         number = self._overlap.next_pass()
         current = self._overlap.passes[number]
-        window = Window(pass_index=number, index=current.next_window, start=current.grid.start(current.next_window))
-        span = current.grid.span(window.index)
+        span = current.grid.span(current.next_window)
+        window = Window(
+            pass_index=number,
+            index=current.next_window,
+            start=span.start,
+            frames=span.frames,
+            read_start=span.read_start,
+        )
         y = reader.read(span.read_start, frames=span.read_frames)
         current.add(self._separate(y, window=window), span=span)
         finished = self._overlap.finished

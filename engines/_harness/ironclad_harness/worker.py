@@ -95,6 +95,9 @@ def load_engine(request: Request) -> Engine:
         device=request.device,
         threads=request.threads,
         seed=request.seed,
+        precision=request.precision,
+        window_s=request.window_s,
+        model_files=request.model_files,
     )
     engine: Engine = engine_class(context)
     if not callable(getattr(engine, "passes", None)) or not callable(getattr(engine, "separate", None)):

@@ -16,19 +16,50 @@ class OutputFormat(StrEnum):
     FLAC = "flac"
     WAV = "wav"
     MP3 = "mp3"
+    M4A = "m4a"
+    """AAC in an MP4 container."""
+
+    OPUS = "opus"
+
+
+class SampleFormat(StrEnum):
+    """How a lossless file stores a sample."""
+
+    INT16 = "int16"
+    INT24 = "int24"
+    FLOAT32 = "float32"
+    """WAV alone can hold it."""
+
+
+class Preset(StrEnum):
+    """A choice between speed and quality; each engine says what it means for its models."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    BEST = "best"
 
 
 class JobOptions(Contract):
     """The options of one job.
 
-    None for `engine` or `model` means: the user's default, else the system's. A target is
-    ``instrumental``, the name of a stem, or stems joined by ``+`` (``drums+bass``).
+    None means: the user's default, else the system's, else the engine's. A target is ``instrumental``, the
+    name of a stem, or stems joined by ``+`` (``drums+bass``). `stems` are those delivered as files of their
+    own (None: all; empty: none); `residual` also delivers what the mixture holds beyond the sum of stems.
+    `sample_format` is of lossless formats, `bitrate_kbps` of lossy ones.
     """
 
     engine: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]{0,63}$")
     model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     targets: tuple[str, ...] = (INSTRUMENTAL,)
     format: OutputFormat = OutputFormat.FLAC
+    preset: Preset | None = None
+    stems: tuple[str, ...] | None = None
+    residual: bool = False
+    sample_format: SampleFormat | None = None
+    bitrate_kbps: int | None = Field(default=None, ge=32, le=512)
+    allow_smaller_model: bool = False
+    """Whether a smaller model may take over where memory does not suffice for the one chosen."""
+
     parameters: dict[str, float | int | str | bool] = Field(default_factory=dict)
 
     @field_validator("targets")

@@ -43,7 +43,11 @@ def test_the_example_works_as_it_stands() -> None:
     for plan in engine.passes():
         check_pass(plan, stems=context.stems)
     y = np.ones((2, 1000), np.float32)
-    assert engine.separate(y, window=Window(pass_index=0, index=0, start=0)).shape == (2, 2, 1000)
+    assert engine.separate(y, window=Window(pass_index=0, index=0, start=0, frames=1000, read_start=0)).shape == (
+        2,
+        2,
+        1000,
+    )
 
 
 def test_the_harness_needs_the_standard_library_and_numpy_only() -> None:

@@ -33,7 +33,7 @@ def separate(y: Samples) -> dict[str, Samples]:
     """Return the stems of `y` as one window, by name."""
     rms = float(np.sqrt(np.mean(y.astype(np.float64) ** 2)))
     engine = SpectralEngine(context(statistics=Statistics(mean=0.0, std=rms, peak=1.0, rms=rms)))
-    stems = engine.separate(y, window=Window(pass_index=0, index=0, start=0))
+    stems = engine.separate(y, window=Window(pass_index=0, index=0, start=0, frames=y.shape[1], read_start=0))
     return dict(zip(STEMS, stems, strict=True))
 
 

@@ -43,7 +43,13 @@ def stream(
         number = overlap.next_pass()
         current = overlap.passes[number]
         span = current.grid.span(current.next_window)
-        window = Window(pass_index=number, index=current.next_window, start=span.start)
+        window = Window(
+            pass_index=number,
+            index=current.next_window,
+            start=span.start,
+            frames=span.frames,
+            read_start=span.read_start,
+        )
         current.add(model(read(y, start=span.read_start, frames=span.read_frames), window), span=span)
         if count % take_every == 0:
             pieces.append(overlap.take())
