@@ -6,6 +6,7 @@ the environment by itself. Paths default to one folder of the user's, `IRONCLAD_
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,9 +31,17 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL of the ledger; default: ledger.db in the home."
     )
     engines_path: Path = Field(default=_CHECKOUT / "engines", description="Folder in which engines are found.")
+    environments_path: Path | None = Field(
+        default=None, description="Folder of the engines' environments; default: engines in the home."
+    )
+    models_path: Path | None = Field(default=None, description="Folder of model weights; default: models in the home.")
 
     default_user: str = Field(default="local", description="Owner of files dropped directly into the upload folder.")
     default_engine: str = Field(default="spectral", description="Engine for jobs that name none.")
+    default_model: str | None = Field(default=None, description="Model for jobs that name none; default: the engine's.")
+    default_preset: Literal["fast", "balanced", "best"] | None = Field(
+        default=None, description="Preset for jobs that name none."
+    )
 
     host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
     web_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
@@ -54,8 +63,20 @@ class Settings(BaseSettings):
     engine_memory_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Resident memory of an engine worker.")
     engine_threads: PositiveInt = Field(default=1, description="Threads an engine worker may use.")
     engine_stall_s: float = Field(default=120.0, gt=0, description="Silence after which a worker is ended.")
+    engine_device: str = Field(
+        default="cpu",
+        pattern=r"^(cpu|mps|cuda(:\d+)?)$",
+        description="Device that engines compute on; one that is missing is an error, never another device.",
+    )
+    executor: Literal["subprocess", "warm", "kubernetes"] = Field(
+        default="subprocess", description="How engine workers run: one per song, kept warm between songs, or as jobs."
+    )
+    warm_workers: PositiveInt = Field(default=1, description="Warm workers on the CPU; on GPUs there is one each.")
+    warm_idle_s: float = Field(default=600.0, gt=0, description="Idle time after which a warm worker ends.")
 
-    @field_validator("home", "data", "engines_path", "dagster_yaml", "workspace_yaml")
+    @field_validator(
+        "home", "data", "engines_path", "environments_path", "models_path", "dagster_yaml", "workspace_yaml"
+    )
     @classmethod
     def _make_absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()
@@ -79,6 +100,14 @@ class Settings(BaseSettings):
     @cached_property
     def store_root(self) -> Path:
         return self.data or self.home_dir / "pipeline-data"
+
+    @cached_property
+    def environments_dir(self) -> Path:
+        return self.environments_path or self.home_dir / "engines"
+
+    @cached_property
+    def models_dir(self) -> Path:
+        return self.models_path or self.home_dir / "models"
 
     @cached_property
     def ledger_url(self) -> str:

@@ -45,7 +45,7 @@ class Installation:
 
     def engines(self) -> dict[str, InstalledEngine]:
         """Return the installed engines by name."""
-        return find_engines(self.settings.engines_path, environments=self.settings.home_dir / "engines")
+        return find_engines(self.settings.engines_path, environments=self.settings.environments_dir)
 
     def check(self, options: JobOptions) -> None:
         """Refuse options that no engine here can meet."""

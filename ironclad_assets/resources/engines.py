@@ -91,4 +91,4 @@ class Engines:
         return run
 
     def _installed(self) -> dict[str, InstalledEngine]:
-        return find_engines(self.settings.engines_path, environments=self.settings.home_dir / "engines")
+        return find_engines(self.settings.engines_path, environments=self.settings.environments_dir)
