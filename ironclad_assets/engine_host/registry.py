@@ -1,76 +1,176 @@
-"""Which engines are installed: their manifests, folders and interpreters. Nothing here starts one."""
+"""Which engines are installed: their manifests, folders and interpreters. Nothing here starts one.
 
+An engine is a folder with an `engine.toml`: one of the folders in the engines' path, or the folder of an
+installed package that names itself in the entry-point group ``ironclad.engines``.
+"""
+
+import importlib.util
 import sys
 import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ironclad_assets.contracts.v1.engine import EngineManifest
+from ironclad_assets.contracts.v1.engine import DEFAULT_ENVIRONMENT, EngineManifest, EngineModel, EnvironmentSpec
 from ironclad_assets.errors import ErrorCode, failure
 
 MANIFEST_NAME = "engine.toml"
+HARNESS_NAME = "_harness"
+ENTRY_POINT_GROUP = "ironclad.engines"
+BUILDING_MARKER = ".building"
+"""File in an environment's folder as long as it is not whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledEngine:
     """An engine's manifest and where it lies.
 
-    `environments` is the folder with one environment per engine, for engines that need their own.
+    `environments` is the folder with the environments of engines that need their own. `harness` is the
+    folder of the harness; None: beside the engine's.
     """
 
     manifest: EngineManifest
     folder: Path
     environments: Path | None = None
+    harness: Path | None = None
 
-    def python(self) -> Path:
-        """Return the interpreter that runs the engine's worker.
+    def python(self, model: str | None = None) -> Path:
+        """Return the interpreter that runs the workers of `model`, or of the default model for None.
 
         Raises:
-            PermanentFailure: ``ENGINE_UNAVAILABLE``: its environment has not been built.
+            IroncladError: ``ENGINE_UNAVAILABLE``: its environment has not been built; ``UNKNOWN_MODEL``.
         """
+        chosen = self.model(model)
         if self.manifest.environment == "core":
             return Path(sys.executable)
+        return self.environment_python(chosen.environment)
+
+    def environment_python(self, environment: str) -> Path:
+        """Return the interpreter of one of the engine's own environments.
+
+        Raises:
+            IroncladError: ``ENGINE_UNAVAILABLE``: it has not been built, or only in part.
+        """
+        name = self.manifest.name
+        folder = self.environment_folder(environment)
+        command = f"install it with `pipelinectl engines install {name}`"
+        if (folder / BUILDING_MARKER).exists():
+            raise failure(
+                ErrorCode.ENGINE_UNAVAILABLE, f"{name}: the environment {folder} was not built to its end; {command}"
+            )
+        python = folder / "bin" / "python"
+        if not python.exists():
+            raise failure(
+                ErrorCode.ENGINE_UNAVAILABLE, f"{name} has no environment yet: {python} is missing; {command}"
+            )
+        return python
+
+    def environment_folder(self, environment: str) -> Path:
+        """Return where the environment called `environment` is, or is to be.
+
+        Raises:
+            IroncladError: ``ENGINE_UNAVAILABLE``: nobody said where environments are.
+        """
         name = self.manifest.name
         if self.environments is None:
             raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"{name} needs an environment of its own; none is configured")
-        python = self.environments / name / "bin" / "python"
-        if not python.exists():
-            raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"{name} has no environment yet: {python} is missing")
-        return python
+        return self.environments / (name if environment == DEFAULT_ENVIRONMENT else f"{name}-{environment}")
+
+    def environment_specs(self) -> Mapping[str, EnvironmentSpec]:
+        """Return the environments of the engine's own by name, none for an engine that runs in the core's."""
+        if self.manifest.environment == "core":
+            return {}
+        return {DEFAULT_ENVIRONMENT: EnvironmentSpec()} | self.manifest.environments
+
+    def entry(self, model: str | None = None) -> str:
+        """Return ``module:Class`` of what runs `model`.
+
+        Raises:
+            IroncladError: ``UNKNOWN_MODEL``.
+        """
+        return self.model(model).entry or self.manifest.entry
+
+    def variables(self, model: str | None = None) -> Mapping[str, str]:
+        """Return the environment variables that the workers of `model` need beyond the host's own.
+
+        Raises:
+            IroncladError: ``UNKNOWN_MODEL``.
+        """
+        chosen = self.model(model)
+        spec = self.environment_specs().get(chosen.environment)
+        return {} if spec is None else spec.variables
+
+    def model(self, name: str | None) -> EngineModel:
+        """Return the model called `name`, or the default one for None.
+
+        Raises:
+            IroncladError: ``UNKNOWN_MODEL``, naming what there is.
+        """
+        try:
+            return self.manifest.model(name)
+        except KeyError:
+            known = ", ".join(model.name for model in self.manifest.models)
+            detail = f"{self.manifest.name} has no model {name!r}, only {known}"
+            raise failure(ErrorCode.UNKNOWN_MODEL, detail) from None
 
     def import_path(self) -> tuple[Path, ...]:
         """Return the folders a worker imports from: the harness and the engine."""
-        return (self.folder.parent / "_harness", self.folder)
+        return (self.harness or self.folder.parent / HARNESS_NAME, self.folder)
 
 
 def find_engines(
     path: Path, *, environments: Path | None = None, include_private: bool = False
 ) -> dict[str, InstalledEngine]:
-    """Return the engines in the folders of `path`, by name.
+    """Return the engines in the folders of `path` and in installed packages, by name.
 
     Args:
         path: folder with one folder per engine.
-        environments: folder with one environment per engine.
+        environments: folder with the environments of engines.
         include_private: also look in folders whose name starts with ``_`` (the template).
 
     Raises:
         PermanentFailure: ``ENGINE_UNAVAILABLE``: a manifest is invalid, or a name is used twice.
     """
     found: dict[str, InstalledEngine] = {}
-    for manifest_path in sorted(path.glob(f"*/{MANIFEST_NAME}")):
-        folder = manifest_path.parent
-        if folder.name.startswith("_") and not include_private:
-            continue
-        manifest = read_manifest(manifest_path)
+    for folder, harness in (*_in_folders(path, include_private=include_private), *_in_packages(path)):
+        manifest = read_manifest(folder / MANIFEST_NAME)
         if manifest.name in found:
             raise failure(
                 ErrorCode.ENGINE_UNAVAILABLE,
                 f"{manifest.name} is defined in {found[manifest.name].folder} and again in {folder}; remove one",
             )
-        found[manifest.name] = InstalledEngine(manifest=manifest, folder=folder, environments=environments)
+        found[manifest.name] = InstalledEngine(
+            manifest=manifest, folder=folder, environments=environments, harness=harness
+        )
     return found
+
+
+def _in_folders(path: Path, *, include_private: bool) -> Iterator[tuple[Path, None]]:
+    for manifest_path in sorted(path.glob(f"*/{MANIFEST_NAME}")):
+        if include_private or not manifest_path.parent.name.startswith("_"):
+            yield manifest_path.parent, None
+
+
+def _in_packages(path: Path) -> Iterator[tuple[Path, Path]]:
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+        yield _package_folder(point), path / HARNESS_NAME
+
+
+def _package_folder(point: EntryPoint) -> Path:
+    """Return the folder of the package that an entry point names, without importing it."""
+    try:
+        spec = importlib.util.find_spec(point.value)
+    except (ImportError, ValueError) as error:
+        raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"the engine {point.name} cannot be found: {error}") from error
+    for location in (spec.submodule_search_locations or ()) if spec is not None else ():
+        if (Path(location) / MANIFEST_NAME).is_file():
+            return Path(location)
+    raise failure(
+        ErrorCode.ENGINE_UNAVAILABLE, f"the engine {point.name} names {point.value}, which has no {MANIFEST_NAME}"
+    )
 
 
 def read_manifest(path: Path) -> EngineManifest:
@@ -83,8 +183,27 @@ def read_manifest(path: Path) -> EngineManifest:
         manifest = EngineManifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
         raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"{path} is not a valid engine manifest: {error}") from error
-    if manifest.default_model not in {model.name for model in manifest.models}:
-        raise failure(
-            ErrorCode.ENGINE_UNAVAILABLE, f"{path}: default_model {manifest.default_model!r} is not one of its models"
-        )
+    if problem := _find_contradiction(manifest):
+        raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"{path}: {problem}")
     return manifest
+
+
+def _find_contradiction(manifest: EngineManifest) -> str | None:
+    """Return what in the manifest names something that is not in it."""
+    models = {model.name for model in manifest.models}
+    if len(models) < len(manifest.models):
+        return "two of its models have one name"
+    if manifest.default_model not in models:
+        return f"default_model {manifest.default_model!r} is not one of its models"
+    environments = {DEFAULT_ENVIRONMENT, *manifest.environments}
+    for model in manifest.models:
+        if model.environment not in environments:
+            return f"model {model.name}: environment {model.environment!r} is not one of its environments"
+        if model.smaller is not None and model.smaller not in models:
+            return f"model {model.name}: smaller {model.smaller!r} is not one of its models"
+    for preset, values in manifest.presets.items():
+        if unknown := sorted(set(values) - {"model", *manifest.parameters}):
+            return f"preset {preset}: {unknown[0]!r} is not one of its parameters"
+        if values.get("model", manifest.default_model) not in models:
+            return f"preset {preset}: model {values['model']!r} is not one of its models"
+    return None

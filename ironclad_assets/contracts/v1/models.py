@@ -90,3 +90,20 @@ class StoredWeights(Contract):
     weights: ModelName
     licence: str
     files: tuple[StoredFile, ...]
+
+
+class Consent(Contract):
+    """That the operator agreed to a licence: who, when, and for which weights they were asked first."""
+
+    licence: str
+    licence_url: HttpUrl | None = None
+    weights: ModelName
+    by: str
+    at: datetime
+
+
+class Consents(Contract):
+    """`consents.json` in the engine's models folder."""
+
+    contract_version: Literal[1] = 1
+    consents: tuple[Consent, ...] = ()
