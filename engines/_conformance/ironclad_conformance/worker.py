@@ -44,6 +44,11 @@ class Work:
         """Return a finished stem, shape (frames, channels)."""
         return np.fromfile(self.output / f"{name}.f32", dtype="<f4").reshape(-1, self.model["channels"])
 
+    def log(self) -> str:
+        """Return what the workers printed."""
+        path = self.folder / "log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
     def stem_bytes(self) -> dict[str, bytes]:
         """Return every finished stem's bytes by its name."""
         return {path.stem: path.read_bytes() for path in sorted(self.output.glob("*.f32"))}
@@ -81,16 +86,37 @@ def read_manifest(engine_folder: Path) -> dict[str, Any]:
     return tomllib.loads((engine_folder / "engine.toml").read_text(encoding="utf-8"))
 
 
-def default_model(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return the manifest's entry for its default model."""
-    model: dict[str, Any] = next(each for each in manifest["models"] if each["name"] == manifest["default_model"])
+def find_model(manifest: dict[str, Any], *, name: str | None = None) -> dict[str, Any]:
+    """Return the manifest's entry for the model `name`, for None of its default model."""
+    wanted = name or manifest["default_model"]
+    model: dict[str, Any] = next(each for each in manifest["models"] if each["name"] == wanted)
     return model
 
 
-def prepare(engine_folder: Path, *, folder: Path, audio: Audio, chunk_s: float = CHUNK_S) -> Work:
-    """Lay out a request for `audio`, which must have the default model's channels."""
+def import_path(engine_folder: Path) -> str:
+    """Return what ``PYTHONPATH`` is for a worker of the engine."""
+    return os.pathsep.join([str(HARNESS), str(engine_folder.resolve())])
+
+
+def variables_of(manifest: dict[str, Any], *, model: dict[str, Any]) -> dict[str, str]:
+    """Return the variables that the model's environment asks for."""
+    environment = manifest.get("environments", {}).get(model.get("environment", "default"), {})
+    variables: dict[str, str] = environment.get("variables", {})
+    return variables
+
+
+def prepare(
+    engine_folder: Path,
+    *,
+    folder: Path,
+    audio: Audio,
+    chunk_s: float = CHUNK_S,
+    model: dict[str, Any] | None = None,
+    python: str = sys.executable,
+) -> Work:
+    """Lay out a request for `audio`, which must have the channels of `model` (None: the default one)."""
     manifest = read_manifest(engine_folder)
-    model = default_model(manifest)
+    model = model or find_model(manifest)
     (folder / "output").mkdir(parents=True)
     audio.astype("<f4").tofile(folder / "mixture.f32")
     request = {
@@ -99,7 +125,7 @@ def prepare(engine_folder: Path, *, folder: Path, audio: Audio, chunk_s: float =
         "song": "conformance",
         "engine": manifest["name"],
         "engine_version": manifest["version"],
-        "entry": manifest["entry"],
+        "entry": model.get("entry", manifest["entry"]),
         "model": model["name"],
         "stems": model["stems"],
         "mixture": {
@@ -114,7 +140,9 @@ def prepare(engine_folder: Path, *, folder: Path, audio: Audio, chunk_s: float =
         "output_dir": str(folder / "output"),
     }
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    return Work(folder=folder, engine_folder=engine_folder, manifest=manifest, model=model, frames=len(audio))
+    return Work(
+        folder=folder, engine_folder=engine_folder, manifest=manifest, model=model, frames=len(audio), python=python
+    )
 
 
 def _statistics(audio: Audio) -> dict[str, float]:
@@ -156,7 +184,6 @@ def run(
 
 def _start(work: Work, *, events_fd: int) -> subprocess.Popen[bytes]:
     command = [work.python, "-m", "ironclad_harness", "--request", str(work.request), "--events-fd", str(events_fd)]
-    paths = os.pathsep.join([str(HARNESS), str(work.engine_folder.resolve())])
     with (work.folder / "log").open("ab") as log:
         return subprocess.Popen(
             command,
@@ -164,5 +191,11 @@ def _start(work: Work, *, events_fd: int) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env=worker_environment(work),
         )
+
+
+def worker_environment(work: Work) -> dict[str, str]:
+    """Return the environment that a worker for `work` is started with."""
+    fixed = {"PYTHONPATH": import_path(work.engine_folder), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**os.environ, **variables_of(work.manifest, model=work.model), **fixed}
