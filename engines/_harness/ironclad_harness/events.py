@@ -10,6 +10,21 @@ import threading
 
 HEARTBEAT_S = 0.5
 
+_STDOUT, _STDERR = 1, 2
+
+
+def own_descriptor(descriptor: int | None) -> int | None:
+    """Return the descriptor for events to which nothing else writes.
+
+    A container has no descriptor of its own to its parent, only standard output: events keep that one, and
+    what the engine prints goes to standard error from now on. The two streams are told apart line by line.
+    """
+    if descriptor != _STDOUT:
+        return descriptor
+    duplicate = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    return duplicate
+
 
 class Events:
     """The worker's voice. Without a descriptor it is silent; a parent that is gone does not matter."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ironclad_harness import checkpoint
 from ironclad_harness.engine import Engine, EngineContext, EngineError
-from ironclad_harness.events import Events
+from ironclad_harness.events import Events, own_descriptor
 from ironclad_harness.protocol import Request, protocol_error, read_request, write_result
 from ironclad_harness.separation import Outcome, Separation
 from ironclad_harness.stem_files import SUFFIX
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     die_with_parent()
     stop = StopFlag()
     stop.install()
-    events = Events(options.events_fd)
+    events = Events(own_descriptor(options.events_fd))
     events.start()
     try:
         request = read_request(options.request)
