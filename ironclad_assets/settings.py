@@ -36,6 +36,12 @@ class Settings(BaseSettings):
     )
     models_path: Path | None = Field(default=None, description="Folder of model weights; default: models in the home.")
 
+    model_mirrors: str = Field(
+        default="",
+        description="Addresses to fetch weights from before the published ones, separated by commas; each has a "
+        "folder per engine.",
+    )
+
     default_user: str = Field(default="local", description="Owner of files dropped directly into the upload folder.")
     default_engine: str = Field(default="spectral", description="Engine for jobs that name none.")
     default_model: str | None = Field(default=None, description="Model for jobs that name none; default: the engine's.")

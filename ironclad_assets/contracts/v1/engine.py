@@ -52,6 +52,9 @@ class EnvironmentSpec(Contract):
     python: str = ">=3.11"
     first: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    from_source: tuple[str, ...] = ()
+    """Packages that nobody publishes built, so that pip builds them here; all others come as wheels."""
+
     constraints: str | None = None
     cpu_features: tuple[str, ...] = ()
     modules: tuple[str, ...] = ("numpy",)
