@@ -3,17 +3,23 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ironclad_assets.contracts.v1.options import INSTRUMENTAL, JobOptions
+from ironclad_assets.contracts.v1.options import ALL_STEMS, INSTRUMENTAL, JobOptions
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.pipeline.variants import is_vocal
 
 MIXTURE = "_mixture"
 """Name of the mixture among the inputs of a track; no stem can have it."""
 
+RESIDUAL = "residual"
+"""Name of what the mixture holds beyond the sum of all stems, delivered beside the stems."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrackPlan:
-    """One track to render: the inputs to add minus the inputs to subtract. `stems` are those it consists of."""
+    """One track to render: the inputs to add minus the inputs to subtract.
+
+    `stems` are those it consists of: none for the residual.
+    """
 
     name: str
     kind: Literal["target", "stem"]
@@ -28,25 +34,46 @@ class TrackPlan:
 
 
 def plan_tracks(stems: tuple[str, ...], *, options: JobOptions) -> tuple[TrackPlan, ...]:
-    """Return the targets asked for, in their order, then every stem.
+    """Return the targets asked for, in their order, then the stems asked for in the engine's order, then the residual.
 
     The instrumental is the mixture minus the vocals: it keeps what no stem holds, such as everything above an
-    engine's band. Other targets are sums, because what they leave out may be most of the song.
+    engine's band. Other targets are sums, because what they leave out may be most of the song. The residual is
+    the mixture minus all stems there are, whichever are delivered.
 
     Args:
         stems: names of the stems there are.
-        options: targets and format asked for.
+        options: targets, stems, residual and format asked for.
 
     Raises:
-        Refusal: `UNKNOWN_TARGET`, where the stems do not hold what a target needs.
+        Refusal: `UNKNOWN_TARGET`, where the stems do not hold what a target needs, or one asked for is not there.
     """
     extension = options.format.value
     targets = [_plan_target(target, stems=stems, extension=extension) for target in options.targets]
     singles = [
         TrackPlan(name=stem, kind="stem", stems=(stem,), add=(stem,), subtract=(), path=f"stems/{stem}.{extension}")
-        for stem in stems
+        for stem in _chosen_stems(stems, wanted=options.stems)
     ]
-    return (*targets, *singles)
+    rest = [_plan_residual(stems, extension=extension)] if options.residual else []
+    return (*targets, *singles, *rest)
+
+
+def _chosen_stems(stems: tuple[str, ...], *, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    if wanted is None or wanted == ALL_STEMS:
+        return stems
+    missing = [stem for stem in wanted if stem not in stems]
+    if missing:
+        raise Refusal(
+            f"there is no stem {', '.join(missing)}; the engine makes {', '.join(stems)}",
+            code=ErrorCode.UNKNOWN_TARGET,
+        )
+    return tuple(stem for stem in stems if stem in wanted)
+
+
+def _plan_residual(stems: tuple[str, ...], *, extension: str) -> TrackPlan:
+    if RESIDUAL in stems:
+        raise Refusal(f"the engine makes a stem of its own called {RESIDUAL}", code=ErrorCode.UNKNOWN_TARGET)
+    path = f"stems/{RESIDUAL}.{extension}"
+    return TrackPlan(name=RESIDUAL, kind="stem", stems=(), add=(MIXTURE,), subtract=stems, path=path)
 
 
 def _plan_target(target: str, *, stems: tuple[str, ...], extension: str) -> TrackPlan:

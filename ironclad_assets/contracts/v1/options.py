@@ -1,6 +1,7 @@
 """What a user asks for: the options of a job, and the grammar of a target."""
 
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -8,6 +9,9 @@ from ironclad_assets.contracts.v1.base import Contract
 
 INSTRUMENTAL = "instrumental"
 """The target that keeps everything but the vocals."""
+
+ALL_STEMS = ("all",)
+"""The choice of every stem, where a default would choose fewer."""
 
 
 class OutputFormat(StrEnum):
@@ -44,7 +48,8 @@ class JobOptions(Contract):
 
     None means: the user's default, else the system's, else the engine's. A target is ``instrumental``, the
     name of a stem, or stems joined by ``+`` (``drums+bass``). `stems` are those delivered as files of their
-    own (None: all; empty: none); `residual` also delivers what the mixture holds beyond the sum of stems.
+    own (None: all, or what a default says; ``("all",)``: all, whatever a default says; empty: none);
+    `residual` also delivers what the mixture holds beyond the sum of stems.
     `sample_format` is of lossless formats, `bitrate_kbps` of lossy ones.
     """
 
@@ -61,6 +66,10 @@ class JobOptions(Contract):
     """Whether a smaller model may take over where memory does not suffice for the one chosen."""
 
     parameters: dict[str, float | int | str | bool] = Field(default_factory=dict)
+
+    def named(self) -> dict[str, Any]:  # a JSON object
+        """Return the options that were named, as JSON: what was left out or is None is for a default to decide."""
+        return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
     @field_validator("targets")
     @classmethod
