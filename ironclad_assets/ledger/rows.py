@@ -88,7 +88,7 @@ def new_job_values(song: SongIdentity, *, options: JobOptions, attempt: int, sta
         "trace_id": uuid.uuid4().hex,
         "attempt": attempt,
         "state": state.value,
-        "options": options.model_dump(mode="json"),
+        "options": options.named(),  # a default that is not named may still change
         "priority": priority,
         "created_at": now,
         "updated_at": now,

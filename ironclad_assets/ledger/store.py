@@ -1,7 +1,8 @@
 """The ledger: who asked for what, in which state it is, and what happened (decision 1 of the design).
 
 What users, operators and the dispatcher change is here; what runs write is in `runs`, what can be asked in
-`reads`. Each change is one transaction, checked against the state machine and written to the history.
+`reads`, what users want by default in `defaults`. Each change is one transaction, checked against the state
+machine and written to the history.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdenti
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
+from ironclad_assets.ledger.defaults import Defaults
 from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
 from ironclad_assets.ledger.rows import NO_ERROR, error_values, new_job_values, song_values, utc_now
 from ironclad_assets.ledger.runs import UNBOUND, RunWrites, add_attempt, change_state, insert_job, next_attempt
@@ -28,7 +30,7 @@ class Registration:
     duplicate: bool
 
 
-class Ledger(RunWrites):
+class Ledger(RunWrites, Defaults):
     """One ledger, named by a SQLAlchemy URL. Cheap to make: nothing is opened before it is used.
 
     Safe to share between threads; after a fork the child opens connections of its own.

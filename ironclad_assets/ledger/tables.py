@@ -1,4 +1,4 @@
-"""The ledger's tables: songs, jobs, the stages a job passed, and its history.
+"""The ledger's tables: songs, jobs, the stages a job passed, its history, and what users want by default.
 
 What a row means is said here once; how the tables come to be is the migrations' business, and a test keeps
 both equal. Times are UTC in ISO 8601 with microseconds, so that text sorts as time does in every database.
@@ -72,6 +72,7 @@ jobs = Table(
     Column("updated_at", String(32), nullable=False),
     Column("dispatched_at", String(32), nullable=True),
     Column("started_at", String(32), nullable=True),
+    Column("resolved", JSON(none_as_null=True), nullable=True, comment="options with every default filled in"),
     CheckConstraint(_STATES, name="jobs_state"),
     UniqueConstraint("song", "attempt", name="jobs_song_attempt"),
     Index("jobs_one_active_per_song", "song", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
@@ -103,4 +104,12 @@ history = Table(
     Column("to_state", String(16), nullable=False),
     Column("detail", Text, nullable=False, server_default=""),
     Index("history_job", "job_uuid", "sequence"),
+)
+
+user_defaults = Table(
+    "user_defaults",
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("options", JSON, nullable=False, comment="only those that the user set"),
+    Column("updated_at", String(32), nullable=False),
 )

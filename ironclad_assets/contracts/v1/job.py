@@ -71,7 +71,11 @@ class JobError(Contract):
 
 
 class Job(Contract):
-    """One attempt of a user's request about a song."""
+    """One attempt of a user's request about a song.
+
+    `options` is what was asked for; `resolved` the same with every default filled in, as the job's run chose
+    them when it began (None before that).
+    """
 
     job_uuid: str
     song: Song
@@ -80,6 +84,7 @@ class Job(Contract):
     attempt: int = Field(ge=1)
     state: JobState
     options: JobOptions
+    resolved: JobOptions | None = None
     priority: int = 0
     original_name: str
     run_id: str | None = None
