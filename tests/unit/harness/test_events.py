@@ -6,7 +6,8 @@ import sys
 
 WORKER = """
 import os, subprocess, sys
-from ironclad_harness.events import Events, own_descriptor
+from ironclad_harness.events import Events
+from ironclad_harness.standard_output import own_descriptor
 
 events = Events(own_descriptor(1))
 print("half a line", end="", flush=True)
