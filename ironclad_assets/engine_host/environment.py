@@ -20,18 +20,41 @@ _THREAD_VARIABLES = (
 )
 
 
-def worker_command(engine: InstalledEngine, *, request_path: Path, events_fd: int) -> list[str]:
-    """Return the command of a worker for the request in `request_path`."""
+def worker_command(request: EngineRequest, *, engine: InstalledEngine, request_path: Path, events_fd: int) -> list[str]:
+    """Return the command of a worker for `request`, which is in the file `request_path`."""
     harness = ["-m", "ironclad_harness", "--request", str(request_path), "--events-fd", str(events_fd)]
-    return [str(engine.python()), *harness]
+    return [str(engine.python(request.model)), *harness]
+
+
+def warm_worker_command(engine: InstalledEngine, *, model: str, socket_name: str) -> list[str]:
+    """Return the command of a worker that takes one request after the other over a socket in its working folder."""
+    return [str(engine.python(model)), "-m", "ironclad_harness", "--serve", socket_name]
 
 
 def worker_environment(
     request: EngineRequest, *, engine: InstalledEngine, inherited: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Return the whole environment of the worker: no secrets, fixed threads and hashes, its own imports."""
+    """Return the whole environment of the worker of `request`."""
+    return make_environment(
+        engine, model=request.model, threads=request.threads, job=request.job_uuid, inherited=inherited
+    )
+
+
+def make_environment(
+    engine: InstalledEngine, *, model: str, threads: int, job: str, inherited: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the whole environment of a worker: no secrets, fixed threads and hashes, its own imports.
+
+    Args:
+        engine: whose manifest may name more variables; none of them replaces what makes results repeatable.
+        model: the model it works with.
+        threads: threads of its numeric libraries.
+        job: for whom it works.
+        inherited: where the few variables that are passed on come from.
+    """
     environment = {name: inherited[name] for name in _PASSED_ON if name in inherited}
-    environment |= dict.fromkeys(_THREAD_VARIABLES, str(request.threads))
+    environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    environment |= engine.variables(model)
     return environment | {
         "PYTHONPATH": os.pathsep.join(str(folder.resolve()) for folder in engine.import_path()),
         "PYTHONSAFEPATH": "1",
@@ -39,5 +62,5 @@ def worker_environment(
         "PYTHONHASHSEED": "0",
         "PYTHONUTF8": "1",
         "LC_ALL": "C.UTF-8",
-        JOB_VARIABLE: request.job_uuid,
+        JOB_VARIABLE: job,
     }

@@ -10,13 +10,26 @@ from ironclad_assets.contracts.v1.engine import EngineEvent
 MAX_LINE_BYTES = 64 * 1024
 
 
+class Lines:
+    """Cuts a stream of bytes into lines; of a line without end only the last part is kept."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, block: bytes) -> list[bytes]:
+        """Return the lines that `block` completes, without their ends."""
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        self._rest = self._rest[-MAX_LINE_BYTES:]
+        return lines
+
+
 class EventPipe:
     """A pipe whose writing end goes to the worker."""
 
     def __init__(self) -> None:
         self._reading, self.writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reading, False)
-        self._rest = b""
+        self._lines = Lines()
         self.ended = False
         """Whether every writer has closed its end: the worker and its guard are gone or going."""
 
@@ -34,9 +47,7 @@ class EventPipe:
         except BlockingIOError:
             return []
         self.ended = not block
-        *lines, self._rest = (self._rest + block).split(b"\n")
-        self._rest = self._rest[-MAX_LINE_BYTES:]
-        return [event for event in map(_parse, lines) if event is not None]
+        return [event for event in map(parse_event, self._lines.feed(block)) if event is not None]
 
     def close(self) -> None:
         os.close(self._reading)
@@ -44,7 +55,8 @@ class EventPipe:
             self.close_writing()
 
 
-def _parse(line: bytes) -> EngineEvent | None:
+def parse_event(line: bytes) -> EngineEvent | None:
+    """Return the event in one line, or None where it is none."""
     try:
         return EngineEvent.model_validate_json(line)
     except ValidationError:

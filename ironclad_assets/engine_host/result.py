@@ -1,5 +1,6 @@
 """Reading what a worker left behind: `result.json` and the stems it names. Trusts nothing in it."""
 
+import contextlib
 import stat
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ironclad_assets.contracts.v1.engine import EngineRequest, EngineResult
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
 
 RESULT_NAME = "result.json"
+CHECKPOINT_NAME = "checkpoint"
 MAX_RESULT_BYTES = 1024 * 1024
 _BYTES_PER_SAMPLE = 4
 
@@ -50,6 +52,16 @@ def read_finished(request: EngineRequest) -> EngineResult | None:
 def discard_result(request: EngineRequest) -> None:
     """Remove an old result, so that what is there afterwards is this attempt's."""
     (Path(request.output_dir) / RESULT_NAME).unlink(missing_ok=True)
+
+
+def discard_output(request: EngineRequest) -> None:
+    """Remove what there is of the stems, whole or growing, and the checkpoint, after work that failed."""
+    folder = Path(request.output_dir)
+    names = (*(f"{stem}{suffix}" for stem in request.stems for suffix in (".f32", ".f32.part")), CHECKPOINT_NAME)
+    for name in names:
+        # The failure itself matters more than what cannot be removed.
+        with contextlib.suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _check_stems(request: EngineRequest, *, result: EngineResult) -> None:

@@ -16,6 +16,8 @@ class Limits:
         file_bytes: size of any one file written.
         open_files: open file descriptors of one process.
         stall_s: seconds without a sign of progress; None sets no such limit.
+        loading_s: seconds that an engine's worker may take until its first sign of progress, while it loads a
+            model; `stall_s` counts from then on.
         cpu_growth_s: how far a media task may raise `cpu_s` by itself as it gets on (see `confine.allow_cpu`).
     """
 
@@ -25,4 +27,5 @@ class Limits:
     file_bytes: int = 64 * GIBIBYTE
     open_files: int = 256
     stall_s: float | None = None
+    loading_s: float = 900.0
     cpu_growth_s: float = 0.0

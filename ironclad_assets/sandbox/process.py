@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -50,6 +50,7 @@ class ChildProcess:
         cwd: Path = Path("/"),
         pass_fds: Sequence[int] = (),
         log_path: Path | None = None,
+        output: Callable[[bytes], None] | None = None,
         guarded: bool = False,
         grace_s: float = 2.0,
     ) -> "ChildProcess":
@@ -63,6 +64,7 @@ class ChildProcess:
             cwd: its working folder.
             pass_fds: descriptors it inherits.
             log_path: file that its output is appended to; None keeps the last 8 KiB in memory.
+            output: also called with what it prints, as it comes, from a thread of its own; not with `log_path`.
             guarded: put a guard between, which ends every descendant even if this process is killed.
             grace_s: seconds that a guard leaves the worker between SIGTERM and SIGKILL.
 
@@ -84,7 +86,8 @@ class ChildProcess:
                 pass_fds=pass_fds,
                 process_group=0,
             )
-        return cls(process, limits=limits, tail=_Tail(process.stdout) if process.stdout is not None else None)
+        tail = None if process.stdout is None else _Tail(process.stdout, output=output)
+        return cls(process, limits=limits, tail=tail)
 
     def poll(self) -> int | None:
         """Return the exit status (negative: ended by that signal), or None while it runs."""
@@ -147,8 +150,9 @@ class ChildProcess:
 class _Tail:
     """Drains a pipe in a thread of its own and keeps its end."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
+    def __init__(self, pipe: IO[bytes], *, output: Callable[[bytes], None] | None) -> None:
         self._pipe = pipe
+        self._output = output
         self._kept = b""
         self._thread = threading.Thread(target=self._drain, name="child-output", daemon=True)
         self._thread.start()
@@ -157,6 +161,8 @@ class _Tail:
         with self._pipe:
             while block := os.read(self._pipe.fileno(), 4096):
                 self._kept = (self._kept + block)[-STDERR_TAIL_BYTES:]
+                if self._output is not None:
+                    self._output(block)
 
     def finish(self) -> None:
         """Wait until the pipe has ended; a process that escaped with it is not waited for."""

@@ -32,7 +32,7 @@ def test_an_endless_line_is_not_kept() -> None:
             pipe.read(timeout_s=1)
         os.write(pipe.writing, b'\n{"kind": "started"}\n')
         assert [event.kind for event in pipe.read(timeout_s=1)] == ["started"]
-        assert len(pipe._rest) == 0
+        assert len(pipe._lines._rest) == 0
 
 
 def test_reading_waits_no_longer_than_told() -> None:

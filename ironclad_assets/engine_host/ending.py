@@ -1,0 +1,76 @@
+"""What the end of a worker means: a checked result, or one published error.
+
+Shared by all executors; how a worker is started, watched and stopped belongs to them.
+"""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.engine import EngineRequest, EngineResult
+from ironclad_assets.engine_host.disk import find_disk_trouble
+from ironclad_assets.engine_host.result import discard_output, read_result
+from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, failure
+
+_SPOILED = (ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_PROTOCOL, ErrorCode.STEMS_INVALID)
+"""What a worker leaves after these is not worth continuing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a worker ended.
+
+    Attributes:
+        status: its exit status, negative for a signal; 0 where a warm worker finished the request.
+        output: the end of what it printed.
+        oom_killed: whether the kernel's out-of-memory killer struck while it worked.
+    """
+
+    status: int
+    output: str = ""
+    oom_killed: bool = False
+
+
+def conclude(request: EngineRequest, *, ending: Ending) -> EngineResult:
+    """Return the result that a worker left, or raise what its ending means.
+
+    A disk that was full explains all else. Stems of a worker that failed are removed.
+
+    Raises:
+        IroncladError: with a published code; ChildKilled after a SIGKILL that nobody explains.
+    """
+    try:
+        return _judge(request, ending=ending)
+    except IroncladError as error:
+        if error.code in (ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_PROTOCOL):
+            trouble = find_disk_trouble(Path(request.output_dir), output=ending.output)
+            if trouble is not None:
+                raise trouble from error
+        if error.code in _SPOILED:
+            discard_output(request)
+        raise
+
+
+def _judge(request: EngineRequest, *, ending: Ending) -> EngineResult:
+    result = read_result(request)
+    if result is not None and result.failure is not None:
+        raise failure(_engine_code(result.failure.code), f"{request.engine}: {result.failure.detail}")
+    if result is not None:
+        return result
+    status = ending.status
+    if status == 0:
+        raise failure(ErrorCode.ENGINE_PROTOCOL, f"{request.engine} ended without a result")
+    if status == -signal.SIGKILL and ending.oom_killed:
+        raise failure(ErrorCode.OUT_OF_MEMORY, f"{request.engine}: the kernel's out-of-memory killer ended it")
+    if status == -signal.SIGKILL:
+        raise ChildKilled(f"{request.engine} was killed by the system, as happens when memory is out")
+    if status == -signal.SIGXCPU:
+        raise failure(ErrorCode.LIMIT_CPU, f"{request.engine} used up its processor time")
+    lines = ending.output.strip().splitlines() or ["it printed nothing"]
+    raise failure(ErrorCode.ENGINE_FAILED, f"{request.engine} ended with status {status}: {lines[-1][:500]}")
+
+
+def _engine_code(code: str) -> ErrorCode:
+    """Return the published code an engine named; one that nobody published is ``ENGINE_FAILED``."""
+    known = ErrorCode.from_code(code)
+    return ErrorCode.ENGINE_FAILED if known in (ErrorCode.INTERNAL, ErrorCode.CANCELED) else known
