@@ -24,11 +24,13 @@ class Ending:
         status: its exit status, negative for a signal; 0 where a warm worker finished the request.
         output: the end of what it printed.
         oom_killed: whether the kernel's out-of-memory killer struck while it worked.
+        failure: what the end means where there is no result, if whoever ran the worker knows.
     """
 
     status: int
     output: str = ""
     oom_killed: bool = False
+    failure: IroncladError | None = None
 
 
 def conclude(request: EngineRequest, *, ending: Ending) -> EngineResult:
@@ -57,6 +59,8 @@ def _judge(request: EngineRequest, *, ending: Ending) -> EngineResult:
         raise failure(_engine_code(result.failure.code), f"{request.engine}: {result.failure.detail}")
     if result is not None:
         return result
+    if ending.failure is not None:
+        raise ending.failure
     status = ending.status
     if status == 0:
         raise failure(ErrorCode.ENGINE_PROTOCOL, f"{request.engine} ended without a result")
