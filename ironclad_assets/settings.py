@@ -5,6 +5,7 @@ the environment by itself. Paths default to one folder of the user's, `IRONCLAD_
 """
 
 import json
+import os
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -17,6 +18,14 @@ MEBIBYTE = 1024**2
 
 _SQLITE = "sqlite:///"
 _CHECKOUT = Path(__file__).resolve().parent.parent
+
+MOST_THREADS = 8
+"""Beyond these an engine gains little, and several songs at once gain more."""
+
+
+def _count_cores() -> int:
+    """Return how many threads an engine gets by default: the cores that this process may use, at most 8."""
+    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
 class Settings(BaseSettings):
@@ -68,7 +77,16 @@ class Settings(BaseSettings):
     )
     media_memory_bytes: PositiveInt = Field(default=512 * MEBIBYTE, description="Resident memory of a media child.")
     engine_memory_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Resident memory of an engine worker.")
-    engine_threads: PositiveInt = Field(default=1, description="Threads an engine worker may use.")
+    engine_threads: PositiveInt = Field(
+        default_factory=_count_cores,
+        description="Threads an engine worker uses; default: the cores of this machine, at most 8.",
+    )
+    engine_batch: PositiveInt | None = Field(
+        default=None, description="Windows computed at once; default: 1 on the CPU, 8 on a GPU."
+    )
+    engine_fall_back_to_cpu: bool = Field(
+        default=True, description="Whether work that a GPU's memory does not suffice for may go on on the CPU."
+    )
     engine_stall_s: float = Field(default=120.0, gt=0, description="Silence after which a worker is ended.")
     engine_device: str = Field(
         default="cpu",
