@@ -41,17 +41,21 @@ def identify(key: str, *, overlap: OverlapAdd) -> str:
 
 def save(folder: Path, *, identity: str, overlap: OverlapAdd, progress: Progress) -> None:
     """Replace the checkpoint in `folder`. The stems' data must be durable already."""
-    arrays = [array for each in overlap.passes for array in each.state()]
-    body = b"".join(np.ascontiguousarray(array, dtype="<f4").tobytes() for array in arrays)
+    arrays = [np.ascontiguousarray(array, dtype="<f4") for each in overlap.passes for array in each.state()]
+    # Views, no copies: a checkpoint is also made when memory has just run out.
+    body = [array.data.cast("B") for array in arrays if array.size]
+    digest = hashlib.sha256()
+    for part in body:
+        digest.update(part)
     header = {
         "identity": identity,
         "frames": progress.frames,
         "compute_s": progress.compute_s,
         "next_windows": [each.next_window for each in overlap.passes],
         "shapes": [list(array.shape) for array in arrays],
-        "sha256": hashlib.sha256(body).hexdigest(),
+        "sha256": digest.hexdigest(),
     }
-    write_atomically(folder / NAME, json.dumps(header, sort_keys=True).encode() + b"\n" + body)
+    write_atomically(folder / NAME, [json.dumps(header, sort_keys=True).encode() + b"\n", *body])
 
 
 @dataclass(frozen=True, slots=True)

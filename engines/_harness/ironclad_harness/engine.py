@@ -7,7 +7,7 @@ and resumed belongs to `separation`; nothing here knows about files or processes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,9 @@ class Keeper:
 
     def __init__(self) -> None:
         self._kept: dict[str, Any] = {}  # whatever engines load
+        self._earlier: frozenset[str] = frozenset()
+        self.reused = False
+        """Whether this song was given something that an earlier one left."""
 
     def keep(self, key: str, make: Callable[[], Kept]) -> Kept:
         """Return what was kept under `key`, or make it, and drop everything kept under other keys.
@@ -55,8 +58,19 @@ class Keeper:
         if key not in self._kept:
             self._kept.clear()  # before making: two networks may not fit side by side
             self._kept[key] = make()
+            self._earlier = frozenset()
+        self.reused = self.reused or key in self._earlier
         kept: Kept = self._kept[key]
         return kept
+
+    def begin_song(self) -> None:
+        """Mark everything that is kept now as an earlier song's."""
+        self._earlier, self.reused = frozenset(self._kept), False
+
+    def drop(self) -> None:
+        """Keep nothing any more."""
+        self._kept.clear()
+        self._earlier, self.reused = frozenset(), False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +165,7 @@ class Window:
 class Engine(Protocol):
     """What `entry` in engine.toml names: a class made with an `EngineContext`.
 
-    An engine that gains from several windows at once may also have
-    ``separate_many(ys: Sequence[Samples], *, windows: Sequence[Window]) -> Sequence[Samples]``, which must
-    give what `separate` gives for each.
+    An attribute ``device`` (str) tells the device that is really used, for the result.
     """
 
     def __init__(self, context: EngineContext) -> None: ...
@@ -173,6 +185,23 @@ class Engine(Protocol):
 
         Returns:
             Shape (stems, channels, frames), with as many frames as `y`, finite, in the context's order.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Engine, Protocol):
+    """An engine that gains from several windows at once."""
+
+    def separate_many(self, ys: Sequence[Samples], *, windows: Sequence[Window]) -> Sequence[Samples]:
+        """Return the stems of each of several neighbouring windows of one pass.
+
+        Args:
+            ys: as `separate` is given each, at most as many as the request's batch.
+            windows: which windows these are.
+
+        Returns:
+            As many answers, each what `separate` gives but for rounding.
         """
         ...
 

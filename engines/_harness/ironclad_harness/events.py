@@ -7,72 +7,75 @@ while one window takes minutes. `windows` counts finished windows: it alone tell
 import json
 import os
 import threading
+from collections.abc import Mapping
 
-HEARTBEAT_S = 0.5
-
-_STDOUT, _STDERR = 1, 2
-
-
-def own_descriptor(descriptor: int | None) -> int | None:
-    """Return the descriptor for events to which nothing else writes.
-
-    A container has no descriptor of its own to its parent, only standard output: events keep that one, and
-    what the engine prints goes to standard error from now on. The two streams are told apart line by line.
-    """
-    if descriptor != _STDOUT:
-        return descriptor
-    duplicate = os.dup(_STDOUT)
-    os.dup2(_STDERR, _STDOUT)
-    return duplicate
+HEARTBEAT_S = 0.45
 
 
 class Events:
-    """The worker's voice. Without a descriptor it is silent; a parent that is gone does not matter."""
+    """The worker's voice. Without a descriptor it is silent; a parent that is gone does not matter.
+
+    A worker that serves uses one for every connection: `start` and `close` stand around each job.
+    """
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._last: dict[str, object] = {"kind": "progress", "fraction": 0.0, "message": "starting", "windows": 0}
+        self._last: Mapping[str, object] = {}
+        self._closed = threading.Event()
+        self._heart: threading.Thread | None = None
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
 
+    @property
+    def heard(self) -> bool:
+        """Whether there is somebody to talk to."""
+        return self._descriptor is not None
+
     def start(self) -> None:
         """Begin to repeat the last progress twice a second."""
-        self._send(self._last)
-        threading.Thread(target=self._repeat, name="heartbeat", daemon=True).start()
+        self._last = {"kind": "progress", "fraction": 0.0, "message": "starting", "windows": 0}
+        self.say(self._last)
+        self._closed = threading.Event()
+        self._heart = threading.Thread(target=self._repeat, args=(self._closed,), name="heartbeat", daemon=True)
+        self._heart.start()
 
     def started(self, *, resumed_frames: int, fraction: float) -> None:
         """Say that the work begins, after `resumed_frames` frames of earlier work."""
-        self._send({"kind": "started", "fraction": fraction, "resumed_frames": resumed_frames})
+        self.say({"kind": "started", "fraction": fraction, "resumed_frames": resumed_frames})
 
     def progress(self, fraction: float, *, message: str, chunk: int, windows: int) -> None:
         """Say how far the work is, with the number of finished chunks and windows."""
         event = {"kind": "progress", "fraction": fraction, "message": message, "chunk": chunk, "windows": windows}
         with self._lock:
             self._last = event
-        self._send(event)
+            self._write(event)
 
     def log(self, message: str) -> None:
         """Pass on a line for the log."""
-        self._send({"kind": "log", "message": message})
+        self.say({"kind": "log", "message": message})
 
     def close(self) -> None:
-        """End the repetition."""
-        self._stopped.set()
+        """End the repetition: nothing comes after this by itself."""
+        self._closed.set()
+        if self._heart is not None:
+            self._heart.join(timeout=4 * HEARTBEAT_S)
+            self._heart = None
 
-    def _repeat(self) -> None:
-        while not self._stopped.wait(HEARTBEAT_S):
-            with self._lock:
-                event = self._last
-            self._send(event)
-
-    def _send(self, event: dict[str, object]) -> None:
-        if self._descriptor is None:
-            return
-        line = json.dumps(event).encode() + b"\n"
+    def say(self, event: Mapping[str, object]) -> None:
+        """Send one line."""
         with self._lock:
+            self._write(event)
+
+    def _repeat(self, closed: threading.Event) -> None:
+        while not closed.wait(HEARTBEAT_S):
+            with self._lock:
+                self._write(self._last)
+
+    def _write(self, event: Mapping[str, object]) -> None:
+        line = memoryview(json.dumps(event).encode() + b"\n")
+        while line and self._descriptor is not None:
             try:
-                os.write(self._descriptor, line)
+                line = line[os.write(self._descriptor, line) :]
             except OSError:
                 self._descriptor = None

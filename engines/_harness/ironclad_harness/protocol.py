@@ -7,12 +7,12 @@ only what the harness itself relies on is checked here.
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ironclad_harness.engine import EngineError, ModelFile, Statistics
+from ironclad_harness.engine import EngineError, Statistics
 
 PROTOCOL = 1
 RESULT_NAME = "result.json"
@@ -42,6 +42,16 @@ class Mixture:
 
 
 @dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """A file of the model's weights as the request names it; nothing of it is verified yet."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What this worker is asked to do."""
 
@@ -62,7 +72,7 @@ class Request:
     precision: str = "full"
     batch: int = 1
     window_s: float | None = None
-    model_files: Mapping[str, ModelFile] = field(default_factory=dict)
+    model_files: tuple[PinnedFile, ...] = ()
 
 
 def read_request(path: Path) -> Request:
@@ -108,11 +118,15 @@ def _parse(value: dict[str, Any]) -> Request:
         batch=int(value.get("batch", 1)),
         window_s=None if value.get("window_s") is None else float(value["window_s"]),
         seed=int(value.get("seed", 0)),
-        model_files={
-            str(file["name"]): ModelFile(Path(file["path"]), str(file["sha256"]))
-            for file in value.get("model_files", [])
-        },
+        model_files=tuple(_pinned_file(file) for file in value.get("model_files", [])),
     )
+
+
+def _pinned_file(value: dict[str, Any]) -> PinnedFile:
+    path = Path(value["path"])
+    if not path.is_absolute():
+        raise ValueError(f"model file {str(path)!r} is not an absolute path")
+    return PinnedFile(str(value["name"]), path, size_bytes=int(value["size_bytes"]), sha256=str(value["sha256"]))
 
 
 def _chunk_ends(chunks: list[dict[str, int]]) -> tuple[int, ...]:
@@ -129,6 +143,8 @@ def _check(request: Request) -> None:
         raise protocol_error(f"stems {list(request.stems)} must be named, each once")
     if any(_STEM.fullmatch(stem) is None for stem in request.stems):
         raise protocol_error(f"stems {list(request.stems)} must be lower-case identifiers")
+    if request.batch < 1 or request.threads < 1:
+        raise protocol_error(f"batch {request.batch} and threads {request.threads} must be at least 1")
     if _ENTRY.fullmatch(request.entry) is None:
         raise protocol_error(f"entry {request.entry!r} is not module:Class")
     mixture = request.mixture
@@ -146,13 +162,17 @@ def _check(request: Request) -> None:
         )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that the file is whole or absent, and durable."""
+def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write `parts` to `path` so that the file is whole or absent, and durable."""
     temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with temporary.open("wb") as stream:
+            stream.writelines(parts)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk needs the room
+        raise
     temporary.replace(path)
     sync_folder(path.parent)
 
@@ -169,4 +189,4 @@ def sync_folder(folder: Path) -> None:
 def write_result(request_key: str, *, output_dir: Path, fields: Mapping[str, object]) -> None:
     """Write `result.json`, the last file of a piece of work."""
     result = {"protocol": PROTOCOL, "key": request_key, **fields}
-    write_atomically(output_dir / RESULT_NAME, json.dumps(result, indent=1, sort_keys=True).encode() + b"\n")
+    write_atomically(output_dir / RESULT_NAME, [json.dumps(result, indent=1, sort_keys=True).encode() + b"\n"])

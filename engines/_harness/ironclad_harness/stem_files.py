@@ -43,7 +43,7 @@ class StemFiles:
     def append(self, y: Samples) -> None:
         """Append frames, shape (stems, channels, frames)."""
         for descriptor, stem in zip(self._descriptors, y, strict=True):
-            view = memoryview(np.ascontiguousarray(stem.T, dtype="<f4").tobytes())
+            view = np.ascontiguousarray(stem.T, dtype="<f4").data.cast("B")
             while view:
                 view = view[os.write(descriptor, view) :]
 

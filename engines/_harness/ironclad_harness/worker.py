@@ -10,6 +10,7 @@ from pathlib import Path
 from ironclad_harness.events import Events
 from ironclad_harness.job import Jobs
 from ironclad_harness.serving import serve
+from ironclad_harness.standard_output import own_descriptor
 from ironclad_harness.stopping import StopFlag, die_with_parent
 
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     stop.install()
     if options.serve is not None:
         return serve(options.serve, stop=stop)
-    events = Events(options.events_fd)
+    events = Events(own_descriptor(options.events_fd))
     events.start()
     try:
         return Jobs().run(options.request, events=events, stop=stop.check)
