@@ -132,6 +132,12 @@ class ErrorCode(Enum):
         503,
         permanent=False,
     )
+    CLUSTER_AWAY = CodeFacts(
+        "the Kubernetes cluster or a node of it does not answer",
+        "see that the address, or the pod, in the message can be reached; then retry the job",
+        503,
+        permanent=False,
+    )
     ENGINE_PROTOCOL = CodeFacts("the engine broke the engine protocol", "update or replace the engine", 500)
     OUT_OF_MEMORY = CodeFacts(
         "the work ran out of memory", "free memory, or choose a smaller model", 507, permanent=False
