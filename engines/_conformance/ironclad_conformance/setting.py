@@ -110,7 +110,7 @@ class EngineUnderTest:
         """Have the weights of every request made, once."""
         cls.interpreter()
         made = cls.make_model_files(tmp_path_factory.mktemp("weights"))
-        cls._files = tuple(_describe(name, path=path) for name, path in made.items())
+        cls._files = tuple(describe_file(name, path=path) for name, path in made.items())
         assert made or not cls.model_facts().get("weights"), "the model has weights: override make_model_files"
         yield
         cls._files = ()
@@ -162,7 +162,8 @@ class EngineUnderTest:
             assert np.isfinite(work.stem(name)).all()
 
 
-def _describe(name: str, *, path: Path) -> dict[str, Any]:
+def describe_file(name: str, *, path: Path) -> dict[str, Any]:
+    """Return a file of weights as a request names it."""
     content = path.read_bytes()
     return {
         "name": name,

@@ -11,23 +11,19 @@ among it, is in `setting`. See `docs/engines.md`.
 
 import itertools
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ironclad_conformance import signals, worker
-from ironclad_conformance.setting import EngineUnderTest
-from ironclad_conformance.worker import Ending, Work
+from ironclad_conformance.batches import BatchConformance
+from ironclad_conformance.warm import WarmConformance
+from ironclad_conformance.weights import WeightsConformance
+from ironclad_conformance.worker import Ending, Work, after_window
 
 
-def _after_window(number: int) -> Callable[[dict[str, Any]], bool]:
-    return lambda event: event.get("windows") is not None and event["windows"] >= number
-
-
-class EngineConformance(EngineUnderTest):
+class EngineConformance(BatchConformance, WeightsConformance, WarmConformance):
     """Inherit, set the attributes of `EngineUnderTest` that differ, run pytest."""
 
     # Audio of every shape
@@ -88,7 +84,7 @@ class EngineConformance(EngineUnderTest):
     @pytest.mark.parametrize("windows", [0, 1, 2])
     def test_work_goes_on_after_a_kill(self, tmp_path: Path, undisturbed: tuple[Work, Ending], windows: int) -> None:
         work = self.prepare(tmp_path / "work", seconds=self.resume_s)
-        killed = worker.run(work, send=signal.SIGKILL, when=_after_window(windows))
+        killed = worker.run(work, send=signal.SIGKILL, when=after_window(windows))
         assert killed.status in (-signal.SIGKILL, 0), "0: it had ended before the signal came"
         again = worker.run(work)
         self.assert_completed(work, ending=again)
@@ -106,7 +102,7 @@ class EngineConformance(EngineUnderTest):
 
     def test_a_stop_is_quick_and_keeps_the_work(self, tmp_path: Path, undisturbed: tuple[Work, Ending]) -> None:
         work = self.prepare(tmp_path / "work", seconds=self.resume_s)
-        stopped = worker.run(work, send=signal.SIGTERM, when=_after_window(1))
+        stopped = worker.run(work, send=signal.SIGTERM, when=after_window(1))
         assert stopped.seconds_after_signal is not None
         assert stopped.seconds_after_signal < self.stop_s
         assert stopped.status in (128 + signal.SIGTERM, 0), "0: it had ended before the signal came"
@@ -121,7 +117,7 @@ class EngineConformance(EngineUnderTest):
 
     def test_work_under_another_key_is_not_continued(self, tmp_path: Path) -> None:
         work = self.prepare(tmp_path / "work", seconds=self.resume_s)
-        worker.run(work, send=signal.SIGKILL, when=_after_window(2))
+        worker.run(work, send=signal.SIGKILL, when=after_window(2))
         work.change_request(key="another")
         again = worker.run(work)
         self.assert_completed(work, ending=again)

@@ -159,6 +159,11 @@ def _chunks(frames: int, *, step: int) -> list[dict[str, int]]:
     return [{"start": start, "frames": min(step, frames - start)} for start in range(0, frames, step)]
 
 
+def after_window(number: int) -> Callable[[dict[str, Any]], bool]:
+    """Return what tells an event after `number` finished windows."""
+    return lambda event: event.get("windows") is not None and event["windows"] >= number
+
+
 def run(
     work: Work, *, send: signal.Signals | None = None, when: Callable[[dict[str, Any]], bool] | None = None
 ) -> Ending:

@@ -10,10 +10,10 @@ import pytest
 from ironclad_assets.contracts.v1.engine import EngineEvent, EngineRequest, EngineResult, ModelFile
 from ironclad_harness.engine import EngineError
 from ironclad_harness.events import Events
-from ironclad_harness.protocol import RESULT_NAME, PinnedFile, read_request
-from ironclad_harness.separation import Outcome
 from ironclad_harness.failures import name_failure
 from ironclad_harness.job import write_success
+from ironclad_harness.protocol import RESULT_NAME, PinnedFile, read_request
+from ironclad_harness.separation import Outcome
 
 
 @pytest.fixture
