@@ -103,8 +103,8 @@ def work_off(
     log = WorkerLog(log_path)
     log.line(_facts(request))
     log.line(f"handed_over={request_path} sha256={hashlib.sha256(spelled).hexdigest()}")
-    following = _Following(request, limits=limits, watch=watch or SilentWatch(), log=log)
     worker = start(request_path, log)
+    following = _Following(request, limits=limits, watch=watch or SilentWatch(), log=log)
     verdict: IroncladError | None = failure(ErrorCode.INTERNAL, "the run was interrupted")
     try:
         verdict = following.follow(worker)

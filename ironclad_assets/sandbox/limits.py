@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from ironclad_assets.errors import ErrorCode
+
+MEBIBYTE = 1024**2
 GIBIBYTE = 1024**3
 
 
@@ -29,3 +32,12 @@ class Limits:
     stall_s: float | None = None
     loading_s: float = 900.0
     cpu_growth_s: float = 0.0
+
+    def find_breach(self, *, elapsed_s: float, resident_bytes: int) -> tuple[ErrorCode, str] | None:
+        """Return which of `wall_s` and `memory_bytes` is broken, with a sentence naming the values, or None."""
+        if elapsed_s > self.wall_s:
+            return ErrorCode.LIMIT_TIME, f"ended after {elapsed_s:.0f} s; allowed are {self.wall_s:.0f} s"
+        if resident_bytes > self.memory_bytes:
+            used, allowed = resident_bytes // MEBIBYTE, self.memory_bytes // MEBIBYTE
+            return ErrorCode.LIMIT_MEMORY, f"used {used} MiB of memory; allowed are {allowed} MiB"
+        return None

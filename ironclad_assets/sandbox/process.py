@@ -21,7 +21,6 @@ from ironclad_assets.sandbox.limits import Limits
 
 STDERR_TAIL_BYTES = 8192
 IMPORT_ROOT = Path(__file__).resolve().parent.parent.parent
-_MEBIBYTE = 1024**2
 
 
 class ChildProcess:
@@ -107,15 +106,9 @@ class ChildProcess:
 
         Ask about twenty times a second; the caller then calls `stop(grace_s=0)`.
         """
-        elapsed = time.monotonic() - self._started
-        if elapsed > self._limits.wall_s:
-            return ErrorCode.LIMIT_TIME, f"ended after {elapsed:.0f} s; allowed are {self._limits.wall_s:.0f} s"
-        resident = tree.resident_bytes(self.pid)
-        self.peak_bytes = max(self.peak_bytes, resident)
-        if resident > self._limits.memory_bytes:
-            allowed = self._limits.memory_bytes // _MEBIBYTE
-            return ErrorCode.LIMIT_MEMORY, f"used {resident // _MEBIBYTE} MiB of memory; allowed are {allowed} MiB"
-        return None
+        resident_bytes = tree.resident_bytes(self.pid)
+        self.peak_bytes = max(self.peak_bytes, resident_bytes)
+        return self._limits.find_breach(elapsed_s=time.monotonic() - self._started, resident_bytes=resident_bytes)
 
     def stop(self, *, grace_s: float = 2.0) -> int:
         """End the process and everything it started, by SIGTERM and after `grace_s` by SIGKILL; return its status."""

@@ -1,4 +1,4 @@
-"""The process tree below one process: who is in it, what memory it holds, how to end it.
+"""The process tree below one process: who is in it, what it uses, how to end it.
 
 On Linux this reads `/proc` directly, because it is asked twenty times a second; elsewhere psutil answers.
 """
@@ -66,6 +66,15 @@ def _resident_of(pid: int) -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(_COUNTED))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor seconds that `pid` and its descendants have used, with those of ended children."""
+    total = 0.0
+    for member in family(pid):
+        with contextlib.suppress(psutil.Error):
+            total += sum(psutil.Process(member).cpu_times()[:4])
+    return total
 
 
 def kill_group(group: int, number: signal.Signals) -> None:
