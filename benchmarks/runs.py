@@ -22,7 +22,7 @@ from benchmarks.installation import (
     stop,
     tool,
 )
-from ironclad_assets.supervisor.system import answers
+from ironclad_assets.supervisor.ports import answers
 
 START_TIMEOUT_S = 120.0
 LOOK_S = 0.2

@@ -17,7 +17,7 @@ import dagster as dg
 
 from benchmarks.installation import BenchmarkError, free_ports, stop, tool
 from benchmarks.runs import Timeline, await_run, read_timeline
-from ironclad_assets.supervisor.system import answers
+from ironclad_assets.supervisor.ports import answers
 
 START_TIMEOUT_S = 180.0
 RUN_TIMEOUT_S = 300.0

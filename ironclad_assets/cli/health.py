@@ -5,10 +5,10 @@ Looks only: nothing is created, mended or started, and a part that cannot be ask
 
 import json
 import shutil
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ironclad_assets.cli.installation import Installation
@@ -16,11 +16,12 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.worker import identify_process
 from ironclad_assets.sandbox.report import FILE_LAYER, NETWORK_LAYER, describe_cage
+from ironclad_assets.supervisor.ports import answers
+from ironclad_assets.supervisor.services import WARM_SERVICE, socket_answers
 
 WATCHER_LATE_S = 60.0
 """Age at which the watcher's last tick means that it stopped."""
 
-CONNECT_S = 1.0
 PROCESSES = ("supervisor", "code-server", "daemon", "webserver")
 
 
@@ -92,8 +93,10 @@ def _processes(installation: Installation) -> list[Finding]:
         return [Finding("processes", well=False, detail="the system is not running", remedy=remedy)]
     except (OSError, ValueError) as error:
         return [Finding("processes", well=False, detail=f"{installation.processes_file}: {error}", remedy=remedy)]
-    hosts = {"webserver": installation.settings.host}
-    return [_process(name, known.get(name), host=hosts.get(name, "127.0.0.1"), remedy=remedy) for name in PROCESSES]
+    settings = installation.settings
+    names = (*PROCESSES, WARM_SERVICE) if settings.executor == "warm" else PROCESSES
+    hosts = {"webserver": settings.host}
+    return [_process(name, known.get(name), host=hosts.get(name, "127.0.0.1"), remedy=remedy) for name in names]
 
 
 def _process(name: str, known: dict[str, Any] | None, *, host: str, remedy: str) -> Finding:
@@ -104,8 +107,11 @@ def _process(name: str, known: dict[str, Any] | None, *, host: str, remedy: str)
         identify_process(pid)
     except ProcessLookupError:
         return Finding(name, well=False, detail=f"process {pid} is gone", remedy=remedy)
-    if port is not None and not _answers(host, int(port)):
+    if port is not None and not answers(int(port), host=host):
         return Finding(name, well=False, detail=f"process {pid} does not answer on port {port}", remedy="see its log")
+    path = known.get("socket")
+    if path is not None and not socket_answers(Path(path)):
+        return Finding(name, well=False, detail=f"process {pid} does not answer at {path}", remedy="see its log")
     return Finding(name, well=True, detail=f"process {pid}" + (f", port {port}" if port is not None else ""))
 
 
@@ -125,11 +131,3 @@ def _watcher(installation: Installation) -> Finding:
     if tick.get("paused"):
         return Finding("watcher", well=False, detail=said, remedy="work goes on by itself once that is mended")
     return Finding("watcher", well=True, detail=said)
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=CONNECT_S):
-            return True
-    except OSError:
-        return False

@@ -1,4 +1,4 @@
-"""Whether a port can be listened on, asked before anything is started.
+"""Whether a port can be listened on, asked before anything is started, and whether somebody answers there.
 
 Every address that a host name stands for is tried, of IPv4 and of IPv6, for the web server takes them all.
 """
@@ -7,6 +7,8 @@ import errno
 import socket
 
 from ironclad_assets.errors import ErrorCode, Refusal, TransientFailure
+
+LOOPBACK = "127.0.0.1"
 
 
 def require_free_port(port: int, *, host: str, variable: str) -> None:
@@ -34,6 +36,15 @@ def require_free_port(port: int, *, host: str, variable: str) -> None:
                 raise TransientFailure(taken, code=ErrorCode.PORT_TAKEN) from error
             wrong = f"{variable} {port}" if error.errno == errno.EACCES else f"IRONCLAD_HOST {host!r}"
             raise Refusal(f"{wrong}: {error.strerror}", code=ErrorCode.BAD_OPTION) from error
+
+
+def answers(port: int, *, host: str = LOOPBACK) -> bool:
+    """Return whether something accepts connections on `port`."""
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def _listen_once(family: int, address: tuple[object, ...]) -> None:

@@ -8,9 +8,7 @@ knows of Dagster are these command lines.
 import ctypes
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,9 +24,9 @@ from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.supervisor.leftovers import SUPERVISOR_VARIABLE, end_leftovers
-from ironclad_assets.supervisor.ports import require_free_port
+from ironclad_assets.supervisor.ports import LOOPBACK, require_free_port
+from ironclad_assets.supervisor.services import Service, plan_services
 
-LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 120.0
 STOP_GRACE_S = 5.0
 POLL_S = 0.25
@@ -40,20 +38,6 @@ STEADY_S = 60.0
 """A process that ran this long counts as healthy: its next restart is immediate again."""
 
 _PR_SET_PDEATHSIG = 1
-
-
-@dataclass(slots=True)
-class Service:
-    """One supervised process. `port` is where it answers, None if nowhere."""
-
-    name: str
-    command: Sequence[str]
-    port: int | None = None
-    host: str = LOOPBACK
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-    failures: int = 0
-    next_start: float = 0.0
 
 
 @dataclass(slots=True)
@@ -96,7 +80,7 @@ class System:
         self._write_configuration()
         report("preparing tables, ledger and store")
         self._prepare()
-        self.services = self._plan()
+        self.services = plan_services(self.settings)
         code_server, *others = self.services
         self._launch_and_wait([code_server], report)  # daemon and webserver read the graph from it at once
         self._launch_and_wait(others, report)
@@ -189,19 +173,6 @@ class System:
         if done.returncode:
             raise TransientFailure(f"preparing failed: {_last_line(log)}; see {log}", code=ErrorCode.SERVICE_DOWN)
 
-    def _plan(self) -> list[Service]:
-        settings = self.settings
-        workspace = ("-w", str(settings.workspace_yaml))
-        code_port, web_port = str(settings.code_port), str(settings.web_port)
-        run_module = (sys.executable, "-m", "dagster")  # a script would be imported again by every run: 0.2 s
-        code = ("api", "grpc", "-m", "ironclad_assets.definitions", "-h", LOOPBACK, "-p", code_port)
-        web = (*workspace, "-h", settings.host, "-p", web_port)
-        return [
-            Service("code-server", (*run_module, *code, "--location-name", "ironclad"), port=settings.code_port),
-            Service("daemon", (*_tool("dagster-daemon"), "run", *workspace)),
-            Service("webserver", (*_tool("dagster-webserver"), *web), port=settings.web_port, host=settings.host),
-        ]
-
     def _launch(self, service: Service) -> None:
         log = self.log_dir / f"{service.name}.log"
         if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
@@ -222,11 +193,11 @@ class System:
 
     def _publish(self) -> None:
         running: Mapping[str, object] = {
-            service.name: {"pid": service.process.pid, "port": service.port}
+            service.name: {"pid": service.process.pid, "port": service.port, "socket": _text(service.socket)}
             for service in self.services
             if service.process is not None
         }
-        document = {"supervisor": {"pid": os.getpid(), "port": None}, **running}
+        document = {"supervisor": {"pid": os.getpid(), "port": None, "socket": None}, **running}
         atomic.write_bytes(self.settings.home_dir / "run" / "processes.json", json.dumps(document).encode())
 
     def _launch_and_wait(self, services: Sequence[Service], report: Callable[[str], None]) -> None:
@@ -235,7 +206,7 @@ class System:
             report(f"starting {service.name}")
             self._launch(service)
         for service in services:
-            while service.port is not None and not answers(service.port, host=service.host):
+            while not service.answers():
                 if service.process is None or service.process.poll() is not None or time.monotonic() > deadline:
                     log = self.log_dir / f"{service.name}.log"
                     raise TransientFailure(
@@ -265,25 +236,14 @@ def run_system(settings: Settings, *, report: Callable[[str], None]) -> int:
     return 0
 
 
-def answers(port: int, *, host: str = LOOPBACK) -> bool:
-    """Return whether something accepts connections on `port`."""
-    try:
-        with socket.create_connection((host, port), timeout=1.0):
-            return True
-    except OSError:
-        return False
-
-
-def _tool(name: str) -> tuple[str, ...]:
-    """Return the command of a console script of this very environment."""
-    beside = Path(sys.executable).with_name(name)
-    return (str(beside),) if beside.exists() else (shutil.which(name) or name,)
-
-
 def _death_signal() -> Callable[[], None]:
     """Return what a new child calls to die with this process; the library is loaded before the fork."""
     prctl = ctypes.CDLL(None).prctl
     return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _last_line(log: Path) -> str:

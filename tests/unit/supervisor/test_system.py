@@ -8,7 +8,9 @@ from filelock import FileLock
 
 from ironclad_assets.errors import ErrorCode, TransientFailure
 from ironclad_assets.settings import Settings
-from ironclad_assets.supervisor.system import Service, System
+from ironclad_assets.supervisor import system as system_module
+from ironclad_assets.supervisor.services import Service, plan_services
+from ironclad_assets.supervisor.system import System
 
 
 def test_second_supervisor_leaves_the_running_one_findable(settings):
@@ -38,7 +40,7 @@ def test_service_that_ends_at_once_is_told_with_its_last_words(settings, monkeyp
     broken = Service("webserver", (sys.executable, "-c", "print('no such colour'); raise SystemExit(1)"), port=1)
     monkeypatch.setattr(System, "_prepare", lambda _self: None)
     monkeypatch.setattr(System, "_require_free_ports", lambda _self: None)
-    monkeypatch.setattr(System, "_plan", lambda _self: [broken])
+    monkeypatch.setattr(system_module, "plan_services", lambda _settings: [broken])
     said = "webserver did not come up: no such colour"
     with pytest.raises(TransientFailure, match=said) as caught, System(settings) as system:
         system.start(lambda _text: None)
@@ -48,3 +50,12 @@ def test_service_that_ends_at_once_is_told_with_its_last_words(settings, monkeyp
 def test_address_of_ipv6_is_bracketed_in_the_url(settings):
     assert System(settings).dagster_url == "http://127.0.0.1:3000"
     assert System(Settings(home=settings.home, host="::1")).dagster_url == "http://[::1]:3000"
+
+
+def test_warm_workers_are_a_service_only_where_they_are_asked_for(settings):
+    """ENG-002: by configuration alone."""
+    warm = Settings(home=settings.home, executor="warm")
+    assert "warm-workers" not in [service.name for service in plan_services(settings)]
+    (service,) = [service for service in plan_services(warm) if service.name == "warm-workers"]
+    assert service.socket == settings.home_dir / "run" / "warm.sock"
+    assert not service.answers()
