@@ -1,10 +1,26 @@
 """`pipelinectl`: the table of all commands and its help. What a command does is in the modules beside."""
 
+from collections.abc import Callable
+
 import typer
 
+from ironclad_assets.cli.engine_commands import doctor, install_engines, list_engines, remove_engine, verify_engines
 from ironclad_assets.cli.exits import EXIT_HELP
 from ironclad_assets.cli.job_commands import cancel, retry, status, submit
-from ironclad_assets.cli.system_commands import demo, health, list_engines, up
+from ironclad_assets.cli.system_commands import demo, health, up
+
+_GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "engines": (
+        "Engines: what separates a song into stems.",
+        {
+            "list": list_engines,
+            "install": install_engines,
+            "verify": verify_engines,
+            "remove": remove_engine,
+            "doctor": doctor,
+        },
+    ),
+}
 
 
 def build_app() -> typer.Typer:
@@ -20,11 +36,11 @@ def build_app() -> typer.Typer:
     )
     for command in (up, demo, submit, status, retry, cancel, health):
         app.command(epilog=EXIT_HELP)(command)
-    engines = typer.Typer(
-        help="Engines: what separates a song into stems.", no_args_is_help=True, rich_markup_mode=None
-    )
-    engines.command("list", epilog=EXIT_HELP)(list_engines)
-    app.add_typer(engines, name="engines")
+    for name, (help_text, commands) in _GROUPS.items():
+        group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+        for command_name, inner in commands.items():
+            group.command(command_name, epilog=EXIT_HELP)(inner)
+        app.add_typer(group, name=name)
     return app
 
 

@@ -1,4 +1,4 @@
-"""The commands about the system itself: up, demo, health, engines list."""
+"""The commands about the system itself: up, demo, health."""
 
 import sys
 from contextlib import redirect_stdout
@@ -14,8 +14,6 @@ from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.health import Finding, examine
 from ironclad_assets.cli.installation import open_installation, read_settings
 from ironclad_assets.cli.show import print_json, print_json_line
-from ironclad_assets.engine_host.registry import InstalledEngine
-from ironclad_assets.errors import IroncladError
 from ironclad_assets.intake.names import printable
 from ironclad_assets.supervisor.demo import run_demo
 from ironclad_assets.supervisor.system import run_system
@@ -78,27 +76,6 @@ def health(as_json: AsJson = False) -> None:
         end(Exit.OK if well else Exit.UNHEALTHY)
 
 
-def list_engines(as_json: AsJson = False) -> None:
-    """List the installed engines, their models and stems.
-
-    \b
-    Example:
-      pipelinectl engines list
-    """
-    with door(as_json=as_json):
-        installation = open_installation(require_ledger=False)
-        engines = installation.engines()
-        default = installation.settings.default_engine
-        if as_json:
-            listed = [
-                {**one.manifest.model_dump(mode="json"), "default": name == default, "problem": _problem(one)}
-                for name, one in engines.items()
-            ]
-            print_json({"engines": listed})
-        else:
-            Console().print(_engine_table(list(engines.values()), default=default))
-
-
 def _finding_table(findings: list[Finding]) -> Table:
     table = Table.grid(padding=(0, 2))
     for finding in findings:
@@ -106,26 +83,3 @@ def _finding_table(findings: list[Finding]) -> Table:
         mark = Text("ok", style="green") if finding.well else Text("not ok", style="red")
         table.add_row(Text(finding.part, style="bold"), mark, Text(printable(said)))
     return table
-
-
-def _engine_table(engines: list[InstalledEngine], *, default: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("engine", "version", "model", "stems", "about"):
-        table.add_column(heading)
-    for engine in engines:
-        manifest = engine.manifest
-        about = _problem(engine) or manifest.description
-        for model in manifest.models:
-            name = f"{manifest.name}{' (default)' if manifest.name == default else ''}"
-            chosen = f"{model.name}{' (default)' if model.name == manifest.default_model else ''}"
-            table.add_row(name, manifest.version, chosen, ", ".join(model.stems), Text(printable(about)))
-    return table
-
-
-def _problem(engine: InstalledEngine) -> str:
-    """Return why the engine cannot run here, or nothing."""
-    try:
-        engine.python()
-    except IroncladError as error:
-        return error.describe()
-    return ""
