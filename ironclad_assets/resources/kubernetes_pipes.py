@@ -55,6 +55,11 @@ class EngineVoice(dg.PipesMessageReader):
         """The worker will say no more."""
         self._send("closed", {})
 
+    @property
+    def expected_writer_count(self) -> int:
+        # The inherited one warns, at every session, that several writers are a preview.
+        return 1
+
     def no_messages_debug_text(self) -> str:
         return "The worker's events were to be read from its pod's log."
 
@@ -97,7 +102,8 @@ class EnginePipesClient(PipesK8sClient):
         """Open a Pipes session that lasts as long as `stack`; return the pod of `plan` with the session's context."""
         session = stack.enter_context(
             dg.open_pipes_session(
-                context=context,
+                # The asset's own context warns of what Pipes itself reads from it.
+                context=context.op_execution_context,
                 context_injector=self.context_injector,
                 message_reader=self.voice,
                 extras={"pod": plan.name},
