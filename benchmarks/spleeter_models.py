@@ -1,0 +1,93 @@
+"""Make Spleeter checkpoints with random weights, as TensorFlow writes them. Runs in Spleeter's own environment.
+
+    python spleeter_models.py --output MODELS_FOLDER --model 4stems [--filters 4,4,8,8,8,8] [--seed 1]
+
+Full size without `--filters`: the networks then cost what the published ones do. Built by the package's own code,
+so names and shapes are the package's. Each normalisation is set to what its input really is for some noise, layer by
+layer, as training would have done: without that all masks would be 0 or 1.
+"""
+
+import argparse
+import importlib.resources
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from spleeter.model import EstimatorSpecBuilder
+from tensorflow.compat import v1
+
+FILTERS = "16,32,64,128,256,512"
+
+
+def main() -> None:
+    """Write one checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="the models folder")
+    parser.add_argument("--model", choices=["2stems", "4stems", "5stems"], required=True)
+    parser.add_argument("--filters", default=FILTERS, help="channels after each convolution on the way down")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    folder: Path = options.output / options.model
+    folder.mkdir(parents=True, exist_ok=True)
+    filters = [int(each) for each in options.filters.split(",")]
+    write_checkpoint(folder, parameters=read_parameters(options.model, filters=filters), seed=options.seed)
+
+
+def read_parameters(model: str, *, filters: list[int]) -> dict[str, Any]:
+    """Return the package's 16 kHz configuration of `model` with networks of another size."""
+    resources = importlib.resources.files("spleeter.resources")
+    parameters: dict[str, Any] = json.loads(resources.joinpath(f"{model}-16kHz.json").read_text(encoding="utf-8"))
+    parameters["mask_extension"] = "average"
+    parameters["model"]["params"]["conv_n_filters"] = filters
+    return parameters
+
+
+def write_checkpoint(folder: Path, *, parameters: Mapping[str, Any], seed: int) -> None:
+    """Write a checkpoint of networks with random weights to `folder`."""
+    random = np.random.default_rng(seed)
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        waveform = v1.placeholder(tf.float32, (None, 2), name="waveform")
+        EstimatorSpecBuilder({"waveform": waveform}, dict(parameters)).outputs  # noqa: B018 - builds the graph
+        drawn = v1.global_variables()
+        v1.train.get_or_create_global_step()  # the package's estimator wants to find one
+        session.run(v1.global_variables_initializer())
+        saver = v1.train.Saver(save_relative_paths=True)  # as in the published ones
+        for variable in drawn:
+            variable.load(_draw(variable.name, shape=variable.shape.as_list(), random=random), session)
+        _normalise(graph, session=session, feed={waveform: _noise(random)})
+        saver.save(session, str(folder / "model"), write_meta_graph=True)
+
+
+def _draw(name: str, *, shape: list[int], random: np.random.Generator) -> np.ndarray:
+    kind = name.split("/")[-1].split(":")[0]
+    if kind == "kernel":
+        inputs = shape[3] / 4 if "transpose" in name else shape[2]
+        return random.standard_normal(shape) * np.sqrt(2 / (shape[0] * shape[1] * inputs))
+    if kind in ("gamma", "moving_variance"):
+        return random.uniform(0.5, 1.5, shape)
+    return random.standard_normal(shape) * 0.1
+
+
+def _normalise(graph: tf.Graph, *, session: v1.Session, feed: Mapping[Any, Any]) -> None:
+    operations = [each for each in graph.get_operations() if each.type.startswith("FusedBatchNorm")]
+    variables = {variable.op.name: variable for variable in v1.global_variables()}
+    for operation in operations:
+        y = session.run(operation.inputs[0], feed)
+        layer = operation.name.split("/")[0]
+        variables[f"{layer}/moving_mean"].load(y.mean(axis=(0, 1, 2)), session)
+        variables[f"{layer}/moving_variance"].load(y.var(axis=(0, 1, 2)), session)
+
+
+def _noise(random: np.random.Generator) -> np.ndarray:
+    envelope = 0.1 * (1 + np.sin(np.arange(44100 * 4) / 3000))[:, np.newaxis]
+    return (envelope * random.standard_normal((44100 * 4, 2))).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()
