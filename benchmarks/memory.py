@@ -171,8 +171,9 @@ def take_through(path: Path) -> None:
     metadata = read_metadata(validated, store=store, work=work["tags"])
     _begin("stage")
     engines = Engines(settings)
-    choice, model = engines.choose(options)
-    staged = stage_song(validated, choice=choice, model=model, store=store, work=work["staged"], policy=policy)
+    chosen = engines.choose(options)
+    choice = chosen.engine
+    staged = stage_song(validated, choice=choice, model=chosen.model, store=store, work=work["staged"], policy=policy)
     _begin("separate")
     duration_s = staged.mixture.duration_s
     separation = separate(
@@ -182,7 +183,7 @@ def take_through(path: Path) -> None:
         key="0" * 64,
         job_uuid=job.job_uuid,
         song=job.song,
-        entry=engines.find(choice.engine).manifest.entry,
+        conditions=engines.conditions(choice),
         run=engines.runner(
             choice.engine,
             hand_off=path.parent / "hand-off",

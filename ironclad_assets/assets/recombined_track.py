@@ -14,6 +14,8 @@ from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.recombine import check_tracks, recombine
+from ironclad_assets.resources.choice import settle_output
+from ironclad_assets.resources.engines import Engines
 from ironclad_assets.storage.store import Store
 
 CODE_VERSION = "1"
@@ -39,17 +41,19 @@ def recombined_track(
     validated_file: Upstream,
     ledger: dg.ResourceParam[Ledger],
     store: dg.ResourceParam[Store],
+    engines: dg.ResourceParam[Engines],
 ) -> StageResult:
     """The targets and the stems as files at the source's rate and length, one common gain, tagged, with cover."""
     with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room:
-        options = room.job.options
+        separated = stems.read(Stems)
+        options = settle_output(room.job, made_by=separated.engine, ledger=ledger, engines=engines)
 
         def make(work: Path, key: str) -> Made[RecombinedTrack]:
             empty_folder(work)
             staged = staged_chunks.read(StagedChunks)
             metadata = song_metadata.read(SongMetadata)
             track = recombine(
-                stems.read(Stems),
+                separated,
                 stems_folder=stems.folder,
                 staged=staged,
                 staged_folder=staged_chunks.folder,
@@ -71,7 +75,17 @@ def recombined_track(
                 "song_metadata": song_metadata.key,
                 "validated_file": validated_file.key,
             },
-            settings={"targets": list(options.targets), "format": options.format.value},
+            settings={
+                "targets": list(options.targets),
+                "stems": None if options.stems is None else list(options.stems),
+                "residual": options.residual,
+                "format": options.format.value,
+                "sample_format": options.sample_format,
+                "bitrate_kbps": options.bitrate_kbps,
+                # The key of the stems says what was asked for; where memory was short they are something else.
+                "engine": separated.engine.model_dump(mode="json"),
+                "computed": [separated.device, separated.precision, separated.window_s],
+            },
             describe=describe,
         )
 

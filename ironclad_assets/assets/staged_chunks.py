@@ -13,6 +13,7 @@ from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.policy import Policy
 from ironclad_assets.pipeline.stage import stage_song
+from ironclad_assets.resources.choice import settle_choice
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
@@ -42,14 +43,15 @@ def staged_chunks(
     """The song as raw float32 at the engine's rate, with the plan of chunks and whole-song statistics."""
     with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room:
         validated = validated_file.read(ValidatedFile)
-        choice, model = engines.choose(room.job.options)
+        chosen = settle_choice(room.job, ledger=ledger, engines=engines)
+        engines.require_ready(chosen.engine)
 
         def make(work: Path, key: str) -> Made[StagedChunks]:
             empty_folder(work)
             staged = stage_song(
                 validated,
-                choice=choice,
-                model=model,
+                choice=chosen.engine,
+                model=chosen.model,
                 store=store,
                 work=work,
                 watch=room.watch,
@@ -62,16 +64,20 @@ def staged_chunks(
             make,
             contract=StagedChunks,
             inputs={"validated_file": validated_file.key},
-            settings={"engine": choice.model_dump(mode="json"), "model": model.model_dump(mode="json")},
+            settings={
+                "engine": chosen.engine.model_dump(mode="json"),
+                "model": {"sample_rate_hz": chosen.model.sample_rate_hz, "channels": chosen.model.channels},
+            },
             describe=describe,
         )
 
 
 def describe(staged: StagedChunks, folder: Path) -> Metadata:
-    """Return engine, lengths and plan."""
+    """Return engine, model, parameters, lengths and plan."""
     return {
-        "engine": dg.MetadataValue.text(staged.engine.engine),
+        "engine": dg.MetadataValue.text(f"{staged.engine.engine} {staged.engine.version}"),
         "model": dg.MetadataValue.text(staged.engine.model),
+        "parameters": dg.MetadataValue.json(staged.engine.parameters),
         "stems": dg.MetadataValue.json(list(staged.engine.stems)),
         "staged_rate_hz": dg.MetadataValue.int(staged.mixture.sample_rate_hz),
         "staged_frames": dg.MetadataValue.int(staged.mixture.frames),

@@ -1,25 +1,30 @@
 """Room *separate*: an engine turns the staged mixture into stems, and the stems are proven."""
 
 import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
 from ironclad_assets.assets.room import Made, Metadata, open_room
+from ironclad_assets.contracts.v1.engine import EngineResult
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
-from ironclad_assets.contracts.v1.stems import Stems
+from ironclad_assets.contracts.v1.stems import Rung, Stems
 from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.policy import Policy
-from ironclad_assets.pipeline.separate import separate
-from ironclad_assets.resources.engines import Engines
+from ironclad_assets.pipeline.separate import Conditions, separate
+from ironclad_assets.resources.engines import Engines, device_kind
 from ironclad_assets.resources.pictures import inline_picture
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
 CODE_VERSION = "1"
 WAVEFORM_FILE = "waveform.png"
+SHORT_HASH = 12
+"""Characters of a hash that people are shown."""
 
 
 @stage_asset(
@@ -48,12 +53,25 @@ def stems(
     """The separated sources, float32 at the engine's rate, made by the engine's own worker process."""
     with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room:
         staged = staged_chunks.read(StagedChunks)
+        options = room.job.resolved or room.job.options
+        conditions = engines.conditions(staged.engine)
+
+        def tell(rung: Rung, text: str) -> None:
+            context.log.warning(
+                f"event=ladder song={room.job.song} job_uuid={room.job.job_uuid} engine={staged.engine.engine} "
+                f"action={rung.action} value={rung.value!r} reason={rung.reason!r}"
+            )
+            ledger.note(room.job.job_uuid, actor=f"run:{context.run.run_id}", detail=text)
+
         run = engines.runner(
             staged.engine.engine,
             hand_off=store.hand_off(staged.engine.engine, room.job.song),
             log_path=store.path("logs") / "engines" / f"{room.job.job_uuid}.log",
             duration_s=staged.mixture.duration_s,
             watch=room.watch,
+            allow_smaller_model=options.allow_smaller_model,
+            tell=tell,
+            context=context,
         )
 
         def make(work: Path, key: str) -> Made[Stems]:
@@ -61,40 +79,74 @@ def stems(
                 staged,
                 staged_folder=staged_chunks.folder,
                 run=run,
-                entry=engines.find(staged.engine.engine).manifest.entry,
+                conditions=conditions,
                 work=work,
                 key=key,
                 job_uuid=room.job.job_uuid,
                 song=room.job.song,
-                threads=settings.engine_threads,
                 limits=Policy.from_settings(settings).media_limits(
                     duration_s=staged.mixture.duration_s * (1 + len(staged.engine.stems))
                 ),
                 watch=room.watch,
             )
             (work / WAVEFORM_FILE).write_bytes(base64.b64decode(separation.waveform_png_base64))
-            speed = separation.compute_s / staged.mixture.duration_s
-            measured = {
-                "real_time_factor": dg.MetadataValue.float(round(speed, 4)),
-                "computed_chunks": dg.MetadataValue.int(separation.computed_chunks),
-                "resumed_chunks": dg.MetadataValue.int(separation.resumed_chunks),
-            }
-            return Made(separation.stems, separation.checks, measured)
+            return Made(separation.stems, separation.checks, _measured(separation.result, staged=staged))
 
         return room.perform(
-            make, contract=Stems, inputs={"staged_chunks": staged_chunks.key}, settings={}, describe=describe
+            make,
+            contract=Stems,
+            inputs={"staged_chunks": staged_chunks.key},
+            settings=_settings_key(conditions),
+            describe=describe,
+            is_current=lambda stored: not _may_do_better(stored, memory_bytes=settings.engine_memory_bytes),
         )
 
 
+def _may_do_better(stems: Stems, *, memory_bytes: int) -> bool:
+    """Return whether memory was too short for what was asked for, and there is more of it now."""
+    return stems.memory_bytes is not None and memory_bytes > stems.memory_bytes
+
+
+def _settings_key(conditions: Conditions) -> dict[str, Any]:  # any JSON value
+    """Return what the stems depend on beside the staged song.
+
+    Threads and kind of device decide in which order numbers are added, so they may change the last bits. The
+    batch does not count: work goes on under another.
+    """
+    return {
+        "device": device_kind(conditions.device),
+        "threads": conditions.threads,
+        "weights": {file.name: file.sha256 for file in conditions.model_files},
+    }
+
+
+def _measured(result: EngineResult, *, staged: StagedChunks) -> Metadata:
+    """Return what the work cost this time."""
+    return {
+        "real_time_factor": dg.MetadataValue.float(round(result.compute_s / staged.mixture.duration_s, 4)),
+        "computed_chunks": dg.MetadataValue.int(result.computed_chunks),
+        "resumed_chunks": dg.MetadataValue.int(result.resumed_chunks),
+        "load_s": dg.MetadataValue.float(round(result.load_s, 3)),
+        "warm": dg.MetadataValue.bool(result.warm),
+    }
+
+
 def describe(stems: Stems, folder: Path) -> Metadata:
-    """Return the waveform with the stems laid over it, levels, residual and engine."""
+    """Return the waveform with the stems laid over it, levels, residual, and what made them."""
     shown: dict[str, dg.MetadataValue] = {
         "engine": dg.MetadataValue.text(f"{stems.engine.engine} {stems.engine.version}"),
         "model": dg.MetadataValue.text(stems.engine.model),
-        "device": dg.MetadataValue.text(stems.device),
+        "parameters": dg.MetadataValue.json(stems.engine.parameters),
+        "device": dg.MetadataValue.text(f"{stems.device}, {stems.precision} precision, threads: {stems.threads}"),
         "levels": _levels_table(stems),
         "path": dg.MetadataValue.path(folder),
     }
+    if stems.weights:
+        shown["weights"] = _table([{"file": file.name, "sha256": file.sha256[:SHORT_HASH]} for file in stems.weights])
+    if stems.rungs:
+        shown["rungs"] = _table(
+            [{"smaller": rung.action, "value": rung.value, "reason": rung.reason} for rung in stems.rungs]
+        )
     if stems.residual_db is not None:
         shown["residual_db"] = dg.MetadataValue.float(round(stems.residual_db, 2))
     if stems.mixture_levels.loudness_lufs is not None:
@@ -105,18 +157,22 @@ def describe(stems: Stems, folder: Path) -> Metadata:
 
 
 def _levels_table(stems: Stems) -> dg.TableMetadataValue:
-    records = [
-        dg.TableRecord(
+    return _table(
+        [
             {
                 "stem": stem.name,
                 "loudness_lufs": _shown(stem.levels.loudness_lufs),
                 "true_peak_dbtp": _shown(stem.levels.true_peak_dbtp),
                 "seconds": f"{stem.audio.duration_s:.2f}",
             }
-        )
-        for stem in stems.stems
-    ]
-    columns = [dg.TableColumn(name, "string") for name in ("stem", "loudness_lufs", "true_peak_dbtp", "seconds")]
+            for stem in stems.stems
+        ]
+    )
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> dg.TableMetadataValue:
+    columns = [dg.TableColumn(name, "string") for name in rows[0]]
+    records = [dg.TableRecord(dict(row)) for row in rows]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 

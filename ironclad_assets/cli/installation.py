@@ -13,6 +13,7 @@ from ironclad_assets.contracts.v1.engine import EngineManifest
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
 from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.intake.choice import system_defaults
 from ironclad_assets.intake.options import check_options
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings, load_settings
@@ -47,10 +48,11 @@ class Installation:
         """Return the installed engines by name."""
         return find_engines(self.settings.engines_path, environments=self.settings.environments_dir)
 
-    def check(self, options: JobOptions) -> None:
-        """Refuse options that no engine here can meet."""
+    def check(self, options: JobOptions, *, user_id: str) -> None:
+        """Refuse options that, over the defaults of the user and of the system, no engine here can meet."""
         manifests: dict[str, EngineManifest] = {name: engine.manifest for name, engine in self.engines().items()}
-        check_options(options, manifests, default_engine=self.settings.default_engine)
+        user, system = self.ledger.user_defaults(user_id), system_defaults(self.settings)
+        check_options(options, manifests, user=user, system=system)
 
 
 def read_settings() -> Settings:

@@ -59,7 +59,7 @@ def submit(
     with door(as_json=as_json):
         installation = open_installation()
         options = make_options(engine=engine, model=model, targets=split_targets(targets), format=format)
-        installation.check(options)
+        installation.check(options, user_id=installation.settings.default_user if user is None else user)
         taken: list[Registration] = []
         errors: list[dict[str, str]] = []
         worst = Exit.OK
@@ -159,7 +159,7 @@ def retry(
         options = _change_options(
             before.options, engine=engine, model=model, targets=split_targets(targets), format=format
         )
-        installation.check(options)
+        installation.check(options, user_id=before.user_id)
         added = installation.ledger.retry(before.job_uuid, actor=installation.actor, options=options)
         if as_json and not follow:
             print_json({"job": job_document(added)})

@@ -1,19 +1,24 @@
-"""Checking a request against the engines there are, before it becomes a job.
+"""Options from what a user typed, and whether this installation can do what they ask for.
 
-The shape of the options is the contract's business; here it is whether this installation can do it. The doors
-ask before they queue a job and its run asks again; what a target needs is the rule by which tracks are planned.
+The shape of the options is the contract's business. The doors ask here before they queue a job, and its run
+chooses by the same rules (`choice`), so both refuse in the same words.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
 from ironclad_assets.contracts.v1.engine import EngineManifest
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, Refusal
-from ironclad_assets.pipeline.track_plan import plan_tracks
+from ironclad_assets.intake.choice import NOTHING, choose
 
-_CODES = {"targets": ErrorCode.UNKNOWN_TARGET, "format": ErrorCode.UNKNOWN_FORMAT}
+_CODES = {
+    "targets": ErrorCode.UNKNOWN_TARGET,
+    "stems": ErrorCode.UNKNOWN_TARGET,
+    "format": ErrorCode.UNKNOWN_FORMAT,
+}
 
 
 def make_options(
@@ -22,8 +27,9 @@ def make_options(
     model: str | None = None,
     targets: Iterable[str] | None = None,
     format: str | None = None,
+    **others: Any,  # noqa: ANN401 - what a user typed for any other option
 ) -> JobOptions:
-    """Return options from what a user typed; None leaves a field at its default.
+    """Return options from what a user typed; None leaves an option to the defaults.
 
     Raises:
         Refusal: `UNKNOWN_TARGET`, `UNKNOWN_FORMAT` or `BAD_OPTION`, naming the value.
@@ -33,6 +39,7 @@ def make_options(
         "model": model,
         "targets": tuple(targets) if targets is not None else None,
         "format": format,
+        **others,
     }
     try:
         return JobOptions.model_validate({key: value for key, value in given.items() if value is not None})
@@ -40,40 +47,46 @@ def make_options(
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         raise Refusal(
-            f"{field} {given[field]!r}: {first['msg'].removeprefix('Value error, ')}",
+            f"{field} {given.get(field)!r}: {first['msg'].removeprefix('Value error, ')}",
             code=_CODES.get(field, ErrorCode.BAD_OPTION),
         ) from error
 
 
+def parse_parameters(texts: Iterable[str]) -> dict[str, str]:
+    """Return parameters from texts such as ``overlap=0.25``; what the values mean is for the engine to say.
+
+    Raises:
+        Refusal: `BAD_OPTION`, naming the text.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise Refusal(f"parameter {text!r} is not NAME=VALUE", code=ErrorCode.BAD_OPTION)
+        if name.strip() in found:
+            raise Refusal(f"parameter {name.strip()!r} is given twice", code=ErrorCode.BAD_OPTION)
+        found[name.strip()] = value.strip()
+    return found
+
+
 def check_options(
-    options: JobOptions, engines: Mapping[str, EngineManifest], *, default_engine: str | None = None
+    options: JobOptions,
+    engines: Mapping[str, EngineManifest],
+    *,
+    user: JobOptions = NOTHING,
+    system: JobOptions = NOTHING,
 ) -> None:
     """Raise unless one of `engines` can do what `options` ask for.
 
     Args:
-        options: the request. One that names no engine is checked against `default_engine`, if given.
+        options: the request. One that names no engine is checked against the default one, if there is any.
         engines: the installed engines by name.
-        default_engine: the engine of jobs that name none.
+        user: what its user wants by default.
+        system: what the installation gives by default.
 
     Raises:
-        Refusal: `UNKNOWN_ENGINE`, `UNKNOWN_MODEL` or `UNKNOWN_TARGET`, naming the value and what there is.
+        Refusal: `UNKNOWN_ENGINE`, `UNKNOWN_MODEL`, `UNKNOWN_TARGET` or `BAD_OPTION`, naming the value and
+            what there is.
     """
-    name = options.engine or default_engine
-    if name is None:
-        return
-    manifest = engines.get(name)
-    if manifest is None:
-        raise Refusal(f"engine {name!r} is not installed, only {_listed(engines)}", code=ErrorCode.UNKNOWN_ENGINE)
-    try:
-        model = manifest.model(options.model)
-    except KeyError:
-        known = _listed(model.name for model in manifest.models)
-        raise Refusal(f"{name} has no model {options.model!r}, only {known}", code=ErrorCode.UNKNOWN_MODEL) from None
-    try:
-        plan_tracks(model.stems, options=options)
-    except Refusal as refusal:
-        raise Refusal(f"{name} with {model.name}: {refusal.detail}", code=refusal.code) from None
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+    if any(level.engine is not None for level in (options, user, system)):
+        choose(options, engines=engines, user=user, system=system)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ironclad_assets.contracts.v1.base import CheckOutcome, Levels, StagedAudio
-from ironclad_assets.contracts.v1.engine import AudioFile, EngineRequest, EngineResult
+from ironclad_assets.contracts.v1.engine import AudioFile, EngineRequest, EngineResult, ModelFile
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
-from ironclad_assets.contracts.v1.stems import Stem, Stems
+from ironclad_assets.contracts.v1.stems import Rung, Stem, Stems, WeightsFile
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.task import run_task
 from ironclad_assets.sandbox.watch import Watch
@@ -26,16 +26,43 @@ _MEASURE = "ironclad_assets.audio.measure:measure_stems"
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under which conditions an engine computes.
+
+    Attributes:
+        entry: ``module:Class`` of the engine.
+        device: device it computes on.
+        threads: threads it may use.
+        batch: windows it is given at once.
+        model_files: the weights of the model.
+    """
+
+    entry: str
+    device: str = "cpu"
+    threads: int = 1
+    batch: int = 1
+    model_files: tuple[ModelFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWork:
+    """What an engine did: the request as it was really worked off, its result, and the rungs that led there."""
+
+    request: EngineRequest
+    result: EngineResult
+    rungs: tuple[Rung, ...] = ()
+    memory_bytes: int | None = None
+    """The limit that did not suffice, where a rung changed the result."""
+
+
+@dataclass(frozen=True, slots=True)
 class Separation:
     """What the room returns: the artifact, its picture and checks, and what the work cost."""
 
     stems: Stems
     waveform_png_base64: str
     checks: tuple[CheckOutcome, ...]
-    compute_s: float
-    device: str
-    computed_chunks: int
-    resumed_chunks: int
+    result: EngineResult
 
 
 def separate(
@@ -46,12 +73,10 @@ def separate(
     key: str,
     job_uuid: str,
     song: str,
-    entry: str,
-    run: Callable[[EngineRequest], EngineResult],
+    conditions: Conditions,
+    run: Callable[[EngineRequest], EngineWork],
     limits: Limits,
     watch: Watch,
-    threads: int = 1,
-    device: str = "cpu",
 ) -> Separation:
     """Separate a staged song into stems below `work`.
 
@@ -64,12 +89,10 @@ def separate(
         key: identity of the work.
         job_uuid: the job that asked, for the engine's log.
         song: the song's partition key.
-        entry: ``module:Class`` of the engine.
-        run: hands a request to the engine and returns its checked result.
+        conditions: under which the engine is asked to compute.
+        run: hands a request to the engine and returns what it did, with its checked result.
         limits: of measuring the stems.
         watch: may cancel; progress is reported by `run`.
-        threads: threads the engine may use.
-        device: device it computes on.
 
     Raises:
         IroncladError: the engine failed, or the stems could not be measured.
@@ -81,33 +104,29 @@ def separate(
         key=key,
         job_uuid=job_uuid,
         song=song,
-        entry=entry,
-        threads=threads,
-        device=device,
+        conditions=conditions,
     )
-    result = run(request)
-    measured = _measure(request, result=result, limits=limits, watch=watch)
-    stems = _read_measured(measured, staged=staged, result=result)
+    done = run(request)
+    measured = _measure(done, limits=limits, watch=watch)
+    stems = _read_measured(measured, staged=staged, done=done)
     checks = check_stems(stems, staged=staged, measured=measured)
     _keep_only(stems, work=work)
     return Separation(
         stems=stems,
         waveform_png_base64=measured["waveform_png_base64"],
         checks=checks,
-        compute_s=result.compute_s,
-        device=result.device,
-        computed_chunks=result.computed_chunks,
-        resumed_chunks=result.resumed_chunks,
+        result=done.result,
     )
 
 
 def _keep_only(stems: Stems, *, work: Path) -> None:
     """Remove everything but the stems: a killed worker may leave a checkpoint beside a finished result.
 
-    The result goes last, so that a removal that is interrupted is not work to be done again.
+    The notes of how the work was done go late and the result last, so that a removal that is interrupted is not
+    work to be done again.
     """
     kept = {Path(stem.audio.path).parts[0] for stem in stems.stems}
-    for entry in sorted(work.iterdir(), key=lambda entry: entry.name == _RESULT_NAME):
+    for entry in sorted(work.iterdir(), key=lambda entry: (entry.suffix == ".json", entry.name == _RESULT_NAME)):
         if entry.name in kept:
             continue
         if entry.is_dir() and not entry.is_symlink():
@@ -124,9 +143,7 @@ def make_request(
     key: str,
     job_uuid: str,
     song: str,
-    entry: str,
-    threads: int = 1,
-    device: str = "cpu",
+    conditions: Conditions,
 ) -> EngineRequest:
     """Return the request that asks an engine for the stems of `staged`."""
     choice, mixture = staged.engine, staged.mixture
@@ -136,7 +153,7 @@ def make_request(
             "song": song,
             "engine": choice.engine,
             "engine_version": choice.version,
-            "entry": entry,
+            "entry": conditions.entry,
             "model": choice.model,
             "stems": choice.stems,
             "parameters": choice.parameters,
@@ -152,8 +169,10 @@ def make_request(
             "chunks": staged.chunks,
             "key": key,
             "output_dir": str(output_dir.resolve()),
-            "device": device,
-            "threads": threads,
+            "device": conditions.device,
+            "threads": conditions.threads,
+            "batch": conditions.batch,
+            "model_files": conditions.model_files,
         }
     )
 
@@ -230,10 +249,10 @@ class _CancelOnly:
         return self._watch.canceled()
 
 
-def _measure(request: EngineRequest, *, result: EngineResult, limits: Limits, watch: Watch) -> dict[str, Any]:
-    folder = Path(request.output_dir)
-    paths = {stem.name: folder / stem.path for stem in result.stems}
-    mixture = request.mixture
+def _measure(done: EngineWork, *, limits: Limits, watch: Watch) -> dict[str, Any]:
+    folder = Path(done.request.output_dir)
+    paths = {stem.name: folder / stem.path for stem in done.result.stems}
+    mixture = done.request.mixture
     return run_task(
         _MEASURE,
         arguments={
@@ -250,7 +269,8 @@ def _measure(request: EngineRequest, *, result: EngineResult, limits: Limits, wa
     )
 
 
-def _read_measured(measured: Mapping[str, Any], *, staged: StagedChunks, result: EngineResult) -> Stems:
+def _read_measured(measured: Mapping[str, Any], *, staged: StagedChunks, done: EngineWork) -> Stems:
+    request = done.request
     levels = {stem["name"]: _levels(stem) for stem in measured["stems"]}
     mixture = staged.mixture
     stems = tuple(
@@ -261,11 +281,17 @@ def _read_measured(measured: Mapping[str, Any], *, staged: StagedChunks, result:
             ),
             levels=levels[stem.name],
         )
-        for stem in result.stems
+        for stem in done.result.stems
     )
     return Stems(
-        engine=staged.engine,
-        device=result.device,
+        engine=staged.engine.model_copy(update={"model": request.model, "parameters": request.parameters}),
+        device=done.result.device or request.device,
+        precision=request.precision,
+        threads=request.threads,
+        window_s=request.window_s,
+        weights=tuple(WeightsFile(name=file.name, sha256=file.sha256) for file in request.model_files),
+        rungs=done.rungs,
+        memory_bytes=done.memory_bytes,
         stems=stems,
         residual_db=measured["residual_db"],
         mixture_levels=_levels(measured["mixture"]),

@@ -1,23 +1,32 @@
-"""The engine catalogue: which engines are installed, which one a job gets, and how it is run.
+"""The engine catalogue of a run: which engine a job gets, whether it can run here, and how it is run.
 
-Choice is job, else system default (SPLIT-005); unknown names are refused with the list of what there is.
-Running is left to `engine_host`.
+The rules of choice are `intake.choice`'s, running is left to `engine_host`, and climbing down when memory is
+out to `descent`; here they meet the settings.
 """
 
-import contextlib
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ironclad_assets.contracts.v1.engine import EngineModel, EngineRequest, EngineResult
+import dagster as dg
+
+from ironclad_assets.contracts.v1.engine import EngineRequest, EngineResult, Parameter
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice
+from ironclad_assets.contracts.v1.stems import Rung
+from ironclad_assets.engine_host.executor import Executor, SubprocessExecutor, run_surviving
+from ironclad_assets.engine_host.ladder import CPU, Footing, Ladder
+from ironclad_assets.engine_host.models import resolve_weights
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
-from ironclad_assets.engine_host.runner import run_engine
-from ironclad_assets.errors import ChildKilled, ErrorCode, Refusal
-from ironclad_assets.intake.options import check_options
+from ironclad_assets.engine_host.warm import WarmExecutor
+from ironclad_assets.engine_host.warm_protocol import warm_socket
+from ironclad_assets.errors import ErrorCode, Refusal, failure
+from ironclad_assets.intake.choice import NOTHING, Choice, choose, system_defaults
+from ironclad_assets.intake.parameters import fit_parameters
+from ironclad_assets.pipeline.separate import Conditions, EngineWork
+from ironclad_assets.resources.descent import Descent, RungWatch
 from ironclad_assets.sandbox.limits import Limits
-from ironclad_assets.sandbox.task import KILLS_SURVIVED
 from ironclad_assets.sandbox.watch import Watch
 from ironclad_assets.settings import Settings
 
@@ -25,6 +34,8 @@ CPU_PER_AUDIO_SECOND = 100.0
 """Processor seconds that an engine may use for a second of audio; far above any engine's need."""
 
 WALL_FLOOR_S = 3600.0
+GPU_BATCH = 8
+"""Windows at once on a GPU, where one window does not fill it; the ladder halves it where memory is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,51 +55,152 @@ class Engines:
             raise Refusal(f"{name!r} is not one of {', '.join(sorted(installed))}", code=ErrorCode.UNKNOWN_ENGINE)
         return installed[name]
 
-    def choose(self, options: JobOptions) -> tuple[EngineChoice, EngineModel]:
-        """Return engine and model for a job's options.
+    def choose(self, wish: JobOptions, *, user: JobOptions = NOTHING) -> Choice:
+        """Return what a job with these options gets, over the user's and the system's defaults (SPLIT-005).
 
         Raises:
-            Refusal: `UNKNOWN_ENGINE`, `UNKNOWN_MODEL` or `UNKNOWN_TARGET`.
+            Refusal: `UNKNOWN_ENGINE`, `UNKNOWN_MODEL`, `UNKNOWN_TARGET` or `BAD_OPTION`.
         """
-        installed = self._installed()
-        manifests = {name: engine.manifest for name, engine in installed.items()}
-        check_options(options, manifests, default_engine=self.settings.default_engine)
-        manifest = manifests[options.engine or self.settings.default_engine]
-        model = manifest.model(options.model)
-        choice = EngineChoice(
-            engine=manifest.name,
-            version=manifest.version,
-            model=model.name,
-            stems=model.stems,
-            parameters=options.parameters,
+        manifests = {name: engine.manifest for name, engine in self._installed().items()}
+        return choose(wish, engines=manifests, user=user, system=system_defaults(self.settings))
+
+    def require_ready(self, choice: EngineChoice) -> None:
+        """Raise unless the chosen engine can run here: its environment, device and weights are there.
+
+        Raises:
+            IroncladError: `ENGINE_UNAVAILABLE`, `DEVICE_UNAVAILABLE`, `MODEL_MISSING`, `MODEL_DAMAGED` or
+                `MODEL_LICENCE`.
+        """
+        engine = self.find(choice.engine)
+        self._device(engine)
+        if self.settings.executor != "kubernetes":  # there the environment is in the pod's image
+            engine.python(choice.model)
+        resolve_weights(engine, choice.model, models_dir=self.settings.models_dir)
+
+    def conditions(self, choice: EngineChoice) -> Conditions:
+        """Return under which conditions the chosen engine is asked to compute.
+
+        Raises:
+            IroncladError: `MODEL_MISSING`, `MODEL_DAMAGED` or `MODEL_LICENCE`.
+        """
+        engine = self.find(choice.engine)
+        device = self._device(engine)
+        return Conditions(
+            entry=engine.entry(choice.model),
+            device=device,
+            threads=self.settings.engine_threads,
+            batch=self.settings.engine_batch or (1 if device == CPU else GPU_BATCH),
+            model_files=resolve_weights(engine, choice.model, models_dir=self.settings.models_dir),
         )
-        return choice, model
 
     def runner(
-        self, name: str, *, hand_off: Path, log_path: Path, duration_s: float, watch: Watch
-    ) -> Callable[[EngineRequest], EngineResult]:
-        """Return the function that has engine `name` work off one request.
+        self,
+        name: str,
+        *,
+        hand_off: Path,
+        log_path: Path,
+        duration_s: float,
+        watch: Watch,
+        allow_smaller_model: bool = False,
+        tell: Callable[[Rung, str], None] = lambda rung, text: None,
+        context: dg.AssetExecutionContext | None = None,
+    ) -> Callable[[EngineRequest], EngineWork]:
+        """Return the function that has engine `name` work off one request, by the executor of the settings.
 
-        A worker that is killed from outside is replaced by another, which continues at the checkpoint.
+        A worker that is killed or stalls is replaced by another, which continues at the checkpoint; one that
+        runs out of memory by one on a smaller footing.
+
+        Args:
+            name: the engine.
+            hand_off: folder in which requests are handed over.
+            log_path: log of the job's workers.
+            duration_s: of the song; the limits follow from it.
+            watch: gets the progress, and may cancel.
+            allow_smaller_model: whether a smaller model may take over.
+            tell: hears of each rung down the ladder.
+            context: of the run, for executors that Dagster knows.
         """
-        engine = self.find(name)
+        engine, executor = self.find(name), self._executor(context)
         limits = Limits(
             cpu_s=60.0 + CPU_PER_AUDIO_SECOND * duration_s,
             memory_bytes=self.settings.engine_memory_bytes,
             wall_s=WALL_FLOOR_S + CPU_PER_AUDIO_SECOND * duration_s,
             stall_s=self.settings.engine_stall_s,
         )
+        rung_watch = RungWatch(watch)
 
-        def run_once(request: EngineRequest) -> EngineResult:
-            return run_engine(request, engine=engine, hand_off=hand_off, limits=limits, log_path=log_path, watch=watch)
+        def attempt(request: EngineRequest) -> EngineResult:
+            return run_surviving(
+                executor,
+                request,
+                engine=engine,
+                hand_off=hand_off,
+                limits=limits,
+                log_path=log_path,
+                watch=rung_watch,
+            )
 
-        def run(request: EngineRequest) -> EngineResult:
-            for _ in range(KILLS_SURVIVED):
-                with contextlib.suppress(ChildKilled):
-                    return run_once(request)
-            return run_once(request)
+        ladder = Ladder(
+            engine.manifest,
+            fall_back_to_cpu=self.settings.engine_fall_back_to_cpu,
+            allow_smaller_model=allow_smaller_model,
+        )
+        return Descent(
+            ladder=ladder,
+            memory_bytes=self.settings.engine_memory_bytes,
+            attempt=attempt,
+            place=lambda request, footing: self._place(request, footing=footing, engine=engine),
+            watch=rung_watch,
+            tell=tell,
+        ).run
 
-        return run
+    def _place(self, request: EngineRequest, *, footing: Footing, engine: InstalledEngine) -> EngineRequest:
+        """Return `request` on another footing; another model has its own entry, weights and parameters.
+
+        Raises:
+            IroncladError: the model cannot be had here.
+        """
+        changed: dict[str, object] = footing.model_dump()
+        if footing.model != request.model:
+            if self.settings.executor != "kubernetes":
+                engine.python(footing.model)
+            values: dict[str, Parameter] = dict(request.parameters)
+            changed |= {
+                "entry": engine.entry(footing.model),
+                "model_files": resolve_weights(engine, footing.model, models_dir=self.settings.models_dir),
+                "parameters": fit_parameters(engine.manifest, model=footing.model, values=values),
+            }
+        return request.model_copy(update=changed)
+
+    def _device(self, engine: InstalledEngine) -> str:
+        """Return the device that the engine computes on: that of the settings, or the CPU if it knows no other.
+
+        Raises:
+            IroncladError: `DEVICE_UNAVAILABLE`: it knows neither.
+        """
+        wanted, known = self.settings.engine_device, engine.manifest.devices
+        if device_kind(wanted) in known:
+            return wanted
+        if known == (CPU,):
+            return CPU
+        detail = f"{engine.manifest.name} computes on {', '.join(known)}, not on {wanted}, which is set"
+        raise failure(ErrorCode.DEVICE_UNAVAILABLE, detail)
+
+    def _executor(self, context: dg.AssetExecutionContext | None) -> Executor:
+        """Return the executor of the settings; one that needs packages of its own is imported when it is used."""
+        settings = self.settings
+        if settings.executor == "kubernetes":
+            module = importlib.import_module("ironclad_assets.resources.kubernetes_executor")
+            executor: Executor = module.make_executor(settings, context)
+            return executor
+        if settings.executor == "warm":
+            return WarmExecutor(warm_socket(settings.home_dir))
+        return SubprocessExecutor()
 
     def _installed(self) -> dict[str, InstalledEngine]:
         return find_engines(self.settings.engines_path, environments=self.settings.environments_dir)
+
+
+def device_kind(device: str) -> str:
+    """Return a device without its number: which of several equal GPUs it is changes nothing."""
+    return device.partition(":")[0]

@@ -49,6 +49,9 @@ class Stems(Contract):
     window_s: float | None = None
     weights: tuple[WeightsFile, ...] = ()
     rungs: tuple[Rung, ...] = ()
+    memory_bytes: int | None = None
+    """The limit that did not suffice for what was asked for; None where no rung changed the result."""
+
     stems: tuple[Stem, ...]
     residual_db: float | None
     mixture_levels: Levels

@@ -43,7 +43,7 @@ ENGINES["choir"] = make_manifest("choir", "lead_vocals", "backing_vocals", "rest
     ],
 )
 def test_what_an_engine_can_do_is_accepted(given: dict[str, Any]) -> None:
-    check_options(make_options(**given), ENGINES, default_engine="four")
+    check_options(make_options(**given), ENGINES, system=JobOptions(engine="four"))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_cannot_be_done_is_refused_by_name_with_what_there_is(
 ) -> None:
     """SPLIT-002."""
     with pytest.raises(Refusal, match=named) as caught:
-        check_options(make_options(**given), ENGINES, default_engine="four")
+        check_options(make_options(**given), ENGINES, system=JobOptions(engine="four"))
     assert caught.value.code.code == code
 
 

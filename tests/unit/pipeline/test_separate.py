@@ -10,7 +10,7 @@ from ironclad_assets.contracts.v1.base import AudioFormat, StagedAudio
 from ironclad_assets.contracts.v1.engine import EngineRequest, EngineResult, StemFile
 from ironclad_assets.contracts.v1.staged_chunks import Chunk, EngineChoice, MixtureStatistics, StagedChunks
 from ironclad_assets.errors import JobCanceled
-from ironclad_assets.pipeline.separate import Separation, make_request, separate
+from ironclad_assets.pipeline.separate import Conditions, EngineWork, Separation, make_request, separate
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.watch import SilentWatch
 
@@ -47,7 +47,7 @@ class FakeEngine:
         self.make = make
         self.requests: list[EngineRequest] = []
 
-    def __call__(self, request: EngineRequest) -> EngineResult:
+    def __call__(self, request: EngineRequest) -> EngineWork:
         self.requests.append(request)
         mixture = np.fromfile(request.mixture.path, "<f4").reshape(-1, 2)
         output = Path(request.output_dir)
@@ -55,9 +55,10 @@ class FakeEngine:
             y.astype("<f4").tofile(output / f"{name}.f32")
         (output / "result.json").write_text("{}", encoding="utf-8")
         stems = tuple(StemFile(name=name, path=f"{name}.f32", frames=FRAMES) for name in request.stems)
-        return EngineResult(
+        result = EngineResult(
             key=request.key, status="completed", stems=stems, device="cpu", computed_chunks=1, compute_s=1.5
         )
+        return EngineWork(request=request, result=result)
 
 
 def run(staged: StagedChunks, tmp_path: Path, *, make: Cheat) -> Separation:
@@ -68,7 +69,7 @@ def run(staged: StagedChunks, tmp_path: Path, *, make: Cheat) -> Separation:
         key="k",
         job_uuid="job",
         song="song",
-        entry="fake:Engine",
+        conditions=Conditions(entry="fake:Engine"),
         run=FakeEngine(make),
         limits=LIMITS,
         watch=SilentWatch(),
@@ -93,7 +94,7 @@ def test_good_stems_pass_every_check_and_only_they_stay(staged: StagedChunks, tm
     assert separation.stems.residual_db is not None
     assert separation.stems.residual_db < -90
     assert separation.stems.named("one").levels.rms == pytest.approx(0.025, rel=0.05)
-    assert separation.compute_s == 1.5
+    assert separation.result.compute_s == 1.5
     assert separation.waveform_png_base64
 
 
@@ -145,12 +146,12 @@ def test_the_request_names_song_key_and_absolute_paths(staged: StagedChunks, tmp
         key="k",
         job_uuid="job",
         song="song",
-        entry="fake:Engine",
-        threads=3,
+        conditions=Conditions(entry="fake:Engine", threads=3, batch=2, device="cuda"),
     )
     assert request.mixture.path == str(tmp_path / "staged" / "mixture.f32")
     assert request.output_dir == str(tmp_path / "work")
-    assert (request.key, request.song, request.job_uuid, request.threads) == ("k", "song", "job", 3)
+    assert (request.key, request.song, request.job_uuid) == ("k", "song", "job")
+    assert (request.threads, request.batch, request.device) == (3, 2, "cuda")
     assert request.stems == ("one", "two")
 
 
@@ -167,7 +168,7 @@ def test_a_cancel_while_measuring_is_a_cancel(staged: StagedChunks, tmp_path: Pa
             key="k",
             job_uuid="job",
             song="song",
-            entry="fake:Engine",
+            conditions=Conditions(entry="fake:Engine"),
             run=FakeEngine(lambda y: [y, y * 0]),
             limits=LIMITS,
             watch=Cancels(),
