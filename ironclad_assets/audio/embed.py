@@ -1,21 +1,27 @@
 """Writes tags and cover into a delivered file, and reads them back to prove it.
 
-FLAC gets Vorbis comments and a PICTURE block, MP3 an ID3v2.4 tag, WAV an ``id3 `` chunk. Which tags a delivered
-file gets is decided in the pipeline.
+FLAC gets Vorbis comments and a PICTURE block, Opus the same with the picture as a comment, MP3 an ID3v2.4 tag, WAV
+an ``id3 `` chunk, AAC the atoms of MP4. Which tags a delivered file gets is decided in the pipeline.
 """
 
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import cast
 
 from mutagen.flac import FLAC
 from mutagen.id3 import ID3
+from mutagen.mp4 import MP4, MP4Tags
+from mutagen.oggopus import OggOpus, OggOpusVComment
 from mutagen.wave import WAVE
 
 from ironclad_assets.audio.tag_formats.containers import read_sheet
 from ironclad_assets.audio.tag_formats.id3 import fill_id3
+from ironclad_assets.audio.tag_formats.mp4 import fill_mp4
+from ironclad_assets.audio.tag_formats.rf64 import is_rf64, replace_rf64_id3
 from ironclad_assets.audio.tag_formats.sheet import Cover, TagSheet
-from ironclad_assets.audio.tag_formats.vorbis import flac_picture
+from ironclad_assets.audio.tag_formats.vorbis import PICTURE_FIELD, flac_picture
 
 _MAX_FIELDS = 200
 """A song's own fields, and those that this project adds."""
@@ -32,7 +38,7 @@ def make_sheet(tags: Mapping[str, tuple[str, ...]]) -> TagSheet:
 
 
 def write_tags(path: Path, *, sheet: TagSheet, cover: Cover | None) -> None:
-    """Replace the tags of a FLAC, MP3 or WAV file; equal files and tags give equal bytes.
+    """Replace the tags of a delivered file; equal files and tags give equal bytes.
 
     Args:
         path: an encoded file whose extension says its format.
@@ -40,36 +46,82 @@ def write_tags(path: Path, *, sheet: TagSheet, cover: Cover | None) -> None:
         cover: the front cover to embed.
 
     Raises:
-        MutagenError: the container cannot take tags, for example RF64.
+        MutagenError: the container cannot take tags.
     """
-    data = cover.data if cover else None
-    if path.suffix == ".flac":
-        flac = FLAC(path)
-        if flac.tags is None:
-            flac.add_tags()
-        for name in list(flac.keys()):
-            del flac[name]
-        flac.clear_pictures()
-        for name, kept in sheet.fields.items():
-            flac[name] = kept
-        if cover:
-            flac.add_picture(flac_picture(cover.data, width_px=cover.width_px, height_px=cover.height_px))
-        flac.save(padding=_padding)
-    elif path.suffix == ".mp3":
-        id3 = ID3()
-        fill_id3(id3, sheet=sheet, cover=data)
-        id3.save(path, v1=0, v2_version=4, padding=_padding)
-    else:
-        wave = WAVE(path)
-        if wave.tags is None:
-            wave.add_tags()  # makes them an ID3, which its annotation does not say
-        fill_id3(cast(ID3, wave.tags), sheet=sheet, cover=data)
-        wave.save(v2_version=4, padding=_padding)
+    _WRITERS[path.suffix](path, sheet, cover)
 
 
 def read_back(path: Path) -> TagSheet:
     """Return what is in a file that `write_tags` wrote."""
     return read_sheet(path, media_type="audio/mpeg" if path.suffix == ".mp3" else "")
+
+
+def _write_flac(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
+    flac = FLAC(path)
+    if flac.tags is None:
+        flac.add_tags()
+    for name in list(flac.keys()):
+        del flac[name]
+    flac.clear_pictures()
+    for name, kept in sheet.fields.items():
+        flac[name] = kept
+    if cover:
+        flac.add_picture(flac_picture(cover.data, width_px=cover.width_px, height_px=cover.height_px))
+    flac.save(padding=_padding)
+
+
+def _write_mp3(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
+    id3 = ID3()
+    fill_id3(id3, sheet=sheet, cover=_data(cover))
+    id3.save(path, v1=0, v2_version=4, padding=_padding)
+
+
+def _write_wav(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
+    if is_rf64(path):
+        id3 = ID3()
+        fill_id3(id3, sheet=sheet, cover=_data(cover))
+        content = BytesIO()
+        id3.save(content, v1=0, v2_version=4, padding=_padding)
+        replace_rf64_id3(path, content.getvalue())
+        return
+    wave = WAVE(path)
+    if wave.tags is None:
+        wave.add_tags()  # makes them an ID3, which its annotation does not say
+    fill_id3(cast(ID3, wave.tags), sheet=sheet, cover=_data(cover))
+    wave.save(v2_version=4, padding=_padding)
+
+
+def _write_mp4(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
+    mp4 = MP4(path)
+    if mp4.tags is None:
+        mp4.add_tags()
+    fill_mp4(cast(MP4Tags, mp4.tags), sheet=sheet, cover=_data(cover))
+    mp4.save(padding=_padding)
+
+
+def _write_opus(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
+    opus = OggOpus(path)
+    tags = cast(OggOpusVComment, opus.tags)
+    tags.clear()
+    for name, kept in sheet.fields.items():
+        tags[name] = kept
+    if cover:
+        block = flac_picture(cover.data, width_px=cover.width_px, height_px=cover.height_px)
+        tags[PICTURE_FIELD] = [b64encode(block.write()).decode("ascii")]
+    opus.save(padding=_padding)
+
+
+_WRITERS: dict[str, Callable[[Path, TagSheet, Cover | None], None]] = {
+    ".flac": _write_flac,
+    ".mp3": _write_mp3,
+    ".wav": _write_wav,
+    ".m4a": _write_mp4,
+    ".opus": _write_opus,
+}
+
+
+def _data(cover: Cover | None) -> bytes | None:
+    return cover.data if cover else None
 
 
 def _padding(_info: object) -> int:

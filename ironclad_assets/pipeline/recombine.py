@@ -5,11 +5,13 @@ sandboxed child (`audio/recombine.py`) renders them. Where they go in the librar
 """
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
+from ironclad_assets.audio.formats import bit_rate_for, check_sample_format, format_name, is_lossless, rate_for
 from ironclad_assets.contracts.v1.base import AudioFormat, CheckOutcome, Levels, StagedAudio
-from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat
+from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat, SampleFormat
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
@@ -23,9 +25,12 @@ from ironclad_assets.sandbox.watch import SilentWatch, Watch
 from ironclad_assets.storage.hashing import record_file
 
 _RENDER = "ironclad_assets.audio.recombine:render_tracks"
-_MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _CD_BITS = 16
 _MEMORY_BYTES = 512 * 1024**2
+_MP4_PACKET_BYTES = 160
+"""Memory that FFmpeg keeps for every packet of an MP4 until the file is finished; measured 80 to 150."""
+
+_MP4_PACKET_FRAMES = 1024
 _START_CPU_S = 30.0
 _CPU_SHARE = 0.25
 """Processor seconds allowed per second of one track, five to ten times what rendering needs."""
@@ -61,11 +66,13 @@ def recombine(
         limits: of the child; by default enough for the song's length.
 
     Raises:
-        Refusal: `UNKNOWN_TARGET`, where the stems do not hold what a target needs.
+        Refusal: `UNKNOWN_TARGET`, where the stems do not hold what a target needs; `UNKNOWN_FORMAT`, where the
+            format cannot hold the samples asked for.
         StorageUnavailable: the disk is full, read-only or away.
     """
     audio, warnings = _output_format(staged, output=options.format)
     plans = plan_tracks(tuple(stem.name for stem in stems.stems), options=options)
+    sample_format, bitrate_kbps, bit_rate_warnings = _encoding(validated, audio=audio, options=options)
     request = {
         "inputs": {
             MIXTURE: _input(staged.source_audio, folder=staged_folder),
@@ -73,7 +80,9 @@ def recombine(
         },
         "audio": audio.model_dump(),
         "format": options.format.value,
-        "subtype": _subtype(validated, output=options.format),
+        "sample_format": sample_format,
+        "bitrate_kbps": bitrate_kbps,
+        "threads": min(len(os.sched_getaffinity(0)), len(plans)),
         "folder": str(work),
         "cover": _cover(metadata, folder=metadata_folder),
         "tracks": [
@@ -81,7 +90,7 @@ def recombine(
         ],
     }
     if limits is None:
-        limits = _limits(audio, tracks=len(plans))
+        limits = _limits(audio, tracks=len(plans), output=options.format)
     answer = run_task(
         _RENDER,
         arguments={"request": request},
@@ -93,7 +102,14 @@ def recombine(
     tracks = tuple(
         _track(plan, found, options=options, work=work) for plan, found in zip(plans, answer["tracks"], strict=True)
     )
-    return RecombinedTrack(tracks=tracks, gain_db=answer["gain_db"], warnings=(*warnings, *answer["warnings"]))
+    beyond = _beyond_full_scale(answer["peak"]) if sample_format is SampleFormat.FLOAT32 else ()
+    return RecombinedTrack(
+        tracks=tracks,
+        gain_db=answer["gain_db"],
+        sample_format=sample_format,
+        bitrate_kbps=bitrate_kbps,
+        warnings=(*warnings, *bit_rate_warnings, *beyond, *answer["warnings"]),
+    )
 
 
 def check_tracks(track: RecombinedTrack, *, staged: StagedChunks, metadata: SongMetadata) -> tuple[CheckOutcome, ...]:
@@ -130,22 +146,47 @@ def check_tracks(track: RecombinedTrack, *, staged: StagedChunks, metadata: Song
 
 
 def _output_format(staged: StagedChunks, *, output: OutputFormat) -> tuple[AudioFormat, tuple[str, ...]]:
-    """Return rate, channels and length of the delivered tracks: the source's, unless MP3 has no such rate."""
+    """Return rate, channels and length of the delivered tracks: the source's, unless the format has no such rate."""
     source = staged.source_format
-    if output is not OutputFormat.MP3 or source.sample_rate_hz in _MP3_RATES_HZ:
+    rate = rate_for(source.sample_rate_hz, output=output)
+    if rate == source.sample_rate_hz:
         return source, ()
-    rate = next((rate for rate in _MP3_RATES_HZ if rate > source.sample_rate_hz), _MP3_RATES_HZ[-1])
     frames = (2 * source.frames * rate + source.sample_rate_hz) // (2 * source.sample_rate_hz)
     changed = source.model_copy(update={"sample_rate_hz": rate, "frames": frames})
-    return changed, (f"MP3 cannot hold {source.sample_rate_hz} Hz; the tracks have {rate} Hz",)
+    return changed, (f"{format_name(output)} cannot hold {source.sample_rate_hz} Hz; the tracks have {rate} Hz",)
 
 
-def _subtype(validated: ValidatedFile, *, output: OutputFormat) -> str:
-    """Return the sample format: FLAC as deep as a lossless source of 16 bits, else 24 bits."""
-    if output is OutputFormat.MP3:
-        return "mp3_320"
-    shallow = validated.lossless and validated.bit_depth is not None and validated.bit_depth <= _CD_BITS
-    return "pcm_16" if output is OutputFormat.FLAC and shallow else "pcm_24"
+def _encoding(
+    validated: ValidatedFile, *, audio: AudioFormat, options: JobOptions
+) -> tuple[SampleFormat | None, int | None, tuple[str, ...]]:
+    """Return sample format or bit rate of the files, and how they differ from what was asked for.
+
+    Without a wish, FLAC is as deep as a lossless source of 16 bits, else 24 bits, and WAV has 24 bits.
+
+    Raises:
+        Refusal: `UNKNOWN_FORMAT`, where the format cannot hold such samples.
+    """
+    output = options.format
+    if is_lossless(output):
+        if options.sample_format is not None:
+            check_sample_format(options.sample_format, output=output)
+            return options.sample_format, None, ()
+        shallow = validated.lossless and validated.bit_depth is not None and validated.bit_depth <= _CD_BITS
+        chosen = SampleFormat.INT16 if output is OutputFormat.FLAC and shallow else SampleFormat.INT24
+        return chosen, None, ()
+    asked = options.bitrate_kbps
+    kbps = bit_rate_for(asked, output=output, sample_rate_hz=audio.sample_rate_hz, channels=audio.channels)
+    if asked in (None, kbps):
+        return None, kbps, ()
+    kind = f"{format_name(output)} of {audio.sample_rate_hz} Hz and {audio.channels} channels"
+    return None, kbps, (f"{kind} has no {asked} kbit/s; the tracks have {kbps} kbit/s",)
+
+
+def _beyond_full_scale(peak: float) -> tuple[str, ...]:
+    """Return a warning where float samples are kept that a player would clip."""
+    if peak <= 1.0:
+        return ()
+    return (f"the highest sample is {20 * math.log10(peak):.1f} dB above full scale; float WAV keeps it as it is",)
 
 
 def _input(audio: StagedAudio, *, folder: Path) -> dict[str, Any]:  # a JSON object
@@ -202,6 +243,9 @@ def _track(plan: TrackPlan, found: dict[str, Any], *, options: JobOptions, work:
     )
 
 
-def _limits(audio: AudioFormat, *, tracks: int) -> Limits:
+def _limits(audio: AudioFormat, *, tracks: int, output: OutputFormat) -> Limits:
     cpu_s = _START_CPU_S + math.ceil(audio.duration_s * tracks * _CPU_SHARE)
-    return Limits(cpu_s=cpu_s, memory_bytes=_MEMORY_BYTES, wall_s=8 * cpu_s + 120)
+    memory = _MEMORY_BYTES
+    if output is OutputFormat.M4A:
+        memory += audio.frames // _MP4_PACKET_FRAMES * _MP4_PACKET_BYTES * tracks
+    return Limits(cpu_s=cpu_s, memory_bytes=memory, wall_s=8 * cpu_s + 120)

@@ -30,7 +30,7 @@ def read_chunks(path: Path) -> TagSheet:
     from_id3, from_text = TagSheet(), TagSheet()
     with path.open("rb") as stream:
         big_endian = stream.read(4) == b"FORM"
-        for name, size in _walk(stream, big_endian=big_endian):
+        for name, size in walk_chunks(stream, big_endian=big_endian):
             if name in (b"id3 ", b"ID3 ") and size <= _MAX_ID3_BYTES:
                 from_id3.fill_from(read_id3(ID3(io.BytesIO(stream.read(size)))))
             elif size > _MAX_TEXT_BYTES:
@@ -43,7 +43,7 @@ def read_chunks(path: Path) -> TagSheet:
     return from_id3
 
 
-def _walk(stream: BinaryIO, *, big_endian: bool) -> Iterator[tuple[bytes, int]]:
+def walk_chunks(stream: BinaryIO, *, big_endian: bool) -> Iterator[tuple[bytes, int]]:
     """Yield name and size of each chunk, the stream standing at its content."""
     length = stream.seek(0, io.SEEK_END)
     at, wide_data = 12, 0

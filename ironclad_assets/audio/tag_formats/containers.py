@@ -19,7 +19,8 @@ from mutagen.oggvorbis import OggVorbis
 
 from ironclad_assets.audio.tag_formats.chunks import read_chunks
 from ironclad_assets.audio.tag_formats.id3 import read_id3
-from ironclad_assets.audio.tag_formats.others import read_ape, read_asf, read_mp4
+from ironclad_assets.audio.tag_formats.mp4 import read_mp4
+from ironclad_assets.audio.tag_formats.others import read_ape, read_asf
 from ironclad_assets.audio.tag_formats.sheet import TagSheet
 from ironclad_assets.audio.tag_formats.vorbis import read_flac_pictures, read_vorbis
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mutagen import id3
 
-from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Picture, TagSheet
+from ironclad_assets.audio.tag_formats.sheet import DESCRIPTIONS, FRONT_COVER, Picture, TagSheet
 
 _TEXT_FRAMES = {
     "TALB": "ALBUM", "TBPM": "BPM", "TCMP": "COMPILATION", "TCOM": "COMPOSER", "TCOP": "COPYRIGHT",
@@ -21,13 +21,6 @@ _TEXT_FRAMES = {
 }  # fmt: skip
 _FRAMES_BY_NAME = {name: frame for frame, name in _TEXT_FRAMES.items()}
 _PLAIN_COMMENTS = ("", "ID3v1 Comment")
-_DESCRIPTIONS = {
-    "MUSICBRAINZ_ALBUMARTISTID": "MusicBrainz Album Artist Id",
-    "MUSICBRAINZ_ARTISTID": "MusicBrainz Artist Id",
-    "MUSICBRAINZ_WORKID": "MusicBrainz Work Id",
-}
-"""TXXX descriptions that differ from the Vorbis name; only those that are ever written."""
-
 _UTF8 = 3
 _DATES = ("DATE", "ORIGINALDATE")
 _DATE = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?", flags=re.ASCII)
@@ -92,7 +85,7 @@ def _frame(name: str, values: list[str]) -> id3.Frame:
         return id3.TCON(encoding=_UTF8, text=values)
     frame = _FRAMES_BY_NAME.get(name)
     if frame is None:
-        return id3.TXXX(encoding=_UTF8, desc=_DESCRIPTIONS.get(name, name), text=values)
+        return id3.TXXX(encoding=_UTF8, desc=DESCRIPTIONS.get(name, name), text=values)
     return id3.Frames[frame](encoding=_UTF8, text=values)
 
 

@@ -1,20 +1,12 @@
-"""Tags that are only read: MP4 atoms, APEv2 (WavPack, and MP3 as a fallback), ASF (WMA)."""
+"""Tags that are only read: APEv2 (WavPack, and MP3 as a fallback), ASF (WMA)."""
 
 import struct
 
 from mutagen.apev2 import APEv2
 from mutagen.asf import ASFTags
-from mutagen.mp4 import MP4Tags
 
 from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Picture, TagSheet
 
-_MP4_ATOMS = {
-    "\xa9nam": "TITLE", "\xa9ART": "ARTIST", "\xa9alb": "ALBUM", "aART": "ALBUMARTIST", "\xa9day": "DATE",
-    "\xa9gen": "GENRE", "\xa9wrt": "COMPOSER", "\xa9cmt": "COMMENT", "\xa9lyr": "LYRICS", "\xa9grp": "GROUPING",
-    "\xa9too": "ENCODER", "cprt": "COPYRIGHT", "desc": "DESCRIPTION", "soaa": "ALBUMARTISTSORT",
-    "soal": "ALBUMSORT", "soar": "ARTISTSORT", "soco": "COMPOSERSORT", "sonm": "TITLESORT", "tmpo": "BPM",
-}  # fmt: skip
-_MP4_FREEFORM = "----:"
 _ASF_NAMES = {
     "Title": "TITLE", "Author": "ARTIST", "Description": "COMMENT", "Copyright": "COPYRIGHT", "WM/AlbumTitle": "ALBUM",
     "WM/AlbumArtist": "ALBUMARTIST", "WM/Year": "DATE", "WM/Genre": "GENRE", "WM/Composer": "COMPOSER",
@@ -23,25 +15,6 @@ _ASF_NAMES = {
     "WM/OriginalReleaseTime": "ORIGINALDATE",
 }  # fmt: skip
 _ASF_NUMBERED = {"WM/TrackNumber": ("TRACKNUMBER", "TRACKTOTAL"), "WM/PartOfSet": ("DISCNUMBER", "DISCTOTAL")}
-
-
-def read_mp4(tags: MP4Tags | None) -> TagSheet:
-    """Return the sheet of loaded `MP4Tags`."""
-    sheet = TagSheet()
-    for atom, values in (tags or {}).items():
-        if atom in ("trkn", "disk"):
-            name, total = ("TRACKNUMBER", "TRACKTOTAL") if atom == "trkn" else ("DISCNUMBER", "DISCTOTAL")
-            sheet.add(name, [values[0][0] or ""])
-            sheet.add(total, [values[0][1] or ""])
-        elif atom == "cpil":
-            sheet.add("COMPILATION", ["1"] if values else [])
-        elif atom == "covr":
-            sheet.pictures.extend(Picture(data=bytes(value), kind=FRONT_COVER) for value in values)
-        elif atom.startswith(_MP4_FREEFORM):
-            sheet.add(atom.rpartition(":")[2], (bytes(value).decode("utf-8", "replace") for value in values))
-        elif atom in _MP4_ATOMS:
-            sheet.add(_MP4_ATOMS[atom], values)
-    return sheet
 
 
 def read_ape(tags: APEv2) -> TagSheet:

@@ -44,6 +44,13 @@ _ALIASES = {
 }
 """Other spellings of names that have one meaning."""
 
+DESCRIPTIONS = {
+    "MUSICBRAINZ_ALBUMARTISTID": "MusicBrainz Album Artist Id",
+    "MUSICBRAINZ_ARTISTID": "MusicBrainz Artist Id",
+    "MUSICBRAINZ_WORKID": "MusicBrainz Work Id",
+}
+"""Names in ID3 (TXXX) and MP4 (free-form) that differ from the Vorbis name; only those that are ever written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:

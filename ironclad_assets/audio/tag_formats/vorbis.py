@@ -8,7 +8,7 @@ from mutagen.flac import Picture as FlacPicture
 
 from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Picture, TagSheet
 
-_PICTURE_FIELD = "metadata_block_picture"
+PICTURE_FIELD = "metadata_block_picture"
 _OLD_PICTURE_FIELD = "coverart"
 
 
@@ -19,7 +19,7 @@ def read_vorbis(tags: Iterable[tuple[str, str]] | None) -> TagSheet:
     for name, value in tags or ():
         values.setdefault(name.lower(), []).append(value)
     for name, texts in values.items():
-        if name == _PICTURE_FIELD:
+        if name == PICTURE_FIELD:
             sheet.pictures.extend(_decoded(text) for text in texts)
         elif name == _OLD_PICTURE_FIELD:
             sheet.pictures.extend(Picture(data=_bytes(text), kind=FRONT_COVER) for text in texts)

@@ -11,7 +11,7 @@ from mutagen.flac import FLAC
 from mutagen.id3 import ID3
 from mutagen.wave import WAVE
 
-from ironclad_assets.audio import recombine
+from ironclad_assets.audio import delivered, mixing, recombine
 from ironclad_assets.audio.artwork import make_cover
 from ironclad_assets.audio.recombine import render_tracks
 from ironclad_assets.audio.resample import StreamResampler
@@ -45,13 +45,15 @@ class Rendering:
         self.tracks.append({**track, "levels": None, "tags": TAGS, **more})
 
     def render(
-        self, *, frames: int, sr: int = synth.SR, channels: int = 2, kind: str = "flac", subtype: str = "pcm_24"
-    ) -> Any:
+        self, *, frames: int, sr: int = synth.SR, channels: int = 2, kind: str = "flac",
+        sample_format: str | None = "int24", threads: int = 2,
+    ) -> Any:  # fmt: skip
         return render_tracks(
             lambda fraction, _message: self.messages.append(fraction),
             request={
                 "inputs": self.inputs, "tracks": self.tracks, "folder": str(self.folder), "cover": self.cover,
-                "format": kind, "subtype": subtype,
+                "format": kind, "sample_format": sample_format if kind in ("flac", "wav") else None,
+                "bitrate_kbps": None, "threads": threads,
                 "audio": {"sample_rate_hz": sr, "channels": channels, "frames": frames},
             },
         )  # fmt: skip
@@ -88,7 +90,7 @@ def test_stems_of_16_bit_sum_to_the_mixture(rendering: Rendering) -> None:
     for name, y in parts.items():
         rendering.add_input(name, y)
         rendering.add_track(name, add=(name,))
-    rendering.render(frames=88_200, subtype="pcm_16")
+    rendering.render(frames=88_200, sample_format="int16")
     mixture = sum(parts.values())
     total = sum(rendering.read(name)[0] for name in parts)
     assert synth.rms_db(total - mixture) - synth.rms_db(mixture) < -70
@@ -101,7 +103,7 @@ def test_one_gain_keeps_every_track_below_full_scale(rendering: Rendering, kind:
     rendering.add_input("soft", soft)
     rendering.add_track("loud", add=("loud",), end=kind)
     rendering.add_track("soft", add=("soft",), end=kind)
-    found = rendering.render(frames=44_100, kind=kind, subtype="mp3_320" if kind == "mp3" else "pcm_24")
+    found = rendering.render(frames=44_100, kind=kind)
     assert found["gain_db"] == pytest.approx(-20 * np.log10(1.6), abs=0.011)
     gain = 10 ** (found["gain_db"] / 20)
     limit = -60 if kind == "mp3" else -120
@@ -139,6 +141,7 @@ def test_stems_come_back_to_the_sources_rate_and_length(rendering: Rendering, en
 
 
 def test_resampling_in_blocks_equals_resampling_at_once(rendering: Rendering, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixing, "BLOCK_FRAMES", 1000)
     monkeypatch.setattr(recombine, "BLOCK_FRAMES", 1000)
     y = synth.music(1.0) * np.float32(0.5)
     rendering.add_input("a", y)
@@ -200,7 +203,7 @@ def test_tags_and_art_are_embedded_and_read_back(rendering: Rendering, kind: str
     art = with_cover(rendering)
     rendering.add_input("a", synth.tone(0.5))
     rendering.add_track("a", add=("a",), end=kind)
-    found = rendering.render(frames=22_050, kind=kind, subtype="mp3_320" if kind == "mp3" else "pcm_24")
+    found = rendering.render(frames=22_050, kind=kind)
     assert (found["tracks"][0]["tags_embedded"], found["tracks"][0]["art_embedded"]) == (True, True)
     path = rendering.folder / "targets" / f"a.{kind}"
     if kind == "flac":
@@ -223,9 +226,9 @@ def test_a_failure_of_tags_is_a_warning_and_the_track_stays_playable(
     rendering: Rendering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_args: object, **_kwargs: object) -> None:
-        raise recombine.MutagenError("no room")
+        raise delivered.MutagenError("no room")
 
-    monkeypatch.setattr(recombine, "write_tags", refuse)
+    monkeypatch.setattr(delivered, "write_tags", refuse)
     with_cover(rendering)
     rendering.add_input("a", synth.tone(0.5))
     rendering.add_track("a", add=("a",))
@@ -245,7 +248,7 @@ def test_rendering_twice_gives_equal_bytes(tmp_path: Path, kind: str) -> None:
         with_cover(rendering)
         rendering.add_input("a", synth.music(1.0))
         rendering.add_track("a", add=("a",), end=kind)
-        rendering.render(frames=44_100, kind=kind, subtype="mp3_320" if kind == "mp3" else "pcm_16")
+        rendering.render(frames=44_100, kind=kind)
         contents.append((tmp_path / name / "targets" / f"a.{kind}").read_bytes())
     assert contents[0] == contents[1]
 
@@ -255,7 +258,7 @@ def test_an_mp3_decodes_to_the_sources_frames_in_step_with_it(rendering: Renderi
     y = synth.music(3.0)[:, :frames] * np.float32(0.5)
     rendering.add_input("a", y)
     rendering.add_track("a", add=("a",), end="mp3")
-    rendering.render(frames=frames, kind="mp3", subtype="mp3_320")
+    rendering.render(frames=frames, kind="mp3")
     made, _ = rendering.read("a", end="mp3")
     assert made.shape == y.shape
     assert synth.rms_db(made - y) - synth.rms_db(y) < -20
@@ -288,7 +291,7 @@ def test_a_program_that_knows_nothing_of_us_sees_tags_and_cover(rendering: Rende
     with_cover(rendering)
     rendering.add_input("a", synth.tone(0.5))
     rendering.add_track("a", add=("a",), end=kind)
-    rendering.render(frames=22_050, kind=kind, subtype="mp3_320" if kind == "mp3" else "pcm_24")
+    rendering.render(frames=22_050, kind=kind)
     with av.open(str(rendering.folder / "targets" / f"a.{kind}")) as container:
         seen = {name.lower(): value for name, value in container.metadata.items()}
         assert (seen["title"], seen["stem"], seen["date"]) == ("Ærø (Instrumental)", "instrumental", "1999")

@@ -13,8 +13,10 @@ from mutagen.flac import FLAC, Picture
 from mutagen.id3 import ID3, TIT2, TXXX
 
 from ironclad_assets.audio.embed import make_sheet, read_back, write_tags
+from ironclad_assets.audio.encode import open_encoder
 from ironclad_assets.audio.tag_formats.sheet import MAX_FIELDS, MAX_VALUE_BYTES, TagSheet, clean_text
 from ironclad_assets.audio.tags import read_tags
+from ironclad_assets.contracts.v1.options import OutputFormat
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from tests import synth
 from tests.unit.audio import tagged_files
@@ -191,7 +193,7 @@ known = st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("kind", ["flac", "mp3", "wav"])
+@pytest.mark.parametrize("kind", ["flac", "mp3", "wav", "m4a", "opus"])
 @example(tags={"TRACKNUMBER": ["A/1", "2"], "TRACKTOTAL": ["9"], "DISCTOTAL": ["2"], "DATE": ["spring 1999"]})
 @example(
     tags={"TRACKNUMBER": ["1"], "TRACKTOTAL": ["9", "10"], "DISCNUMBER": ["1"], "DISCTOTAL": ["2"], "DATE": ["1999-04"]}
@@ -202,7 +204,9 @@ def test_whatever_is_written_is_read_back(
 ) -> None:
     """META-001: no tag of an uploader is lost or changed by the format of the delivered file."""
     path = tmp_path_factory.mktemp("written") / f"a.{kind}"
-    {"flac": synth.write_flac, "mp3": synth.write_mp3, "wav": synth.write_wav}[kind](path, synth.tone(0.05))
+    frames = synth.SR // 20
+    with open_encoder(path, output=OutputFormat(kind), sample_rate_hz=48_000, channels=1, frames=frames) as encoder:
+        encoder.add(synth.tone(0.05, channels=1))
     sheet = make_sheet(
         {name: tuple(values) for name, values in tags.items() if name.upper() not in ("GENRE", "LYRICS")}
     )
