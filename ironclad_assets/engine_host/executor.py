@@ -84,7 +84,7 @@ def run_surviving(
     Raises:
         IroncladError: whatever `Executor.run` raised last.
     """
-    watch = watch or SilentWatch()
+    watch = _Onward(watch or SilentWatch())
     log = WorkerLog(log_path)
     left = {ErrorCode.OUT_OF_MEMORY: KILLS_SURVIVED, ErrorCode.ENGINE_STALLED: STALLS_SURVIVED}
     while True:
@@ -100,3 +100,18 @@ def run_surviving(
             log.note(f"tried again, continuing at the checkpoint, after {error.code.code}: {error.detail}")
         if watch.canceled():
             raise JobCanceled("canceled before the worker was replaced")
+
+
+class _Onward:
+    """A watch to which progress never goes back, also when another worker takes over."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._fraction = 0.0
+
+    def progress(self, fraction: float, message: str) -> None:
+        self._fraction = max(self._fraction, fraction)
+        self._watch.progress(self._fraction, message)
+
+    def canceled(self) -> bool:
+        return self._watch.canceled()

@@ -19,7 +19,7 @@ from ironclad_assets.engine_host.own_worker import OwnWorker
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.runner import Worker, work_off
 from ironclad_assets.engine_host.warm_lease import Lease, ServiceGoneError
-from ironclad_assets.engine_host.warm_protocol import LeaseWish, ToRun, connect
+from ironclad_assets.engine_host.warm_protocol import LeaseWish, Release, ToRun, connect
 from ironclad_assets.engine_host.worker_log import WorkerLog
 from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled
 from ironclad_assets.ledger.worker import WorkerIdentity, identify_process, is_alive
@@ -154,9 +154,8 @@ class WarmWorker:
         """
         if isinstance(because, JobCanceled):
             self._ask_to_stop()
-        keep = self._status in (0, STOPPED_STATUS)
         self._connection.close()
-        released = self._lease.release(keep=keep, within_s=RELEASE_S)
+        released = self._lease.release(self._how_to_release(), within_s=RELEASE_S)
         self._lease.close()
         if released is None:
             self._make_sure_it_is_gone()
@@ -165,6 +164,11 @@ class WarmWorker:
             status = -signal.SIGKILL if released is None or released.status is None else released.status
         oom_killed = because is None and released is not None and released.oom_killed
         return Ending(status, output=self._lease.output(), oom_killed=oom_killed)
+
+    def _how_to_release(self) -> Release:
+        if self._status is None:
+            return "lost" if self._lost else "end"
+        return "keep" if self._status in (0, STOPPED_STATUS) else "end"
 
     def _ask_to_stop(self) -> None:
         self._send({"stop": True})

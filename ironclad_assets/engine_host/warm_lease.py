@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from ironclad_assets.engine_host.events import Lines
-from ironclad_assets.engine_host.warm_protocol import FromRun, LeaseWish, ToRun, connect, parse_to_run, spell
+from ironclad_assets.engine_host.warm_protocol import FromRun, LeaseWish, Release, ToRun, connect, parse_to_run, spell
 from ironclad_assets.engine_host.worker_log import WorkerLog
 from ironclad_assets.errors import ErrorCode, JobCanceled, failure
 from ironclad_assets.sandbox.process import STDERR_TAIL_BYTES
@@ -87,17 +87,17 @@ class Lease:
                 messages.append(message)
         return messages
 
-    def release(self, *, keep: bool, within_s: float) -> ToRun | None:
+    def release(self, how: Release, *, within_s: float) -> ToRun | None:
         """Let go of the worker, and return how the service answers once nothing is written any more.
 
         Args:
-            keep: whether it may stay warm; else it is ended first.
+            how: whether it may stay warm.
             within_s: how long to wait.
 
         Returns:
             None where the service is gone or does not answer.
         """
-        self._send(FromRun(release="keep" if keep else "end"))
+        self._send(FromRun(release=how))
         deadline = time.monotonic() + within_s
         while not self.gone and time.monotonic() < deadline:
             for message in self.read(timeout_s=_POLL_S):

@@ -31,11 +31,15 @@ class LeaseWish(Contract):
     work: str
 
 
+Release = Literal["keep", "end", "lost"]
+"""How a run lets go of its worker: it may stay warm; it must end; it seems to have ended by itself."""
+
+
 class FromRun(Contract):
-    """A line from a run: first its wish; then how to let go of the worker, which may stay warm or must end."""
+    """A line from a run: first its wish, then how it lets go of the worker."""
 
     lease: LeaseWish | None = None
-    release: Literal["keep", "end"] | None = None
+    release: Release | None = None
 
 
 class ToRun(Contract):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
-from ironclad_assets.engine_host.warm_protocol import LeaseWish
+from ironclad_assets.engine_host.warm_protocol import LeaseWish, Release
 from ironclad_assets.engine_host.worker_log import WorkerLog
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.settings import Settings
@@ -21,6 +21,8 @@ IDLE_AGAIN_S = 2.5
 """A worker that is not idle again so long after its job was given up is killed: a cancel takes effect within 5 s."""
 
 END_GRACE_S = 1.0
+ENDED_S = 1.0
+"""How long a worker that seems to have ended is waited for, so that it can be told how it ended."""
 
 _FIRST_GPU = {"cuda": "cuda:0"}
 _ON_PROCESSORS = "cpu"
@@ -95,20 +97,20 @@ class Pool:
             raise
         return worker
 
-    async def release(self, worker: WarmProcess, *, wish: LeaseWish, keep: bool) -> int | None:
+    async def release(self, worker: WarmProcess, *, wish: LeaseWish, how: Release) -> int | None:
         """Take a worker back; return its exit status if it has ended. Afterwards it writes nothing any more.
 
         Args:
             worker: from `lease`.
             wish: what it was leased for.
-            keep: whether it may stay, if it is fit for another job.
+            how: whether it may stay, if it is fit for another job.
         """
         worker.listener = None
         if self._closing:
             return None
         lane = self._lane(wish.device)
         try:
-            why = await self._why_end(worker, keep=keep)
+            why = await self._why_end(worker, how=how)
             if why is not None:
                 return await self._end(worker, why=why)
             worker.idle_since = time.monotonic()
@@ -149,9 +151,11 @@ class Pool:
         self._report(f"ended worker={worker.pid} engine={worker.key.engine} status={status} because {why}")
         return status
 
-    async def _why_end(self, worker: WarmProcess, *, keep: bool) -> str | None:
-        if not keep:
+    async def _why_end(self, worker: WarmProcess, *, how: Release) -> str | None:
+        if how == "end":
             return "its job went wrong"
+        if how == "lost" and await worker.has_ended(within_s=ENDED_S):
+            return "it ended in the middle of its job"
         if not await worker.answers(within_s=IDLE_AGAIN_S):
             return "it is not idle after its job"
         return worker.why_not_again(memory_bytes=self._settings.engine_memory_bytes)

@@ -133,6 +133,13 @@ class WarmProcess:
         """Return how the process ended, or None while it lives."""
         return None if self._process is None else self._process.poll()
 
+    async def has_ended(self, *, within_s: float) -> bool:
+        """Return whether the process has ended, waiting for that up to `within_s`."""
+        deadline = time.monotonic() + within_s
+        while self.exit_status() is None and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_S)
+        return self.exit_status() is not None
+
     def oom_killed(self) -> bool:
         """Return whether the kernel's out-of-memory killer struck since the current job began."""
         now = count_oom_kills()

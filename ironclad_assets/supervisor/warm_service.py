@@ -17,7 +17,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ironclad_assets.engine_host.warm_lease import WAITING
-from ironclad_assets.engine_host.warm_protocol import FromRun, LeaseWish, ToRun, socket_address, spell, warm_socket
+from ironclad_assets.engine_host.warm_protocol import (
+    FromRun,
+    LeaseWish,
+    Release,
+    ToRun,
+    socket_address,
+    spell,
+    warm_socket,
+)
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
@@ -76,16 +84,16 @@ class _Conversation:
             worker = await self._await_lease(wish, hearing=hearing)
             if worker is None:
                 return
-            keep = True
+            how: Release = "keep"
             try:
                 worker.begin(self._pass_on)
                 text = "it was warm" if worker.jobs else "it was started for this song"
                 self._say(ToRun(kind="leased", socket=str(worker.socket_path), pid=worker.pid, text=text))
                 last = await hearing
-                keep = last is None or last.release != "end"
+                how = "keep" if last is None or last.release is None else last.release
             finally:
                 oom_killed = worker.oom_killed()
-                status = await asyncio.shield(self._pool.release(worker, wish=wish, keep=keep))
+                status = await asyncio.shield(self._pool.release(worker, wish=wish, how=how))
             self._say(ToRun(kind="released", status=status, oom_killed=oom_killed))
             await self._writer.drain()
         finally:

@@ -16,13 +16,13 @@ RATE = 44_100
 WINDOW = RATE
 
 _MANIFEST = """
-name = "rogue"
+name = "{name}"
 version = "0.1.0"
 kind = "separation"
 protocol = 1
 description = "misbehaves"
 licence = "MIT"
-entry = "rogue:{entry}"
+entry = "{module}:{entry}"
 environment = "core"
 default_model = "only"
 [[models]]
@@ -116,6 +116,68 @@ class DiskFull(Good):
         worker.write_result = write_result
         write_result()
 
+class Garbles(Good):
+    """Writes garbage to every descriptor it finds, the one for events among them."""
+    def separate(self, y, *, window):
+        for number in range(1, 64):
+            try:
+                if not os.path.isfile(f"/proc/self/fd/{number}"): os.write(number, b"\\xff{]\\x00 no event\\n" * 50)
+            except OSError: pass
+        return super().separate(y, window=window)
+
+class WrongLength(Good):
+    """Goes round the harness: stems that are too short, and a result that calls them complete."""
+    def separate(self, y, *, window):
+        import json
+        folder, key = open(os.path.join(os.path.dirname(__file__), "output")).read(), "a" * 64
+        for stem in ("one", "two"): open(os.path.join(folder, stem + ".f32"), "wb").write(b"1234" * 100)
+        stems = [{"name": stem, "path": stem + ".f32", "frames": self.context.frames} for stem in ("one", "two")]
+        result = {"protocol": 1, "key": key, "status": "completed", "stems": stems}
+        open(os.path.join(folder, "result.json"), "w").write(json.dumps(result))
+        os._exit(0)
+
+class Exits(Good):
+    """Leaves in a well-mannered way, without having done anything."""
+    def separate(self, y, *, window): sys.exit(0)
+
+class SlowToLoad(Good):
+    """Takes a second to load its model, which it keeps."""
+    def __init__(self, context):
+        super().__init__(context)
+        self.model = context.keeper.keep("model", self.load)
+    def load(self):
+        time.sleep(1)
+        return "loaded"
+
+class NeverLoads(Good):
+    def __init__(self, context): time.sleep(600)
+
+class StallsOnce(Good):
+    """Hangs in its fourth window, the first time."""
+    def separate(self, y, *, window):
+        marker = os.path.join(os.path.dirname(__file__), "stalled")
+        if window.index == 3 and not os.path.exists(marker):
+            open(marker, "w").close()
+            time.sleep(600)
+        return super().separate(y, window=window)
+
+class KilledOnce(Good):
+    """Is killed in its fourth window, the first time."""
+    def separate(self, y, *, window):
+        marker = os.path.join(os.path.dirname(__file__), "killed")
+        if window.index == 3 and not os.path.exists(marker):
+            open(marker, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().separate(y, window=window)
+
+class Grows(Good):
+    """Keeps 300 MB more with every song."""
+    def __init__(self, context):
+        super().__init__(context)
+        hoard.append(np.ones(37_500_000))
+
+hoard = []
+
 class Dials(Good):
     """Says in a failure of its own whether the port in the environment answers."""
     def separate(self, y, *, window):
@@ -167,24 +229,35 @@ class Bench:
         return np.fromfile(self.output / f"{name}.f32", "<f4").reshape(-1, 2)
 
 
-def set_up(folder: Path, *, entry: str, seconds: float = 5.0, job_uuid: str = "job") -> Bench:
-    """Return the rogue called `entry` with a request for `seconds` of noise, in chunks of two seconds."""
-    engines = folder / "engines"
-    (engines / "rogue").mkdir(parents=True)
-    (engines / "_harness").symlink_to(ENGINES / "_harness")
-    (engines / "rogue" / "engine.toml").write_text(_MANIFEST.format(entry=entry), encoding="utf-8")
+def set_up(
+    folder: Path, *, entry: str, seconds: float = 5.0, job_uuid: str = "job", engines: Path | None = None
+) -> Bench:
+    """Return the rogue called `entry` with a request for `seconds` of noise, in chunks of two seconds.
+
+    It is installed in `engines`, beside others, or in an engines folder of its own.
+    """
+    name = "rogue" if engines is None else f"rogue-{entry.lower()}"
+    engines = engines or folder / "engines"
+    home, module_name = engines / name, name.replace("-", "_")
+    home.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    if not (engines / "_harness").exists():
+        (engines / "_harness").symlink_to(ENGINES / "_harness")
+    manifest = _MANIFEST.format(entry=entry, name=name, module=module_name)
+    (home / "engine.toml").write_text(manifest, encoding="utf-8")
     module = textwrap.dedent(_MODULE).replace("MARKER", str(folder))
-    (engines / "rogue" / "rogue.py").write_text(module, encoding="utf-8")
+    (home / f"{module_name}.py").write_text(module, encoding="utf-8")
+    (home / "output").write_text(str(folder / "output"), encoding="utf-8")
     (folder / "output").mkdir()
     frames = int(seconds * RATE)
     noise = np.random.default_rng(3).normal(0, 0.1, (frames, 2)).astype("<f4")
     noise.tofile(folder / "mixture.f32")
-    engine = find_engines(engines)["rogue"]
+    engine = find_engines(engines)[name]
     step = 2 * RATE
     request = EngineRequest(
         job_uuid=job_uuid,
         song="song",
-        engine="rogue",
+        engine=name,
         engine_version=engine.manifest.version,
         entry=engine.manifest.entry,
         model="only",
