@@ -4,7 +4,7 @@ Made for one asset's run, whose Dagster context the Pipes session needs. Importi
 dagster_k8s, which takes seconds: only an installation that chose it does (docs/kubernetes.md).
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from ironclad_assets.engine_host.executor import Executor
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.runner import work_off
 from ironclad_assets.engine_host.worker_log import WorkerLog
+from ironclad_assets.errors import IroncladError
+from ironclad_assets.resources.kubernetes_cluster import ClusterAway, ClusterRefusal
 from ironclad_assets.resources.kubernetes_pipes import EnginePipesClient
-from ironclad_assets.resources.kubernetes_plan import plan_pod
+from ironclad_assets.resources.kubernetes_plan import GRACE_S, plan_pod, pod_name
 from ironclad_assets.resources.kubernetes_pod import LOST_S, ClaimedPod
 from ironclad_assets.resources.kubernetes_worker import Patience, PodWorker
 from ironclad_assets.sandbox.limits import Limits
@@ -64,13 +66,19 @@ class KubernetesExecutor:
             IroncladError: ``ENGINE_UNAVAILABLE`` or ``DEVICE_UNAVAILABLE`` where the cluster does not start
                 the pod, ``CLUSTER_AWAY`` where it does not answer, and all that `Executor.run` raises.
         """
+        started = False
 
         def start(request_path: Path, log: WorkerLog) -> PodWorker:
+            nonlocal started
+            started = True
             return self._start(request, engine=engine, request_path=request_path, limits=limits, log=log)
 
         # Waiting for a pod is no stall, and neither is silence while the API is away: the worker judges that.
         unhurried = replace(limits, stall_s=None)
-        return work_off(request, start=start, hand_off=hand_off, limits=unhurried, log_path=log_path, watch=watch)
+        result = work_off(request, start=start, hand_off=hand_off, limits=unhurried, log_path=log_path, watch=watch)
+        if not started:
+            self._sweep(request)
+        return result
 
     def _start(
         self, request: EngineRequest, *, engine: InstalledEngine, request_path: Path, limits: Limits, log: WorkerLog
@@ -93,6 +101,16 @@ class KubernetesExecutor:
                 gpu_resource=self.settings.kubernetes_gpu_resource,
                 release=stack.pop_all().close,
             )
+
+    def _sweep(self, request: EngineRequest) -> None:
+        """Remove the pod that finished while nobody followed it; nothing depends on that."""
+        name = pod_name(request, settings=self.settings)
+        with (
+            suppress(ClusterAway, ClusterRefusal, IroncladError),
+            closing(EnginePipesClient(self.settings).connect()) as cluster,
+        ):
+            if (pod := cluster.read(name)) is not None:
+                cluster.delete(name, uid=pod.metadata.uid, grace_s=GRACE_S)
 
     def _patience(self, limits: Limits) -> Patience:
         return Patience(

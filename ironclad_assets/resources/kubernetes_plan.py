@@ -113,7 +113,7 @@ def plan_pod(
         spec["runtimeClassName"] = settings.kubernetes_runtime_class
     work = _digest(request.model_dump_json(), json.dumps(spec, sort_keys=True))
     return PodPlan(
-        name=_name(request, settings=settings),
+        name=pod_name(request, settings=settings),
         work=work,
         metadata=_metadata(request, work=work, settings=settings),
         spec=spec,
@@ -206,7 +206,8 @@ def _metadata(request: EngineRequest, *, work: str, settings: Settings) -> Manif
     return metadata
 
 
-def _name(request: EngineRequest, *, settings: Settings) -> str:
+def pod_name(request: EngineRequest, *, settings: Settings) -> str:
+    """Return the name of any pod that works for the output of `request`."""
     volume = settings.kubernetes_data_volume or ""
     return f"ironclad-{request.engine[:30].replace('_', '-')}-{_digest(volume, request.output_dir)}"
 
