@@ -14,7 +14,7 @@ DEMO_HOME ?= $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test chaos check format clean
+.PHONY: help setup engines demo up test chaos check format clean
 
 help: ## List these commands.
 	@echo "Ironclad: a song dropped into the upload folder comes out in the library."
@@ -29,7 +29,10 @@ up: $(CORE) ## Start the whole system and keep it running; stop it with Ctrl-C.
 
 setup: $(CORE) $(DEV) ## Make the virtual environment with everything for development.
 
-test: $(DEV) ## Run the tests.
+engines: $(CORE) ## Build the environments of Demucs and Spleeter (a few minutes; up to 1 GB of downloads, 4 GB of disk).
+	@$(BIN)/pipelinectl engines install demucs spleeter
+
+test: $(DEV) ## Run the tests; those of engines whose environment is there included.
 	@$(BIN)/python -m pytest
 
 chaos: $(DEV) ## Kill everything, fill disks, pull storage away; for longer than the tests do (about ten minutes).

@@ -1,0 +1,1 @@
+"""The original packages, driven by scripts that run in the engines' environments."""
