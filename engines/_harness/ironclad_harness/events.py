@@ -1,6 +1,6 @@
 """Events to the parent: one line of JSON each, over a descriptor that nothing else writes to.
 
-A thread repeats the last progress, so that the parent hears from a living worker every half second even
+A thread repeats the last progress, so that the parent hears from a living worker within half a second even
 while one window takes minutes. `windows` counts finished windows: it alone tells work from waiting.
 """
 
@@ -9,7 +9,8 @@ import os
 import threading
 from collections.abc import Mapping
 
-HEARTBEAT_S = 0.45
+HEARTBEAT_S = 0.25
+"""A library that is being loaded may hold all threads of the interpreter for half a second (TensorFlow)."""
 
 
 class Events:
@@ -33,7 +34,7 @@ class Events:
         return self._descriptor is not None
 
     def start(self) -> None:
-        """Begin to repeat the last progress twice a second."""
+        """Begin to repeat the last progress four times a second."""
         self._last = {"kind": "progress", "fraction": 0.0, "message": "starting", "windows": 0}
         self.say(self._last)
         self._closed = threading.Event()
