@@ -129,7 +129,7 @@ class WrongLength(Good):
     """Goes round the harness: stems that are too short, and a result that calls them complete."""
     def separate(self, y, *, window):
         import json
-        folder, key = open(os.path.join(os.path.dirname(__file__), "output")).read(), "a" * 64
+        folder, key = output(), "a" * 64
         for stem in ("one", "two"): open(os.path.join(folder, stem + ".f32"), "wb").write(b"1234" * 100)
         stems = [{"name": stem, "path": stem + ".f32", "frames": self.context.frames} for stem in ("one", "two")]
         result = {"protocol": 1, "key": key, "status": "completed", "stems": stems}
@@ -170,6 +170,12 @@ class KilledOnce(Good):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().separate(y, window=window)
 
+class LeavesChild(Good):
+    """Starts a process that nobody waits for, and does its work well."""
+    def __init__(self, context):
+        super().__init__(context)
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", output()])
+
 class Grows(Good):
     """Keeps 300 MB more with every song."""
     def __init__(self, context):
@@ -191,14 +197,16 @@ class Family(Good):
     """Has a child, and a grandchild in a session of its own, which ignore every polite signal."""
     def separate(self, y, *, window):
         stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-        start = f"[sys.executable, '-c', {stubborn!r}, '{MARK}'], start_new_session=True"
+        start = f"[sys.executable, '-c', {stubborn!r}, '{output()}'], start_new_session=True"
         child = f"import subprocess, sys; subprocess.Popen({start}); {stubborn}"
-        subprocess.Popen([sys.executable, "-c", child, MARK])
+        subprocess.Popen([sys.executable, "-c", child, output()])
         time.sleep(1)
         if os.environ.get("IRONCLAD_JOB") == "leave": os._exit(3)
         time.sleep(600)
 
-MARK = "MARKER"
+def output():
+    """Return the folder of the song that this engine was last set up for."""
+    return open(os.path.join(os.path.dirname(__file__), "output")).read()
 '''
 
 
@@ -244,9 +252,11 @@ def set_up(
     if not (engines / "_harness").exists():
         (engines / "_harness").symlink_to(ENGINES / "_harness")
     manifest = _MANIFEST.format(entry=entry, name=name, module=module_name)
-    (home / "engine.toml").write_text(manifest, encoding="utf-8")
-    module = textwrap.dedent(_MODULE).replace("MARKER", str(folder))
-    (home / f"{module_name}.py").write_text(module, encoding="utf-8")
+    if not (home / "engine.toml").exists():
+        (home / "engine.toml").write_text(manifest, encoding="utf-8")
+    module = home / f"{module_name}.py"
+    if not module.exists():  # a worker that is warm must not be taken for one of another engine
+        module.write_text(textwrap.dedent(_MODULE), encoding="utf-8")
     (home / "output").write_text(str(folder / "output"), encoding="utf-8")
     (folder / "output").mkdir()
     frames = int(seconds * RATE)
