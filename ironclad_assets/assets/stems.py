@@ -2,13 +2,14 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
-from ironclad_assets.assets.room import Made, Metadata, open_room
+from ironclad_assets.assets.room import Made, Metadata, Room, open_room
 from ironclad_assets.contracts.v1.engine import EngineResult
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Rung, Stems
@@ -56,13 +57,6 @@ def stems(
         options = room.job.resolved or room.job.options
         conditions = engines.conditions(staged.engine)
 
-        def tell(rung: Rung, text: str) -> None:
-            context.log.warning(
-                f"event=ladder song={room.job.song} job_uuid={room.job.job_uuid} engine={staged.engine.engine} "
-                f"action={rung.action} value={rung.value!r} reason={rung.reason!r}"
-            )
-            ledger.note(room.job.job_uuid, actor=f"run:{context.run.run_id}", detail=text)
-
         run = engines.runner(
             staged.engine.engine,
             hand_off=store.hand_off(staged.engine.engine, room.job.song),
@@ -70,7 +64,7 @@ def stems(
             duration_s=staged.mixture.duration_s,
             watch=room.watch,
             allow_smaller_model=options.allow_smaller_model,
-            tell=tell,
+            tell=partial(_tell_rung, room=room),
             context=context,
         )
 
@@ -100,6 +94,16 @@ def stems(
             describe=describe,
             is_current=lambda stored: not _may_do_better(stored, memory_bytes=settings.engine_memory_bytes),
         )
+
+
+def _tell_rung(rung: Rung, text: str, *, room: Room) -> None:
+    """Say in log and history that the work goes on with less memory."""
+    job = room.job
+    room.context.log.warning(
+        f"event=ladder song={job.song} job_uuid={job.job_uuid} action={rung.action} value={rung.value!r} "
+        f"reason={rung.reason!r}"
+    )
+    room.ledger.note(job.job_uuid, actor=f"run:{room.context.run.run_id}", detail=text)
 
 
 def _may_do_better(stems: Stems, *, memory_bytes: int) -> bool:

@@ -8,17 +8,24 @@ import typer
 from rich.console import Console
 
 from ironclad_assets.cli.arguments import (
+    AllowSmallerModel,
     AnyJobName,
     AsJson,
+    Bitrate,
     Engine,
     Files,
     Follow,
     Format,
     JobName,
     Model,
+    Parameters,
+    PresetName,
+    Residual,
+    SampleFormatName,
+    StemNames,
     Targets,
     User,
-    split_targets,
+    read_options,
 )
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end, error_document, exit_code, say_error
 from ironclad_assets.cli.follow import await_end, follow_jobs
@@ -28,7 +35,7 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError, Refusal
 from ironclad_assets.intake.names import display_name, printable
-from ironclad_assets.intake.options import make_options
+from ironclad_assets.intake.options import change_options
 from ironclad_assets.intake.upload import take_file
 from ironclad_assets.ledger.store import Registration
 
@@ -44,21 +51,46 @@ def submit(
     user: User = None,
     engine: Engine = None,
     model: Model = None,
+    preset: PresetName = None,
+    parameters: Parameters = None,
     targets: Targets = None,
+    stems: StemNames = None,
+    residual: Residual = None,
     format: Format = None,
+    sample_format: SampleFormatName = None,
+    bitrate: Bitrate = None,
+    allow_smaller_model: AllowSmallerModel = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
     """Hand in songs. The files are copied and stay where they are.
 
+    What is not named follows from the user's defaults (see `pipelinectl defaults`), else the system's.
+
     \b
     Examples:
       pipelinectl submit song.flac
+      pipelinectl submit song.flac --engine demucs --preset best --stem vocals --stem drums --residual
+      pipelinectl submit song.flac --engine demucs --model htdemucs --parameter shifts=2
+      pipelinectl submit song.flac --format opus --bitrate 160
       pipelinectl submit *.mp3 --user ada --targets instrumental,vocals --format mp3 --follow
     """
     with door(as_json=as_json):
         installation = open_installation()
-        options = make_options(engine=engine, model=model, targets=split_targets(targets), format=format)
+        wish = read_options(
+            engine=engine,
+            model=model,
+            preset=preset,
+            parameters=parameters,
+            targets=targets,
+            stems=stems,
+            residual=residual,
+            format=format,
+            sample_format=sample_format,
+            bitrate=bitrate,
+            allow_smaller_model=allow_smaller_model,
+        )
+        options = change_options(JobOptions(), change=wish)
         installation.check(options, user_id=installation.settings.default_user if user is None else user)
         taken: list[Registration] = []
         errors: list[dict[str, str]] = []
@@ -139,26 +171,46 @@ def retry(
     job: JobName,
     engine: Engine = None,
     model: Model = None,
+    preset: PresetName = None,
+    parameters: Parameters = None,
     targets: Targets = None,
+    stems: StemNames = None,
+    residual: Residual = None,
     format: Format = None,
+    sample_format: SampleFormatName = None,
+    bitrate: Bitrate = None,
+    allow_smaller_model: AllowSmallerModel = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
     """Work on a song again, as a new attempt, with the same or other options.
 
-    What the last attempt finished is used again where the options allow.
+    What the last attempt finished is used again where the options allow. Another engine, preset or format
+    drops what was chosen for the one before.
 
     \b
     Examples:
       pipelinectl retry 3f2a91c0
       pipelinectl retry 3f2a91c0 --engine spectral --targets vocals --follow
+      pipelinectl retry 3f2a91c0 --parameter shifts= --allow-smaller-model
     """
     with door(as_json=as_json):
         installation = open_installation()
         before = installation.ledger.resolve(job)
-        options = _change_options(
-            before.options, engine=engine, model=model, targets=split_targets(targets), format=format
+        wish = read_options(
+            engine=engine,
+            model=model,
+            preset=preset,
+            parameters=parameters,
+            targets=targets,
+            stems=stems,
+            residual=residual,
+            format=format,
+            sample_format=sample_format,
+            bitrate=bitrate,
+            allow_smaller_model=allow_smaller_model,
         )
+        options = change_options(before.options, change=wish)
         installation.check(options, user_id=before.user_id)
         added = installation.ledger.retry(before.job_uuid, actor=installation.actor, options=options)
         if as_json and not follow:
@@ -239,18 +291,3 @@ def _say_taken(registration: Registration) -> None:
         )
     else:
         print(f"queued {name} as job {job.job_uuid}, song {job.song}")
-
-
-def _change_options(
-    options: JobOptions, *, engine: str | None, model: str | None, targets: tuple[str, ...] | None, format: str | None
-) -> JobOptions:
-    """Return `options` with what was given; another engine starts with its own default model."""
-    kept: dict[str, Any] = options.model_dump()  # any option
-    keeps_model = engine is None or engine == options.engine
-    changed = make_options(
-        engine=options.engine if engine is None else engine,
-        model=options.model if model is None and keeps_model else model,
-        targets=options.targets if targets is None else targets,
-        format=options.format if format is None else format,
-    )
-    return changed.model_copy(update={"parameters": kept["parameters"] if keeps_model else {}})

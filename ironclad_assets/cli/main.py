@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import typer
 
+from ironclad_assets.cli.default_commands import clear_defaults, set_defaults, show_defaults
 from ironclad_assets.cli.engine_commands import doctor, install_engines, list_engines, remove_engine, verify_engines
 from ironclad_assets.cli.exits import EXIT_HELP
 from ironclad_assets.cli.job_commands import cancel, retry, status, submit
@@ -19,6 +20,10 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "remove": remove_engine,
             "doctor": doctor,
         },
+    ),
+    "defaults": (
+        "Defaults: what a user gets where a job names nothing else.",
+        {"show": show_defaults, "set": set_defaults, "clear": clear_defaults},
     ),
 }
 

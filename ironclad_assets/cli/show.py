@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ironclad_assets.contracts.v1.job import STAGES, HistoryEntry, Job, JobState
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.intake.names import printable
 
 SHORT_ID = 8
@@ -133,16 +134,35 @@ def print_job(console: Console, job: Job, *, history: Iterable[HistoryEntry]) ->
     console.print(lines)
 
 
+def options_text(options: JobOptions, *, everything: bool = False) -> dict[str, str]:
+    """Return in words, by name, the options that were named, or `everything` that is not left open."""
+    values = options.model_dump(mode="json", exclude_none=True) if everything else options.named()
+    return {name: _option_text(value) for name, value in values.items() if value != {}}
+
+
+def _option_text(value: Any) -> str:  # noqa: ANN401 - the value of any option
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_option_text(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return str(value)
+
+
 def _facts(job: Job) -> list[tuple[str, Text]]:
-    options = job.options
+    options = job.resolved or job.options
     wanted = f"{', '.join(options.targets)} as {options.format}"
     engine = f"{options.engine or 'default engine'}{' ' + options.model if options.model else ''}"
+    shown = options_text(options, everything=job.resolved is not None)
+    others = {name: text for name, text in shown.items() if name not in ("engine", "model", "targets", "format")}
     facts = [
         ("job", Text(job.job_uuid)),
         ("song", Text(f"{job.song}  {printable(job.original_name)}")),
         ("user", Text(job.user_id)),
         ("attempt", Text(str(job.attempt))),
-        ("wanted", Text(f"{wanted}, {engine}")),
+        ("wanted" if job.resolved is None else "chosen", Text(printable(f"{wanted}, {engine}"))),
+        *((name, Text(printable(text))) for name, text in others.items()),
         ("state", state_text(job)),
     ]
     if job.state is JobState.RUNNING:

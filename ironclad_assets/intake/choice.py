@@ -130,12 +130,12 @@ def choose_output(
 
 
 def _levels_about(levels: Sequence[_Level], *, engine: str) -> tuple[_Level, ...]:
-    """Return the levels that speak of `engine`: whatever they name for an engine is meant for this one."""
+    """Return the levels that speak of `engine`: the job, and those whose default for an engine is this one."""
 
     def engine_at(at: int) -> str | None:
         return next((level.options.engine for level in levels[at:] if level.names("engine")), None)
 
-    return tuple(level for at, level in enumerate(levels) if engine_at(at) == engine)
+    return tuple(level for at, level in enumerate(levels) if level.is_job or engine_at(at) == engine)
 
 
 def _choose_engine(levels: Sequence[_Level], *, engines: Mapping[str, EngineManifest]) -> tuple[str, EngineManifest]:

@@ -69,6 +69,30 @@ def parse_parameters(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def change_options(before: JobOptions, *, change: JobOptions) -> JobOptions:
+    """Return `before` with what `change` names; what was chosen for something else does not come along.
+
+    Another engine starts with its own model, preset, parameters and stems; another preset with its own model
+    and parameters; another file format with its own sample format and bit rate. A parameter given without a
+    value goes back to the default.
+    """
+    kept, given = before.named(), change.named()
+    dropped: set[str] = set()
+    if "engine" in given and given["engine"] != kept.get("engine"):
+        dropped |= {"model", "preset", "parameters", "stems"}
+    if "preset" in given and given["preset"] != kept.get("preset"):
+        dropped |= {"model", "parameters"}
+    if "format" in given and given["format"] != kept.get("format"):
+        dropped |= {"sample_format", "bitrate_kbps"}
+    kept = {name: value for name, value in kept.items() if name not in dropped}
+    merged = {**kept, **given}
+    parameters = {**kept.get("parameters", {}), **given.get("parameters", {})}
+    merged["parameters"] = {name: value for name, value in parameters.items() if value != ""}
+    if not merged["parameters"]:
+        del merged["parameters"]
+    return JobOptions.model_validate(merged)
+
+
 def check_options(
     options: JobOptions,
     engines: Mapping[str, EngineManifest],

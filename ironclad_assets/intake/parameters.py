@@ -45,26 +45,33 @@ def describe(spec: ParameterSpec) -> str:
         return "true or false"
     if spec.type == "str":
         return "text"
-    low, high = spec.minimum, spec.maximum
-    bounds = {
-        (True, True): f" from {low} to {high}", (True, False): f" of at least {low}",
-        (False, True): f" of at most {high}", (False, False): "",
-    }[low is not None, high is not None]  # fmt: skip
-    return f"{_NUMBERS[spec.type]}{bounds}"
+    return f"{_NUMBERS[spec.type]}{_bounds(spec.minimum, spec.maximum)}"
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f" from {_spell(low)} to {_spell(high)}"
+    if low is not None:
+        return f" of at least {_spell(low)}"
+    return "" if high is None else f" of at most {_spell(high)}"
+
+
+def _spell(number: float) -> str:
+    return str(int(number)) if number.is_integer() else str(number)
 
 
 def _convert(value: Parameter, *, spec: ParameterSpec) -> Parameter | None:
     """Return `value` as the type of `spec`; None where it is none. A truth value is no number."""
     if spec.type == "bool":
-        return (
-            _WORDS.get(value.strip().lower()) if isinstance(value, str) else value if value in (True, False) else None
-        )
+        return _WORDS.get(str(value).strip().lower()) if isinstance(value, (str, bool)) else None
     if spec.type == "str":
         return value if isinstance(value, str) else None
     if isinstance(value, bool):
         return None
     try:
         number = float(value)
+        if not math.isfinite(number):
+            return None
         if spec.type == "float":
             return number
         # Not by way of float: it would round a large whole number, such as a seed.
@@ -80,4 +87,4 @@ def _is_allowed(value: Parameter, *, spec: ParameterSpec) -> bool:
         return True
     low = -math.inf if spec.minimum is None else spec.minimum
     high = math.inf if spec.maximum is None else spec.maximum
-    return math.isfinite(value) and low <= value <= high
+    return low <= value <= high

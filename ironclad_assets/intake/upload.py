@@ -70,7 +70,7 @@ class Upload:
         self.source = source
         self._delivery = delivery
         self._ledger = ledger
-        _check_user(delivery.user_id)
+        check_user(delivery.user_id)
         with ExitStack() as stack:
             descriptor = stack.enter_context(open_source(source))
             self.status = os.fstat(descriptor)
@@ -230,7 +230,12 @@ def judge_unread(source: Path, *, status: os.stat_result, keep_source: bool, set
         raise Refusal(f"{name!r} cannot be removed from its folder once taken", code=ErrorCode.UNREADABLE)
 
 
-def _check_user(user_id: str) -> None:
+def check_user(user_id: str) -> None:
+    """Raise unless `user_id` is a user's name.
+
+    Raises:
+        Refusal: `BAD_USER`.
+    """
     if re.fullmatch(USER_PATTERN, user_id) is None:
         raise Refusal(f"{user_id!r} is no user name", code=ErrorCode.BAD_USER)
 

@@ -7,7 +7,7 @@ import pytest
 from ironclad_assets.contracts.v1.engine import EngineManifest
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import Refusal
-from ironclad_assets.intake.options import check_options, make_options
+from ironclad_assets.intake.options import change_options, check_options, make_options, parse_parameters
 
 
 def make_manifest(name: str, *stems: str) -> EngineManifest:
@@ -78,3 +78,31 @@ def test_without_any_engine_the_list_says_none() -> None:
     with pytest.raises(Refusal, match="only none"):
         check_options(JobOptions(engine="four"), {})
     check_options(JobOptions(), {})
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "after"),
+    [
+        ({"engine": "four", "model": "small", "parameters": {"a": 1}, "preset": "best", "stems": ["drums"]},
+         {"engine": "one"}, {"engine": "one"}),
+        ({"engine": "four", "parameters": {"a": 1}}, {"engine": "four", "parameters": {"b": "2"}},
+         {"engine": "four", "parameters": {"a": 1, "b": "2"}}),
+        ({"parameters": {"a": 1}}, {"parameters": {"a": ""}}, {}),
+        ({"model": "small", "parameters": {"a": 1}}, {"preset": "fast"}, {"preset": "fast"}),
+        ({"format": "mp3", "bitrate_kbps": 192}, {"format": "flac"}, {"format": "flac"}),
+        ({"format": "mp3", "bitrate_kbps": 192}, {"format": "mp3"}, {"format": "mp3", "bitrate_kbps": 192}),
+        ({"stems": ["drums"]}, {"residual": True}, {"stems": ["drums"], "residual": True}),
+    ],
+)  # fmt: skip
+def test_a_change_drops_what_was_chosen_for_something_else(
+    before: dict[str, Any], change: dict[str, Any], after: dict[str, Any]
+) -> None:
+    assert change_options(JobOptions(**before), change=JobOptions(**change)).named() == after
+
+
+@pytest.mark.parametrize("text", ["shifts", "=1", " =1"])
+def test_a_parameter_without_name_or_value_is_refused(text: str) -> None:
+    with pytest.raises(Refusal, match="is not NAME=VALUE"):
+        parse_parameters([text])
+    with pytest.raises(Refusal, match="given twice"):
+        parse_parameters(["a=1", "a=2"])
