@@ -1,5 +1,6 @@
 """The engines' documents name every engine, and their example is a working engine."""
 
+import dataclasses
 import re
 import sys
 import types
@@ -8,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ironclad_assets.engine_host.registry import find_engines
-from ironclad_harness.engine import EngineContext, Statistics, Window
-from ironclad_harness.grid import check_pass
+from ironclad_assets.engine_host.registry import find_engines, read_manifest
+from ironclad_conformance import signals, worker
+from ironclad_conformance.setting import EngineUnderTest
+from ironclad_conformance.suite import EngineConformance
+from ironclad_harness.engine import EngineContext, Pass
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
@@ -22,32 +25,68 @@ def test_every_engine_is_listed_with_its_stems(name: str) -> None:
     assert re.search(rf"^\| `{name}` \|.*{stems}", TEXT, flags=re.MULTILINE)
 
 
-def test_the_example_works_as_it_stands() -> None:
-    source = re.search(r"```python\n(import numpy.*?)```", TEXT, flags=re.DOTALL)
-    assert source is not None
-    module = types.ModuleType("example")
-    exec(compile(source.group(1), "engines.md", "exec"), module.__dict__)
-    context = EngineContext(
-        model="m",
-        stems=("one", "two"),
-        parameters={},
-        sample_rate_hz=100,
-        channels=2,
-        frames=3000,
-        statistics=Statistics(mean=0.0, std=1.0, peak=1.0, rms=1.0),
-        device="cpu",
-        threads=1,
-        seed=0,
-    )
-    engine = module.HalfEngine(context)
-    for plan in engine.passes():
-        check_pass(plan, stems=context.stems)
-    y = np.ones((2, 1000), np.float32)
-    assert engine.separate(y, window=Window(pass_index=0, index=0, start=0, frames=1000, read_start=0)).shape == (
-        2,
-        2,
-        1000,
-    )
+def block(language: str, *, start: str) -> str:
+    """Return the document's block of code that begins with `start`."""
+    found = re.search(rf"```{language}\n({start}.*?)```", TEXT, flags=re.DOTALL)
+    assert found is not None
+    return found.group(1)
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """Write the example's three files as the document says."""
+    folder = tmp_path / "half"
+    files = {
+        "engine.toml": block("toml", start='name = "half"'),
+        "ironclad_half/__init__.py": "",
+        "ironclad_half/engine.py": block("python", start="import numpy"),
+        "tests/test_half_conformance.py": block("python", start="from pathlib"),
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def test_the_manifest_of_the_example_is_valid(example: Path) -> None:
+    manifest = read_manifest(example / "engine.toml")
+    assert f"`{manifest.entry.replace('.', '/').replace(':HalfEngine', '.py')}`" in TEXT
+
+
+def test_the_example_works_as_it_stands(example: Path, tmp_path: Path) -> None:
+    """SPLIT-003."""
+    audio = signals.band(12 * 44_100, channels=2, rate=44_100)
+    work = worker.prepare(example, folder=tmp_path / "work", audio=audio)
+    assert worker.run(work).status == 0, work.log()
+    assert np.allclose(work.stem("one"), audio / 2, atol=1e-6)
+    assert work.stem_bytes().keys() == {"one", "two"}
+
+
+def test_the_test_file_of_the_example_is_the_conformance_suite(example: Path) -> None:
+    path = example / "tests" / "test_half_conformance.py"
+    module = types.ModuleType("test_half_conformance")
+    module.__file__ = str(path)
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    suite = module.TestHalfConforms
+    assert issubclass(suite, EngineConformance)
+    assert suite.folder == example
+    assert suite.interpreter() == sys.executable
+
+
+def test_the_document_names_all_that_a_conformance_test_may_set() -> None:
+    own = {name for name in EngineUnderTest.__annotations__ if not name.startswith("_")}
+    for name in own | {"make_model_files"}:
+        assert re.search(rf"^\|.*`{name}[`(]", TEXT, flags=re.MULTILINE), name
+
+
+def test_the_document_explains_the_whole_context() -> None:
+    explained = set(re.findall(r"`([a-z_]+)`", TEXT))
+    assert {field.name for field in dataclasses.fields(EngineContext)} <= explained | {
+        "sample_rate_hz",
+        "channels",
+        "frames",
+    }
+    assert {field.name for field in dataclasses.fields(Pass)} <= explained
 
 
 def test_the_harness_needs_the_standard_library_and_numpy_only() -> None:
