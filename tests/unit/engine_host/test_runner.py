@@ -20,7 +20,10 @@ from ironclad_assets.engine_host.runner import run_engine
 from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, StorageUnavailable
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.report import describe_cage
+from tests.unit.engine_host.cgroups import small_cgroup
 from tests.unit.engine_host.rogues import Bench, processes_marked, set_up
+
+__all__ = ["small_cgroup"]
 
 ROOT = Path(__file__).resolve().parents[3]
 MEBIBYTE = 1024**2
@@ -323,3 +326,34 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     run(set_up(tmp_path, entry="Good"))
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+_RUN_IN_CGROUP = """
+import os, sys
+from pathlib import Path
+Path(sys.argv[2], "cgroup.procs").write_text(str(os.getpid()))
+from tests.unit.engine_host.rogues import Bench
+from tests.unit.engine_host.test_runner import ROOMY, run
+from ironclad_assets.contracts.v1.engine import EngineRequest
+from ironclad_assets.engine_host.registry import find_engines
+from ironclad_assets.errors import IroncladError
+folder = Path(sys.argv[1])
+request = EngineRequest.model_validate_json((folder / "request.json").read_text())
+try:
+    run(Bench(engine=find_engines(folder / "engines")["rogue"], request=request, folder=folder), limits=ROOMY)
+except IroncladError as error:
+    print(type(error).__name__, error.code.code, error.detail)
+"""
+
+ROOMY = Limits(cpu_s=60, memory_bytes=4096 * MEBIBYTE, wall_s=60, stall_s=30)
+
+
+def test_a_kill_by_the_kernel_for_want_of_memory_is_known_by_name(tmp_path: Path, small_cgroup: Path) -> None:
+    """SPLIT-010: not tried again blindly, as a kill that nobody explains is."""
+    bench = set_up(tmp_path, entry="EatsMemory")
+    (tmp_path / "request.json").write_text(bench.request.model_dump_json(), encoding="utf-8")
+    command = [sys.executable, "-c", _RUN_IN_CGROUP, str(tmp_path), str(small_cgroup)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    words = "rogue: the kernel's out-of-memory killer ended it"
+    assert done.stdout == f"TransientFailure out_of_memory {words}\n", done.stderr
+    assert_nothing_left(bench)

@@ -20,12 +20,15 @@ from ironclad_assets.contracts.v1.engine import EngineResult
 from ironclad_assets.engine_host.executor import run_surviving
 from ironclad_assets.engine_host.warm import WarmExecutor
 from ironclad_assets.engine_host.warm_protocol import warm_socket
-from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled
+from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, TransientFailure
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.settings import MEBIBYTE, Settings
+from tests.unit.engine_host.cgroups import small_cgroup
 from tests.unit.engine_host.rogues import Bench, processes_marked, set_up
 from tests.unit.supervisor.warm import ROOT, running_service, start_service, wait_until
+
+__all__ = ["small_cgroup"]
 
 LIMITS = Limits(cpu_s=60, memory_bytes=2048 * MEBIBYTE, wall_s=60, stall_s=30)
 
@@ -370,6 +373,23 @@ def test_workers_die_with_their_service_and_the_song_goes_on(tmp_path: Path) -> 
     assert outcome[0].resumed_chunks >= 1
     assert np.array_equal(bench.stem("one"), bench.mixture() * np.float32(0.25))
     assert "tried again, continuing at the checkpoint" in bench.log_path.read_text(encoding="utf-8")
+
+
+def test_a_warm_worker_that_the_kernel_kills_for_want_of_memory_is_known_by_name(
+    tmp_path: Path, small_cgroup: Path
+) -> None:
+    """SPLIT-010."""
+    settings = make_settings(tmp_path)
+    service = start_service(settings)
+    try:
+        (small_cgroup / "cgroup.procs").write_text(str(service.pid))
+        with pytest.raises(IroncladError, match="out-of-memory killer") as caught:
+            Hall(settings, tmp_path).song("EatsMemory")
+    finally:
+        service.terminate()
+        service.wait(10)
+    assert caught.value.code is ErrorCode.OUT_OF_MEMORY
+    assert type(caught.value) is TransientFailure, "which nobody tries again blindly"
 
 
 def test_a_service_that_is_asked_to_end_takes_its_workers_with_it(tmp_path: Path) -> None:
