@@ -8,6 +8,14 @@ from ironclad_assets.cli.default_commands import clear_defaults, set_defaults, s
 from ironclad_assets.cli.engine_commands import doctor, install_engines, list_engines, remove_engine, verify_engines
 from ironclad_assets.cli.exits import EXIT_HELP
 from ironclad_assets.cli.job_commands import cancel, retry, status, submit
+from ironclad_assets.cli.model_commands import (
+    export_models,
+    fetch_models,
+    import_models,
+    list_models,
+    remove_models,
+    verify_models,
+)
 from ironclad_assets.cli.system_commands import demo, health, up
 
 _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
@@ -19,6 +27,17 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "verify": verify_engines,
             "remove": remove_engine,
             "doctor": doctor,
+        },
+    ),
+    "models": (
+        "Models: the weights that engines load.",
+        {
+            "list": list_models,
+            "fetch": fetch_models,
+            "import": import_models,
+            "export": export_models,
+            "verify": verify_models,
+            "remove": remove_models,
         },
     ),
     "defaults": (

@@ -4,15 +4,20 @@ A job asks `resolve_weights`, which looks at names and sizes only: the worker ha
 People ask `find_state`, which never says "verified" of a file that changed since it was hashed.
 """
 
+import hashlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ironclad_assets.contracts.v1.engine import ModelFile
-from ironclad_assets.contracts.v1.models import CatalogueWeights, StoredFile, StoredWeights
+from ironclad_assets.contracts.v1.models import CatalogueWeights, StoredFile
 from ironclad_assets.engine_host.catalogue import Shelf, file_names, find_shelf, find_weights
+from ironclad_assets.engine_host.hashed import find_changed, find_differing, forget_hashed, note_hashes
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
+from ironclad_assets.storage.hashing import hash_file
 
 State = Literal["missing", "unverified", "verified", "damaged"]
 
@@ -52,58 +57,113 @@ def resolve_weights(engine: InstalledEngine, model: str | None, *, models_dir: P
             size_bytes=file.size_bytes,
             sha256=file.sha256,
         )
-        for file in _pinned_files(weights, shelf=shelf)
+        for file in require_pinned(weights, shelf=shelf)
     )
 
 
-def _pinned_files(weights: CatalogueWeights, *, shelf: Shelf) -> tuple[StoredFile, ...]:
-    """Return the pinned files of `weights` in the catalogue's order, each looked at."""
+def require_pinned(weights: CatalogueWeights, *, shelf: Shelf) -> tuple[StoredFile, ...]:
+    """Return the pinned files of `weights` in the catalogue's order, each there and of its size.
+
+    Raises:
+        IroncladError: ``MODEL_MISSING`` or ``MODEL_DAMAGED``.
+    """
+    label = f"{shelf.engine} {weights.name}"
     record = shelf.record(weights.name)
     if record is None:
         said = "is not on this machine"
-        if all(shelf.path(name).exists() for name in file_names(weights)):
+        if _lies_there(weights, shelf=shelf):
             said = f"lies in {shelf.folder} but was never pinned; see `pipelinectl models import`"
-        raise failure(ErrorCode.MODEL_MISSING, f"{shelf.engine} {weights.name} {said}")
+        raise failure(ErrorCode.MODEL_MISSING, f"{label} {said}")
     pinned = {file.name: file for file in record.files}
-    files = []
     for name in file_names(weights):
-        file = pinned.get(name)
-        if file is None:
-            raise failure(ErrorCode.MODEL_MISSING, f"{shelf.engine} {weights.name} lacks {name}")
-        _check_size(file, shelf=shelf, weights=weights)
-        files.append(file)
-    return tuple(files)
+        if name not in pinned:
+            raise failure(ErrorCode.MODEL_MISSING, f"{label} lacks {name}")
+        _check_size(pinned[name], path=shelf.path(name), label=label)
+    _check_catalogue(weights, pinned=pinned, label=label)
+    return tuple(pinned[name] for name in file_names(weights))
 
 
-def _check_size(file: StoredFile, *, shelf: Shelf, weights: CatalogueWeights) -> None:
-    path = shelf.path(file.name)
+def _lies_there(weights: CatalogueWeights, *, shelf: Shelf) -> bool:
+    return all(shelf.path(name).exists() for name in file_names(weights))
+
+
+def _check_size(file: StoredFile, *, path: Path, label: str) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise failure(ErrorCode.MODEL_MISSING, f"{shelf.engine} {weights.name}: {path}: {error.strerror}") from error
+        raise failure(ErrorCode.MODEL_MISSING, f"{label}: {path}: {error.strerror}") from error
     if size != file.size_bytes:
-        raise failure(
-            ErrorCode.MODEL_DAMAGED,
-            f"{shelf.engine} {weights.name}: {path} has {size} bytes, not the {file.size_bytes} it was pinned with",
-        )
+        detail = f"{label}: {path} has {size} bytes, not the {file.size_bytes} it was pinned with"
+        raise failure(ErrorCode.MODEL_DAMAGED, detail)
+
+
+def _check_catalogue(weights: CatalogueWeights, *, pinned: Mapping[str, StoredFile], label: str) -> None:
+    """Refuse a pin that the catalogue of this release contradicts."""
+    wanted = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in weights.text.items()}
+    wanted |= {file.name: file.sha256 for file in weights.files if file.unpack is None and file.sha256 is not None}
+    for name, sha256 in wanted.items():
+        if pinned[name].sha256 != sha256:
+            detail = f"{label}: {name} was pinned with the SHA-256 {pinned[name].sha256}, the catalogue says {sha256}"
+            raise failure(ErrorCode.MODEL_DAMAGED, detail)
 
 
 def find_state(weights: CatalogueWeights, *, shelf: Shelf) -> WeightsState:
     """Return how `weights` are, from sizes and from what was hashed before; reads no weights."""
     try:
-        _pinned_files(weights, shelf=shelf)
+        require_pinned(weights, shelf=shelf)
         record = shelf.record(weights.name)
     except IroncladError as error:
         if error.code is ErrorCode.MODEL_DAMAGED:
             return WeightsState("damaged", error.detail)
-        there = shelf.record(weights.name) is None and all(shelf.path(name).exists() for name in file_names(weights))
-        return WeightsState("unverified" if there else "missing", error.detail)
-    return WeightsState("verified") if is_verified(record, shelf=shelf) else WeightsState("unverified")
+        unpinned = not shelf.record_path(weights.name).exists() and _lies_there(weights, shelf=shelf)
+        return WeightsState("unverified" if unpinned else "missing", error.detail)
+    assert record is not None  # it has just been looked at
+    if changed := find_changed(record, shelf=shelf):
+        return WeightsState("unverified", f"{changed[0].name} changed since it was last hashed")
+    if differing := find_differing(record, shelf=shelf):
+        return WeightsState("damaged", f"{differing[0].name} is not what was pinned")
+    return WeightsState("verified")
 
 
-def is_verified(record: StoredWeights | None, *, shelf: Shelf) -> bool:
-    """Return whether every file of `record` has its pinned size."""
-    return record is not None and all(
-        shelf.path(file.name).is_file() and shelf.path(file.name).stat().st_size == file.size_bytes
-        for file in record.files
-    )
+def is_verified(engine: InstalledEngine, model: str | None, *, models_dir: Path) -> bool:
+    """Return whether every file of `model` was hashed since it last changed, and was what is pinned."""
+    weights = find_weights(engine, model=engine.model(model).name)
+    return weights is None or find_state(weights, shelf=find_shelf(engine, models_dir=models_dir)).state == "verified"
+
+
+def verify_weights(weights: CatalogueWeights, *, shelf: Shelf) -> WeightsState:
+    """Hash every file of `weights` again and return how they are."""
+    record = None if not shelf.record_path(weights.name).exists() else shelf.record(weights.name)
+    if record is not None:
+        there = [file for file in record.files if shelf.path(file.name).is_file()]
+        hashes = {file.name: hash_file(shelf.path(file.name)) for file in there}
+        note_hashes(hashes, shelf=shelf, weights=weights.name)
+    return find_state(weights, shelf=shelf)
+
+
+def remove_weights(weights: CatalogueWeights, *, shelf: Shelf, others: Iterable[CatalogueWeights]) -> tuple[str, ...]:
+    """Delete the files and the record of `weights`; return the names of the files that are gone.
+
+    Args:
+        weights: what to remove.
+        shelf: from where.
+        others: all weights of the engine; a file that one of them has a record of stays.
+    """
+    shared = {
+        name
+        for other in others
+        if other.name != weights.name and shelf.record_path(other.name).exists()
+        for name in file_names(other)
+    }
+    shelf.record_path(weights.name).unlink(missing_ok=True)
+    forget_hashed(shelf, weights=weights.name)
+    gone = []
+    for name in file_names(weights):
+        path = shelf.path(name)
+        if name not in shared and path.exists():
+            path.unlink()
+            gone.append(name)
+            if path.parent != shelf.folder:
+                with suppress(OSError):  # others' files may be in it
+                    path.parent.rmdir()
+    return tuple(gone)

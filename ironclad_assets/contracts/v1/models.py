@@ -90,6 +90,24 @@ class StoredWeights(Contract):
     weights: ModelName
     licence: str
     files: tuple[StoredFile, ...]
+    archives: tuple[StoredFile, ...] = ()
+    """Archives that files came out of; they are not kept, and what they must be is."""
+
+
+class BundledWeights(Contract):
+    """One set of weights in a bundle: what the catalogue said of it, and what was pinned."""
+
+    engine: str
+    engine_version: str
+    catalogue: CatalogueWeights
+    record: StoredWeights
+
+
+class Bundle(Contract):
+    """`bundle.json`, the first member of a bundle: what the files after it are."""
+
+    contract_version: Literal[1] = 1
+    weights: tuple[BundledWeights, ...] = Field(min_length=1)
 
 
 class Consent(Contract):

@@ -67,6 +67,15 @@ def ledger(installed: Settings) -> Iterator[Ledger]:
 
 
 @pytest.fixture
+def other_environment(home: Path) -> Path:
+    """The environment of the engine `other`, as far as anybody looks before a worker starts."""
+    folder = home / "engines" / "other"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").touch()
+    return folder
+
+
+@pytest.fixture
 def run() -> Run:
     """Run a command line and return what it printed and its exit code."""
     runner, app = CliRunner(), build_app()

@@ -23,7 +23,7 @@ shifts = 0
 
 
 @pytest.fixture
-def tunable(home: Path, ledger: Ledger) -> Ledger:
+def tunable(home: Path, ledger: Ledger, other_environment: Path) -> Ledger:
     """A ledger beside an engine `other` with a parameter and a preset."""
     manifest = home.parent / "engines" / "other" / "engine.toml"
     manifest.write_text(manifest.read_text(encoding="utf-8") + TUNABLE, encoding="utf-8")

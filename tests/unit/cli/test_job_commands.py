@@ -330,6 +330,7 @@ def test_interrupting_a_follower_leaves_the_job_alone(
     assert ledger.jobs()[0].state is JobState.QUEUED
 
 
+@pytest.mark.usefixtures("other_environment")
 def test_a_retry_keeps_options_unless_told_otherwise(run: Run, ledger: Ledger, song: Path) -> None:
     """QUEUE-004."""
     run("submit", song, "--targets", "vocals", "--engine", "spectral", "--model", "small")
@@ -345,6 +346,7 @@ def test_a_retry_keeps_options_unless_told_otherwise(run: Run, ledger: Ledger, s
     assert (third.options.engine, third.options.model, third.options.targets) == ("other", None, ("vocals",))
 
 
+@pytest.mark.usefixtures("other_environment")
 def test_a_retry_keeps_parameters_of_the_same_engine_alone(run: Run, ledger: Ledger, song: Path) -> None:
     run("submit", song)
     job = ledger.jobs()[0]
