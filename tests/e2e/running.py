@@ -36,6 +36,7 @@ LOOK_S = 0.1
 
 ROLES = (
     ("prepare", b"ironclad_assets.sensors.prepare"),
+    ("warm service", b"ironclad_assets.supervisor.warm_service"),
     ("engine guard", b"ironclad_assets.sandbox.guard"),
     ("media child", b"ironclad_assets.sandbox.child"),
     ("engine worker", b"ironclad_harness"),
