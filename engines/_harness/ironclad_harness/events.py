@@ -12,6 +12,9 @@ from collections.abc import Mapping
 HEARTBEAT_S = 0.25
 """A library that is being loaded may hold all threads of the interpreter for half a second (TensorFlow)."""
 
+_JOIN_S = 10
+"""Longer than one write may wait for a client: the descriptor may be closed after `Events.close`."""
+
 
 class Events:
     """The worker's voice. Without a descriptor it is silent; a parent that is gone does not matter.
@@ -60,7 +63,7 @@ class Events:
         """End the repetition: nothing comes after this by itself."""
         self._closed.set()
         if self._heart is not None:
-            self._heart.join(timeout=4 * HEARTBEAT_S)
+            self._heart.join(timeout=_JOIN_S)
             self._heart = None
 
     def say(self, event: Mapping[str, object]) -> None:

@@ -17,11 +17,11 @@ from ironclad_harness.stopping import Stopped
 
 _BLOCK_BYTES = 1 << 20
 
-Mark = tuple[int, int, int, int]
+Mark = tuple[int, int, int, int, int]
 
 
 class Verifier:
-    """Verifies files; one that has not changed since (device, inode, size, time) is not hashed again."""
+    """Verifies files; one that has not changed since (device, inode, size, times) is not hashed again."""
 
     def __init__(self) -> None:
         self._verified: dict[Path, tuple[Mark, str]] = {}
@@ -63,7 +63,7 @@ class Verifier:
 
 def _mark(stream: BinaryIO) -> Mark:
     facts = os.fstat(stream.fileno())
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _hash(stream: BinaryIO, *, stop: Callable[[], bool]) -> str:

@@ -126,7 +126,7 @@ class Server:
             status = FAILED_STATUS
         if failed:
             self._jobs.keeper.drop()
-            gc.collect()
+        gc.collect()  # networks come in cycles; only what the keeper keeps may stay
         sys.stdout.flush()
         sys.stderr.flush()
         return status
@@ -149,6 +149,7 @@ class Server:
 def serve(path: Path, *, stop: StopFlag) -> int:
     """Serve at the unix socket `path` until a stop; return the process's exit status."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what engines print is log, whoever reads our output
+    place = path.absolute()
     try:
         listener = listen(path)
     except OSError as error:
@@ -156,7 +157,7 @@ def serve(path: Path, *, stop: StopFlag) -> int:
         return FAILED_STATUS
     with listener:
         Server(stop).run(listener)
-    path.unlink(missing_ok=True)
+    place.unlink(missing_ok=True)
     return STOPPED_STATUS
 
 
