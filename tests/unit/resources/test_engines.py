@@ -40,7 +40,7 @@ def test_a_run_refuses_in_the_same_words_as_the_doors(settings, wish):
     options = JobOptions(**wish)
     with pytest.raises(Refusal) as in_run:
         engines.choose(options)
+    manifests = {name: engine.manifest for name, engine in find_engines(settings.engines_path).items()}
     with pytest.raises(Refusal) as at_door:
-        manifests = {name: engine.manifest for name, engine in find_engines(settings.engines_path).items()}
         check_options(options, manifests, system=system_defaults(settings))
     assert (in_run.value.code, in_run.value.detail) == (at_door.value.code, at_door.value.detail)
