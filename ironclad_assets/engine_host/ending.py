@@ -15,6 +15,9 @@ from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, failur
 _SPOILED = (ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_PROTOCOL, ErrorCode.STEMS_INVALID)
 """What a worker leaves after these is not worth continuing."""
 
+_TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)
+"""The second is how the harness ends when SIGTERM came; its checkpoint is in place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -39,7 +42,7 @@ def conclude(request: EngineRequest, *, ending: Ending) -> EngineResult:
     A disk that was full explains all else. Stems of a worker that failed are removed.
 
     Raises:
-        IroncladError: with a published code; ChildKilled after a SIGKILL that nobody explains.
+        IroncladError: with a published code; ChildKilled after a SIGKILL or SIGTERM that nobody explains.
     """
     try:
         return _judge(request, ending=ending)
@@ -48,7 +51,7 @@ def conclude(request: EngineRequest, *, ending: Ending) -> EngineResult:
             trouble = find_disk_trouble(Path(request.output_dir), output=ending.output)
             if trouble is not None:
                 raise trouble from error
-        if error.code in _SPOILED:
+        if error.code in _SPOILED and not isinstance(error, ChildKilled):
             discard_output(request)
         raise
 
@@ -68,6 +71,8 @@ def _judge(request: EngineRequest, *, ending: Ending) -> EngineResult:
         raise failure(ErrorCode.OUT_OF_MEMORY, f"{request.engine}: the kernel's out-of-memory killer ended it")
     if status == -signal.SIGKILL:
         raise ChildKilled(f"{request.engine} was killed by the system, as happens when memory is out")
+    if status in _TERMINATED:
+        raise ChildKilled(f"{request.engine} was asked to end from outside", code=ErrorCode.ENGINE_FAILED)
     if status == -signal.SIGXCPU:
         raise failure(ErrorCode.LIMIT_CPU, f"{request.engine} used up its processor time")
     lines = ending.output.strip().splitlines() or ["it printed nothing"]

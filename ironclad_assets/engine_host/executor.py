@@ -86,17 +86,18 @@ def run_surviving(
     """
     watch = _Onward(watch or SilentWatch())
     log = WorkerLog(log_path)
-    left = {ErrorCode.OUT_OF_MEMORY: KILLS_SURVIVED, ErrorCode.ENGINE_STALLED: STALLS_SURVIVED}
+    kills, stalls = KILLS_SURVIVED, STALLS_SURVIVED
     while True:
         try:
             return executor.run(
                 request, engine=engine, hand_off=hand_off, limits=limits, log_path=log_path, watch=watch
             )
         except IroncladError as error:
+            kills -= isinstance(error, ChildKilled)
+            stalls -= error.code is ErrorCode.ENGINE_STALLED
             passing = isinstance(error, ChildKilled) or error.code is ErrorCode.ENGINE_STALLED
-            if not passing or left[error.code] == 0:
+            if not passing or min(kills, stalls) < 0:
                 raise
-            left[error.code] -= 1
             log.note(f"tried again, continuing at the checkpoint, after {error.code.code}: {error.detail}")
         if watch.canceled():
             raise JobCanceled("canceled before the worker was replaced")

@@ -14,6 +14,9 @@ from ironclad_assets.sandbox.process import STDERR_TAIL_BYTES
 from ironclad_assets.sandbox.watch import Watch
 
 WAITING = "waiting for a warm worker"
+SILENCE_S = 30.0
+"""A service that says nothing for so long, which speaks twice a second, counts as gone."""
+
 _POLL_S = 0.2
 _BLOCK_BYTES = 64 * 1024
 
@@ -56,16 +59,18 @@ class Lease:
             IroncladError: the service refuses, with its code.
             ServiceGoneError: the service has ended.
         """
+        heard = time.monotonic()
         while True:
             for message in self.read(timeout_s=_POLL_S):
+                heard = time.monotonic()
                 if message.kind == "leased":
                     return message
                 if message.kind == "refused":
                     raise failure(ErrorCode.from_code(message.code), message.text)
                 if message.kind == "waiting":
                     watch.progress(0.0, message.text or WAITING)
-            if self.gone:
-                raise ServiceGoneError("the service of warm workers ended while this run waited")
+            if self.gone or time.monotonic() - heard > SILENCE_S:
+                raise ServiceGoneError("the service of warm workers ended, or hangs, while this run waited")
             if watch.canceled():
                 raise JobCanceled("canceled while waiting for a warm worker")
 

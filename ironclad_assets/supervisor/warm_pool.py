@@ -5,6 +5,7 @@ Knows runs only by their wishes; the conversation with them belongs to `warm_ser
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
 from ironclad_assets.engine_host.warm_protocol import LeaseWish, Release
 from ironclad_assets.engine_host.worker_log import WorkerLog
-from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.errors import ChildKilled, ErrorCode, failure
+from ironclad_assets.sandbox.task import KILLS_SURVIVED
 from ironclad_assets.settings import Settings
 from ironclad_assets.supervisor.warm_process import WarmProcess, WorkerKey
 
@@ -163,6 +165,12 @@ class Pool:
     async def _start(self, key: WorkerKey, *, engine: InstalledEngine, replaced: WarmProcess | None) -> WarmProcess:
         if replaced is not None:
             await self._end(replaced, why="another one is needed in its place", grace_s=END_GRACE_S)
+        for _ in range(KILLS_SURVIVED):
+            with contextlib.suppress(ChildKilled):
+                return await self._start_once(key, engine=engine)
+        return await self._start_once(key, engine=engine)
+
+    async def _start_once(self, key: WorkerKey, *, engine: InstalledEngine) -> WarmProcess:
         log = WorkerLog(self._settings.home_dir / "logs" / "warm-workers" / f"{key.engine}.log")
         worker = WarmProcess(key, folder=self._folder, log=log)
         self._alive.add(worker)

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from ironclad_assets.engine_host.environment import make_environment, warm_worke
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.warm_protocol import LeaseWish, connect
 from ironclad_assets.engine_host.worker_log import WorkerLog
-from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.errors import ChildKilled, ErrorCode, failure
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.sandbox import tree
 from ironclad_assets.sandbox.limits import Limits
@@ -38,6 +39,7 @@ GROWTH_BYTES = 256 * 1024**2
 
 _YEARS_S = 10 * 365 * 86400.0
 _POLL_S = 0.05
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM)
 _MEMBERS = 2
 """Guard and worker. More after a job: the engine has left processes behind."""
 
@@ -108,9 +110,12 @@ class WarmProcess:
 
         Raises:
             IroncladError: ``ENGINE_UNAVAILABLE``: it ended instead, or never answers.
+            ChildKilled: it was killed from outside.
         """
         deadline = time.monotonic() + START_S
         while not await self.answers(within_s=1.0):
+            if self.exit_status() in _KILLED:
+                raise ChildKilled(f"{self.key.engine}: a warm worker was killed while it started")
             if self.exit_status() is not None or time.monotonic() > deadline:
                 said = self._said().strip().splitlines() or ["it printed nothing"]
                 raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"{self.key.engine} cannot be kept warm: {said[-1][:500]}")

@@ -44,9 +44,11 @@ async def serve(settings: Settings, *, report: Callable[[str], None]) -> None:
     pool = Pool(settings, report=report)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, TimeoutError, asyncio.CancelledError):
-            await _Conversation(pool, reader=reader, writer=writer).hold()
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, TimeoutError, asyncio.CancelledError):
+                await _Conversation(pool, reader=reader, writer=writer).hold()
+        finally:
+            writer.close()
 
     atomic.make_folder(settings.home_dir / "run" / "warm")
     for left in (settings.home_dir / "run" / "warm").glob("*.sock"):

@@ -14,6 +14,7 @@ from tests.unit.engine_host.rogues import Bench, set_up
 LIMITS = Limits(cpu_s=1, memory_bytes=1, wall_s=1)
 DONE = EngineResult(key="a" * 64, status="completed")
 KILLED = ChildKilled("killed")
+ENDED = ChildKilled("asked to end from outside", code=ErrorCode.ENGINE_FAILED)
 STALLED = failure(ErrorCode.ENGINE_STALLED, "finished no window for 120 s")
 
 
@@ -67,7 +68,7 @@ def survive(script: Script, bench: Bench, *, watch: Notes | None = None) -> Engi
     )
 
 
-@pytest.mark.parametrize("endings", [[DONE], [KILLED, KILLED, DONE], [STALLED, DONE], [KILLED, STALLED, KILLED, DONE]])
+@pytest.mark.parametrize("endings", [[DONE], [KILLED, KILLED, DONE], [STALLED, DONE], [KILLED, STALLED, ENDED, DONE]])
 def test_two_kills_and_one_stall_are_survived(bench: Bench, endings: list[IroncladError | EngineResult]) -> None:
     script = Script(endings)
     assert survive(script, bench) == DONE
@@ -80,6 +81,7 @@ def test_two_kills_and_one_stall_are_survived(bench: Bench, endings: list[Ironcl
     ("endings", "code"),
     [
         ([KILLED] * 4, ErrorCode.OUT_OF_MEMORY),
+        ([ENDED] * 4, ErrorCode.ENGINE_FAILED),
         ([STALLED] * 4, ErrorCode.ENGINE_STALLED),
         ([failure(ErrorCode.OUT_OF_MEMORY, "cuda")] * 2, ErrorCode.OUT_OF_MEMORY),
         ([failure(ErrorCode.DEVICE_UNAVAILABLE, "cuda")] * 2, ErrorCode.DEVICE_UNAVAILABLE),
@@ -93,7 +95,9 @@ def test_nothing_else_is_tried_again_and_nothing_for_ever(
     with pytest.raises(IroncladError) as caught:
         survive(script, bench)
     assert caught.value.code is code
-    assert script.calls == {"killed": 3, "finished no window for 120 s": 2}.get(endings[0].detail, 1)
+    assert script.calls == {"killed": 3, "asked to end from outside": 3, "finished no window for 120 s": 2}.get(
+        endings[0].detail, 1
+    )
 
 
 def test_a_cancel_between_two_workers_is_heard(bench: Bench) -> None:

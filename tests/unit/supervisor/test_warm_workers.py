@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -296,6 +297,26 @@ def test_a_warm_worker_names_home_and_supervisor_so_that_a_leftover_is_found(hal
     environment = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
     assert f"IRONCLAD_HOME={hall.settings.home_dir}".encode() in environment
     assert f"IRONCLAD_SUPERVISOR={current_worker()}".encode() in environment
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(hall: Hall, kills: int) -> None:
+    """It happens to be killed by itself here: before it listens, as by kill -9 at the wrong moment."""
+    bench = hall.bench("Good")
+    harness = hall.settings.engines_path / "_harness"
+    original = harness.resolve()
+    harness.unlink()
+    shutil.copytree(original, harness)
+    counter = hall.folder / "starts"
+    main = harness / "ironclad_harness" / "__main__.py"
+    early = (
+        "import os, signal\n"
+        f"starts = open({str(counter)!r}, 'a+'); starts.write('x'); starts.flush(); starts.seek(0)\n"
+        f"if len(starts.read()) <= {kills}: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    main.write_text(early + main.read_text(encoding="utf-8"), encoding="utf-8")
+    assert hall.run(bench).status == "completed"
+    assert counter.read_text(encoding="utf-8") == "x" * (kills + 1)
 
 
 _RUN_IN_PROCESS = """
