@@ -14,18 +14,19 @@ from ironclad_assets.cli.engine_show import (
     print_engines,
     verification_table,
 )
-from ironclad_assets.cli.exits import Exit, door, end
-from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.cli.exits import Exit, door, end, error_document
+from ironclad_assets.cli.installation import open_installation
 from ironclad_assets.cli.listener import TerminalListener
 from ironclad_assets.cli.show import print_json
 from ironclad_assets.contracts.v1.environments import Verification
 from ironclad_assets.engine_host.doctor import examine_engines
-from ironclad_assets.engine_host.environments import find_environments
-from ironclad_assets.engine_host.installing import InstallPlan, install, plan_install, remove_environments
+from ironclad_assets.engine_host.environments import EnvironmentState, find_environments
+from ironclad_assets.engine_host.installing import remove_environments
 from ironclad_assets.engine_host.interpreters import find_interpreters
 from ironclad_assets.engine_host.machine import read_machine
-from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.selftest import verify_engine
+from ironclad_assets.engine_host.setting_up import choose_environments, set_up
+from ironclad_assets.errors import IroncladError
 
 Names = Annotated[
     list[str], typer.Argument(help="Engines; see `pipelinectl engines list`.", metavar="NAME...", show_default=False)
@@ -54,6 +55,10 @@ def list_engines(as_json: AsJson = False) -> None:
 
 def install_engines(
     names: Names,
+    environment: Annotated[
+        list[str] | None,
+        typer.Option("--environment", help="Only this one of its environments; may be repeated.", show_default=False),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Build environments anew that are there already.")] = False,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Leave out the self-test at the end.")] = False,
     as_json: AsJson = False,
@@ -67,53 +72,49 @@ def install_engines(
     \b
     Examples:
       pipelinectl engines install demucs
-      pipelinectl engines install demucs spleeter --no-verify
-      PIP_INDEX_URL=https://pypi.example.org/simple pipelinectl engines install spleeter
+      pipelinectl engines install spleeter --environment default
+      PIP_INDEX_URL=https://pypi.example.org/simple pipelinectl engines install demucs spleeter
     """
-    with door(as_json=as_json), TerminalListener(quiet=as_json) as listener:
-        installation = open_installation(require_ledger=False)
-        engines = [installation.engine(name) for name in names]
-        machine, interpreters = read_machine(), find_interpreters()
-        plans = [
-            plan_install(engine, environment=environment, machine=machine, interpreters=interpreters)
-            for engine in engines
-            for environment in engine.environment_specs()
-        ]
-        for plan in plans:
-            _install_one(plan, installation=installation, listener=listener, again=again)
-        for engine in engines:
-            if engine.manifest.environment == "core":
-                listener.step(
-                    f"{engine.manifest.name}: runs in the core's own environment; there is nothing to install"
-                )
-        verified = []
-        if not no_verify:
-            verified = [verify_engine(engine, settings=installation.settings, listener=listener) for engine in engines]
     with door(as_json=as_json):
-        _show_install(engines, verified=verified, as_json=as_json)
+        installation = open_installation(require_ledger=False)
+        settings = installation.settings
+        engines = {name: installation.engine(name) for name in names}
+        chosen = {name: choose_environments(one, only=environment or ()) for name, one in engines.items()}
+        machine, interpreters = read_machine(), find_interpreters()
+        problems: list[IroncladError] = []
+        with TerminalListener(quiet=as_json) as listener:
+            for name, one in engines.items():
+                problems += set_up(
+                    one,
+                    environments=chosen[name],
+                    machine=machine,
+                    interpreters=interpreters,
+                    logs=settings.home_dir / "logs",
+                    listener=listener,
+                    again=again,
+                )
+            tried = () if no_verify else engines.values()
+            verified = [verify_engine(one, settings=settings, listener=listener) for one in tried]
+        if as_json:
+            states = [state for one in engines.values() for state in find_environments(one)]
+            _print_install(states, problems=problems, verified=verified)
+        else:
+            _print_verified(verified)
+        for problem in problems:
+            raise problem
+        end(Exit.OK if all(_unbroken(one) for one in verified) else Exit.UNHEALTHY)
 
 
-def _install_one(plan: InstallPlan, *, installation: Installation, listener: TerminalListener, again: bool) -> None:
-    log_path = installation.settings.home_dir / "logs" / f"install-{plan.label}.log"
-    current = {state.environment: state.state for state in find_environments(plan.engine)}[plan.environment]
-    if current == "installed" and not again:
-        listener.step(f"{plan.label}: is installed and up to date")
-        return
-    for note in plan.notes:
-        listener.step(f"{plan.label}: {note}")
-    state = install(plan, log_path=log_path, listener=listener, again=again)
-    if state.record is not None:
-        listener.step(f"{plan.label}: installed in {state.record.seconds:.0f} s, {len(state.record.packages)} packages")
-
-
-def _show_install(engines: list[InstalledEngine], *, verified: list[Verification], as_json: bool) -> None:
-    environments = [state for engine in engines for state in find_environments(engine)]
-    if as_json:
-        documents = [environment_document(state) for state in environments]
-        print_json({"environments": documents, "verified": [one.model_dump(mode="json") for one in verified]})
-    else:
-        _print_verified(verified)
-    end(Exit.OK if all(_unbroken(one) for one in verified) else Exit.UNHEALTHY)
+def _print_install(
+    states: list[EnvironmentState], *, problems: list[IroncladError], verified: list[Verification]
+) -> None:
+    print_json(
+        {
+            "environments": [environment_document(state) for state in states],
+            "problems": [error_document(problem) for problem in problems],
+            "verified": [one.model_dump(mode="json") for one in verified],
+        }
+    )
 
 
 def verify_engines(

@@ -40,7 +40,7 @@ class TerminalListener:
 
     def step(self, text: str) -> None:
         """Print a line that stays."""
-        self._console.print(printable(text))
+        self._console.print(printable(text), soft_wrap=True)
         self._drop()
 
     def detail(self, text: str) -> None:

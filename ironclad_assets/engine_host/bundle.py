@@ -18,7 +18,7 @@ from ironclad_assets.engine_host.fetching import require_consent
 from ironclad_assets.engine_host.listening import Listener
 from ironclad_assets.engine_host.models import require_pinned
 from ironclad_assets.engine_host.pinning import Expectation, find_pin
-from ironclad_assets.engine_host.placing import Staged, open_shelf, place, stage
+from ironclad_assets.engine_host.placing import Staged, open_shelf, place, read_pins, stage
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.unpacking import copy_stream
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
@@ -162,7 +162,7 @@ def _import_one(
     require_consent(weights, shelf=shelf)
     listener.step(f"{one.engine} {weights.name}: checking")
     with open_shelf(shelf) as work:
-        record = shelf.record(weights.name)
+        record = read_pins(engine, weights=weights, shelf=shelf)
         staged = {}
         for number, name in enumerate(file_names(weights)):
             if name in weights.text:  # the catalogue here has it
@@ -179,6 +179,7 @@ def _import_one(
             engine,
             weights=weights,
             shelf=shelf,
+            record=record,
             staged=staged,
             archives=_archives(one.record, weights=weights),
             work=work,

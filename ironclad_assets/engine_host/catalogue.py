@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ironclad_assets.contracts.v1.engine import DEFAULT_ENVIRONMENT
 from ironclad_assets.contracts.v1.models import CatalogueWeights, Consent, Consents, ModelCatalogue, StoredWeights
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import ErrorCode, failure
@@ -101,6 +102,12 @@ def read_catalogue(engine: InstalledEngine) -> ModelCatalogue:
     for model in engine.manifest.models:
         if model.weights is not None and model.weights not in known:
             raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"{path} lacks the weights {model.weights} of {model.name}")
+    environments = {DEFAULT_ENVIRONMENT, *engine.environment_specs()}
+    for weights in catalogue.weights:
+        for derivation in weights.derived:
+            if derivation.environment not in environments:
+                detail = f"{path}: {derivation.name}: environment {derivation.environment!r} is not one of the engine's"
+                raise failure(ErrorCode.ENGINE_UNAVAILABLE, detail)
     return catalogue
 
 

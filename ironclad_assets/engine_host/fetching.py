@@ -11,7 +11,15 @@ from ironclad_assets.engine_host.deriving import find_interpreter
 from ironclad_assets.engine_host.download import Patience, Wanted, fetch
 from ironclad_assets.engine_host.listening import Listener
 from ironclad_assets.engine_host.pinning import expect_file, find_pin
-from ironclad_assets.engine_host.placing import Staged, fetched_names, open_shelf, place, stage, stage_archive
+from ironclad_assets.engine_host.placing import (
+    Staged,
+    fetched_names,
+    open_shelf,
+    place,
+    read_pins,
+    stage,
+    stage_archive,
+)
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.storage.hashing import hash_file
@@ -45,7 +53,7 @@ def fetch_weights(
     for derivation in weights.derived:
         find_interpreter(engine, derivation=derivation)
     with open_shelf(shelf) as work:
-        record = shelf.record(weights.name)
+        record = read_pins(engine, weights=weights, shelf=shelf)
         staged: dict[str, Staged] = {}
         archives: list[StoredFile] = []
         for file in weights.files:
@@ -66,6 +74,7 @@ def fetch_weights(
             engine,
             weights=weights,
             shelf=shelf,
+            record=record,
             staged=staged,
             archives=_merge(archives, record=record),
             work=work,

@@ -15,8 +15,8 @@ Facts = list[int | str]
 """Size, time of change in nanoseconds, inode, SHA-256."""
 
 
-def _path(shelf: Shelf, *, weights: str) -> Path:
-    return shelf.folder / f".{weights}.hashed.json"
+def _path(shelf: Shelf) -> Path:
+    return shelf.folder / ".hashed.json"
 
 
 def _facts(path: Path, *, sha256: str) -> Facts:
@@ -24,20 +24,21 @@ def _facts(path: Path, *, sha256: str) -> Facts:
     return [status.st_size, status.st_mtime_ns, status.st_ino, sha256]
 
 
-def note_hashes(hashes: dict[str, str], *, shelf: Shelf, weights: str) -> None:
+def note_hashes(hashes: dict[str, str], *, shelf: Shelf) -> None:
     """Write down the SHA-256 that each named file was just found to have."""
-    facts = {name: _facts(shelf.path(name), sha256=sha256) for name, sha256 in hashes.items()}
-    atomic.write_json(_path(shelf, weights=weights), facts)
+    new = {name: _facts(shelf.path(name), sha256=sha256) for name, sha256 in hashes.items()}
+    kept = {name: facts for name, facts in _read(shelf).items() if shelf.path(name).exists()}
+    atomic.write_json(_path(shelf), {**kept, **new})
 
 
 def remember_hashed(record: StoredWeights, *, shelf: Shelf) -> None:
     """Write down that every file of `record` was just found as it is pinned."""
-    note_hashes({file.name: file.sha256 for file in record.files}, shelf=shelf, weights=record.weights)
+    note_hashes({file.name: file.sha256 for file in record.files}, shelf=shelf)
 
 
 def find_changed(record: StoredWeights, *, shelf: Shelf) -> tuple[StoredFile, ...]:
     """Return the files of `record` that were not hashed since they last changed."""
-    known = _read(shelf, weights=record.weights)
+    known = _read(shelf)
     changed = []
     for file in record.files:
         try:
@@ -50,18 +51,13 @@ def find_changed(record: StoredWeights, *, shelf: Shelf) -> tuple[StoredFile, ..
 
 def find_differing(record: StoredWeights, *, shelf: Shelf) -> tuple[StoredFile, ...]:
     """Return the files of `record` that were found, when last hashed, to be others than pinned."""
-    known = _read(shelf, weights=record.weights)
+    known = _read(shelf)
     return tuple(file for file in record.files if known.get(file.name, [file.sha256])[-1] != file.sha256)
 
 
-def forget_hashed(shelf: Shelf, *, weights: str) -> None:
-    """Remove the note."""
-    _path(shelf, weights=weights).unlink(missing_ok=True)
-
-
-def _read(shelf: Shelf, *, weights: str) -> dict[str, Facts]:
+def _read(shelf: Shelf) -> dict[str, Facts]:
     with suppress(OSError, ValueError):
-        found = json.loads(_path(shelf, weights=weights).read_text(encoding="utf-8"))
+        found = json.loads(_path(shelf).read_text(encoding="utf-8"))
         if isinstance(found, dict):
             return found
     return {}

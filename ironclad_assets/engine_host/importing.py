@@ -9,7 +9,7 @@ from ironclad_assets.engine_host.catalogue import Shelf
 from ironclad_assets.engine_host.fetching import require_consent
 from ironclad_assets.engine_host.listening import Listener
 from ironclad_assets.engine_host.pinning import expect_file, expect_member
-from ironclad_assets.engine_host.placing import Staged, open_shelf, place, stage, stage_archive
+from ironclad_assets.engine_host.placing import Staged, open_shelf, place, read_pins, stage, stage_archive
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.storage.atomic import storage_error
@@ -35,7 +35,7 @@ def import_files(
     require_consent(weights, shelf=shelf)
     known = _list_files(sources)
     with open_shelf(shelf) as work:
-        record = shelf.record(weights.name)
+        record = read_pins(engine, weights=weights, shelf=shelf)
         staged: dict[str, Staged] = {}
         archives: list[StoredFile] = []
         for number, file in enumerate(weights.files):
@@ -49,6 +49,7 @@ def import_files(
             engine,
             weights=weights,
             shelf=shelf,
+            record=record,
             staged=staged,
             archives=tuple(archives),
             work=work,

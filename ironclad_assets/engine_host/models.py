@@ -14,7 +14,7 @@ from typing import Literal
 from ironclad_assets.contracts.v1.engine import ModelFile
 from ironclad_assets.contracts.v1.models import CatalogueWeights, StoredFile
 from ironclad_assets.engine_host.catalogue import Shelf, file_names, find_shelf, find_weights
-from ironclad_assets.engine_host.hashed import find_changed, find_differing, forget_hashed, note_hashes
+from ironclad_assets.engine_host.hashed import find_changed, find_differing, note_hashes
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.storage.hashing import hash_file
@@ -137,7 +137,7 @@ def verify_weights(weights: CatalogueWeights, *, shelf: Shelf) -> WeightsState:
     if record is not None:
         there = [file for file in record.files if shelf.path(file.name).is_file()]
         hashes = {file.name: hash_file(shelf.path(file.name)) for file in there}
-        note_hashes(hashes, shelf=shelf, weights=weights.name)
+        note_hashes(hashes, shelf=shelf)
     return find_state(weights, shelf=shelf)
 
 
@@ -156,7 +156,6 @@ def remove_weights(weights: CatalogueWeights, *, shelf: Shelf, others: Iterable[
         for name in file_names(other)
     }
     shelf.record_path(weights.name).unlink(missing_ok=True)
-    forget_hashed(shelf, weights=weights.name)
     gone = []
     for name in file_names(weights):
         path = shelf.path(name)

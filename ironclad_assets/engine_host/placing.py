@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.models import CatalogueFile, CatalogueWeights, StoredFile, StoredWeights
-from ironclad_assets.engine_host.catalogue import Shelf
+from ironclad_assets.engine_host.catalogue import Shelf, file_names, read_catalogue
 from ironclad_assets.engine_host.deriving import derive
 from ironclad_assets.engine_host.hashed import remember_hashed
 from ironclad_assets.engine_host.listening import Listener
@@ -48,6 +48,27 @@ def open_shelf(shelf: Shelf) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".work-", dir=shelf.folder) as work:
             yield Path(work)
+
+
+def read_pins(engine: InstalledEngine, *, weights: CatalogueWeights, shelf: Shelf) -> StoredWeights | None:
+    """Return what is pinned of the files of `weights`, also under other weights that have the same files.
+
+    Raises:
+        IroncladError: ``MODEL_DAMAGED``: a record cannot be read.
+    """
+    own = shelf.record(weights.name)
+    wanted = set(file_names(weights)) - ({file.name for file in own.files} if own is not None else set())
+    shared: dict[str, StoredFile] = {}
+    for other in read_catalogue(engine).weights:
+        if other.name != weights.name and wanted & set(file_names(other)) and (theirs := shelf.record(other.name)):
+            shared |= {file.name: file for file in theirs.files if file.name in wanted}
+    if own is not None:
+        return own.model_copy(update={"files": (*own.files, *shared.values())})
+    if not shared:
+        return None
+    return StoredWeights(
+        engine=shelf.engine, weights=weights.name, licence=weights.licence, files=tuple(shared.values())
+    )
 
 
 def stage(path: Path, *, name: str, provenance: Provenance, origin: str, sha256: str | None = None) -> Staged:
@@ -91,6 +112,7 @@ def place(
     *,
     weights: CatalogueWeights,
     shelf: Shelf,
+    record: StoredWeights | None,
     staged: Mapping[str, Staged],
     archives: tuple[StoredFile, ...],
     work: Path,
@@ -102,6 +124,7 @@ def place(
         engine: whose weights they are.
         weights: as the catalogue has them.
         shelf: where they go.
+        record: what was pinned before, from `read_pins`.
         staged: new files by name; every other file of `weights` is there and pinned already.
         archives: what to pin of archives that the files came out of.
         work: folder for temporary files, on the shelf's disk.
@@ -110,7 +133,6 @@ def place(
     Raises:
         IroncladError: what derivation or the storage raises.
     """
-    record = shelf.record(weights.name)
     new = {**_texts(weights, work=work), **staged}
     files = {**_kept(weights, record=record), **{name: one.file for name, one in new.items()}}
     for name, one in new.items():
