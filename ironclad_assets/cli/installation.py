@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from ironclad_assets.contracts.v1.engine import EngineManifest
 from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.engine_host.models import resolve_weights
 from ironclad_assets.engine_host.readiness import check_ready
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
 from ironclad_assets.errors import ErrorCode, Refusal
@@ -74,7 +75,10 @@ class Installation:
         manifests: dict[str, EngineManifest] = {name: engine.manifest for name, engine in self.engines().items()}
         user, system = self.ledger.user_defaults(user_id), system_defaults(self.settings)
         choice = choose(options, engines=manifests, user=user, system=system)
-        self.check_ready(choice.engine.engine, choice.model.name)
+        if self.settings.executor == "kubernetes":  # the environment is in the pods' image
+            resolve_weights(self.engine(choice.engine.engine), choice.model.name, models_dir=self.settings.models_dir)
+        else:
+            self.check_ready(choice.engine.engine, choice.model.name)
 
 
 def read_settings() -> Settings:

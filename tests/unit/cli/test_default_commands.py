@@ -122,3 +122,13 @@ def test_a_retry_takes_back_a_parameter_and_chooses_all_stems(run: Run, tunable:
     result = run("retry", job.song, "--parameter", "shifts=", "--stem", "all")
     assert result.exit_code == 0, result.output
     assert tunable.jobs()[0].options.named() == {"engine": "other", "stems": list(ALL_STEMS)}
+
+
+def test_an_engine_of_a_clusters_image_needs_no_environment_here(
+    run: Run, tunable: Ledger, home: Path, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = home / "engines" / "other" / "bin" / "python"
+    python.unlink(missing_ok=True)
+    assert "engine_unavailable" in run("submit", song, "--engine", "other").stderr
+    monkeypatch.setenv("IRONCLAD_EXECUTOR", "kubernetes")
+    assert run("submit", song, "--engine", "other").exit_code == 0
