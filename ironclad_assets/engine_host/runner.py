@@ -24,6 +24,10 @@ from ironclad_assets.storage import atomic
 
 REQUEST_NAME = "request.json"
 POLL_S = 0.1
+STARTING = "starting"
+"""What a worker repeats until its engine is made; people are told what takes so long."""
+
+LOADING = "loading the model"
 
 
 class Worker(Protocol):
@@ -189,4 +193,5 @@ class _Following:
             self._windows = max(self._windows, event.windows or 0)
             self._advanced = time.monotonic()
         self._fraction = max(self._fraction, event.fraction)
-        self._watch.progress(self._fraction, event.message)
+        loading = not self._started and event.message == STARTING
+        self._watch.progress(self._fraction, LOADING if loading else event.message)

@@ -142,8 +142,14 @@ def test_an_engine_that_goes_beyond_its_limits_is_ended_with_its_family(
 
 
 def test_loading_is_not_stalling(scene: Scene) -> None:
-    bench = scene.bench("SlowToLoad")
-    result = scene.run(bench, limits=replace(LIMITS, stall_s=0.5))
+    bench, said = scene.bench("SlowToLoad"), set()
+
+    class Look(CancelAt):
+        def progress(self, fraction: float, message: str) -> None:
+            said.add(message)
+
+    result = scene.run(bench, limits=replace(LIMITS, stall_s=0.5), watch=Look(2.0))
+    assert "loading the model" in said
     assert result.status == "completed"
     assert result.load_s >= 1.0
 
