@@ -92,7 +92,7 @@ def _gpu(machine: Machine, *, settings: Settings) -> Finding:
 def _pip() -> Finding:
     """Ask pip's index for pip itself: what `engines install` needs, and a machine without network has not."""
     command = [sys.executable, "-m", "pip", "index", "versions", "pip", "--no-input", "--disable-pip-version-check"]
-    remedy = "needed by `engines install` alone; set HTTPS_PROXY or pip's index-url, or carry environments here whole"
+    remedy = "needed by `engines install` alone; set HTTPS_PROXY, or name an index to pip, or carry environments here"
     try:
         done = subprocess.run(command, capture_output=True, timeout=PIP_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):

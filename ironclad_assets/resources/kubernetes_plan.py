@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -62,12 +63,11 @@ def plan_pod(
         IroncladError: ``ENGINE_UNAVAILABLE``, naming the setting that is missing or does not fit;
             ``DEVICE_UNAVAILABLE`` for a device that no pod has.
     """
-    image = _choose_image(request, engine=engine, settings=settings)
     gpu = _wants_gpu(request.device)
     mounts = place_mounts(request, request_path=request_path, settings=settings)
     container = {
         "name": CONTAINER,
-        "image": image,
+        "image": _choose_image(request, engine=engine, settings=settings),
         "command": [
             settings.kubernetes_python,
             *("-m", "ironclad_harness", "--request", str(request_path), "--events-fd", "1"),
@@ -85,11 +85,24 @@ def plan_pod(
         # What was printed last is in the pod's status even where its log cannot be read.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+    spec = _specify(container, mounts=mounts, wall_s=limits.wall_s, settings=settings)
+    work = _digest(request.model_dump_json(), json.dumps(spec, sort_keys=True))
+    return PodPlan(
+        name=pod_name(request, settings=settings),
+        work=work,
+        metadata=_metadata(request, work=work, settings=settings),
+        spec=spec,
+        gpu=gpu,
+    )
+
+
+def _specify(container: Manifest, *, mounts: Sequence[Mount], wall_s: float, settings: Settings) -> Manifest:
+    """Return the specification of a pod with this one container."""
     volumes = {mount.volume: mount.source for mount in mounts}
     user = _user_id(settings)
     spec: Manifest = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": math.ceil(limits.wall_s),
+        "activeDeadlineSeconds": math.ceil(wall_s),
         "terminationGracePeriodSeconds": GRACE_S,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -111,14 +124,7 @@ def plan_pod(
         spec["serviceAccountName"] = settings.kubernetes_service_account
     if settings.kubernetes_runtime_class:
         spec["runtimeClassName"] = settings.kubernetes_runtime_class
-    work = _digest(request.model_dump_json(), json.dumps(spec, sort_keys=True))
-    return PodPlan(
-        name=pod_name(request, settings=settings),
-        work=work,
-        metadata=_metadata(request, work=work, settings=settings),
-        spec=spec,
-        gpu=gpu,
-    )
+    return spec
 
 
 def _choose_image(request: EngineRequest, *, engine: InstalledEngine, settings: Settings) -> str:
