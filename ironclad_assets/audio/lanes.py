@@ -53,13 +53,13 @@ class Lane:
         Raises:
             BaseException: what an earlier job raised.
         """
+        self._raise_error()
         self._room.acquire()
         with self._lock:
             self._jobs.append(job)
             start, self._running = not self._running, True
         if start:
             self._pool.submit(self._step)
-        self._raise_error()
 
     def drain(self) -> None:
         """Wait for all jobs posted.

@@ -35,6 +35,9 @@ _START_CPU_S = 30.0
 _CPU_SHARE = 0.25
 """Processor seconds allowed per second of one track, five to ten times what rendering needs."""
 
+_AAC_CPU_SHARE = 1.0
+"""As much for AAC, whose encoder takes from 2 to 12 s for a minute, depending on the music and the bit rate."""
+
 
 def recombine(
     stems: Stems,
@@ -244,8 +247,9 @@ def _track(plan: TrackPlan, found: dict[str, Any], *, options: JobOptions, work:
 
 
 def _limits(audio: AudioFormat, *, tracks: int, output: OutputFormat) -> Limits:
-    cpu_s = _START_CPU_S + math.ceil(audio.duration_s * tracks * _CPU_SHARE)
-    memory = _MEMORY_BYTES
+    share, memory = _CPU_SHARE, _MEMORY_BYTES
     if output is OutputFormat.M4A:
+        share = _AAC_CPU_SHARE
         memory += audio.frames // _MP4_PACKET_FRAMES * _MP4_PACKET_BYTES * tracks
+    cpu_s = _START_CPU_S + math.ceil(audio.duration_s * tracks * share)
     return Limits(cpu_s=cpu_s, memory_bytes=memory, wall_s=8 * cpu_s + 120)

@@ -1,5 +1,6 @@
 """Rendering tracks: exact length and rate, one gain, streams of equal bytes, tags that read back."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,15 @@ import av
 import numpy as np
 import pytest
 import soundfile as sf
-from mutagen.flac import FLAC
+from mutagen.flac import FLAC, Picture
 from mutagen.id3 import ID3
+from mutagen.mp4 import MP4
+from mutagen.oggopus import OggOpus
 from mutagen.wave import WAVE
 
-from ironclad_assets.audio import delivered, mixing, recombine
+from ironclad_assets.audio import delivered, lossless, mixing, recombine
 from ironclad_assets.audio.artwork import make_cover
+from ironclad_assets.audio.embed import make_sheet, read_back, write_tags
 from ironclad_assets.audio.recombine import render_tracks
 from ironclad_assets.audio.resample import StreamResampler
 from tests import synth
@@ -197,19 +201,34 @@ def with_cover(rendering: Rendering) -> bytes:
     return cover.data
 
 
-@pytest.mark.parametrize("kind", ["flac", "wav", "mp3"])
+@pytest.mark.parametrize("kind", ["flac", "wav", "mp3", "m4a", "opus"])
 def test_tags_and_art_are_embedded_and_read_back(rendering: Rendering, kind: str) -> None:
     """META-001, RECON-001"""
     art = with_cover(rendering)
-    rendering.add_input("a", synth.tone(0.5))
+    rendering.add_input("a", synth.tone(0.5, sr=48_000), sr=48_000)
     rendering.add_track("a", add=("a",), end=kind)
-    found = rendering.render(frames=22_050, kind=kind)
+    found = rendering.render(frames=24_000, sr=48_000, kind=kind)
     assert (found["tracks"][0]["tags_embedded"], found["tracks"][0]["art_embedded"]) == (True, True)
     path = rendering.folder / "targets" / f"a.{kind}"
-    if kind == "flac":
-        assert FLAC(path)["stem"] == ["instrumental"]
-        assert FLAC(path).pictures[0].data == art
-        assert path.read_bytes()[:4] == b"fLaC"
+    if kind in ("flac", "opus"):
+        comments = FLAC(path) if kind == "flac" else OggOpus(path)
+        assert comments["stem"] == ["instrumental"]
+        assert comments["genre"] == ["Folk", "Dub"]
+        blocks = (
+            FLAC(path).pictures
+            if kind == "flac"
+            else [Picture(base64.b64decode(text)) for text in comments["metadata_block_picture"]]
+        )
+        assert [block.data for block in blocks] == [art]
+        assert path.read_bytes()[:4] == (b"fLaC" if kind == "flac" else b"OggS")
+        return
+    if kind == "m4a":
+        atoms = MP4(path)
+        assert (atoms["\xa9nam"], atoms["trkn"]) == (["Ærø (Instrumental)"], [(3, 12)])
+        assert atoms["\xa9gen"] == ["Folk", "Dub"]
+        assert atoms["----:com.apple.iTunes:STEM"] == [b"instrumental"]
+        assert atoms["----:com.apple.iTunes:MusicBrainz Artist Id"] == [b"x"]
+        assert [bytes(cover) for cover in atoms["covr"]] == [art]
         return
     tags = ID3(path) if kind == "mp3" else WAVE(path).tags
     assert str(tags["TIT2"]) == "Ærø (Instrumental)"
@@ -238,7 +257,36 @@ def test_a_failure_of_tags_is_a_warning_and_the_track_stays_playable(
     assert found["tracks"][0]["frames"] == 22_050
 
 
-@pytest.mark.parametrize("kind", ["flac", "wav", "mp3"])
+@pytest.mark.parametrize("kind", ["flac", "wav", "mp3", "m4a", "opus"])
+def test_the_number_of_threads_does_not_show_in_the_bytes(tmp_path: Path, kind: str) -> None:
+    """RECON-001, SPLIT-006"""
+    contents = []
+    for threads in (1, 4):
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        rendering = Rendering(folder)
+        for number in range(6):
+            rendering.add_input(f"a{number}", synth.music(4.0, seed=number, sr=48_000)[:, : 150_000 + number])
+            rendering.add_track(f"a{number}", add=(f"a{number}",), end=kind)
+        found = rendering.render(frames=180_000, sr=48_000, kind=kind, threads=threads)
+        files = [(folder / "targets" / f"a{number}.{kind}").read_bytes() for number in range(6)]
+        contents.append((files, found))
+    assert contents[0] == contents[1]
+    assert len(set(contents[0][0])) == 6
+
+
+@pytest.mark.parametrize("kind", ["flac", "m4a"])
+def test_a_full_disk_ends_the_rendering_with_the_disks_error(rendering: Rendering, kind: str) -> None:
+    for name in ("a", "b", "c"):
+        rendering.add_input(name, synth.noise(10.0))
+        rendering.add_track(name, add=(name,), end=kind)
+    (rendering.folder / "targets").mkdir()
+    (rendering.folder / "targets" / f"b.{kind}").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        rendering.render(frames=441_000, kind=kind, threads=3)
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav", "mp3", "m4a", "opus"])
 def test_rendering_twice_gives_equal_bytes(tmp_path: Path, kind: str) -> None:
     """RECON-001: nothing in a delivered file depends on when or where it was made."""
     contents = []
@@ -246,9 +294,9 @@ def test_rendering_twice_gives_equal_bytes(tmp_path: Path, kind: str) -> None:
         (tmp_path / name).mkdir()
         rendering = Rendering(tmp_path / name)
         with_cover(rendering)
-        rendering.add_input("a", synth.music(1.0))
+        rendering.add_input("a", synth.music(1.0, sr=48_000), sr=48_000)
         rendering.add_track("a", add=("a",), end=kind)
-        rendering.render(frames=44_100, kind=kind)
+        rendering.render(frames=48_000, sr=48_000, kind=kind)
         contents.append((tmp_path / name / "targets" / f"a.{kind}").read_bytes())
     assert contents[0] == contents[1]
 
@@ -285,16 +333,50 @@ def test_a_wav_is_a_plain_wav(rendering: Rendering) -> None:
     assert (info.format, info.subtype, info.frames) == ("WAV", "PCM_24", 22_050)
 
 
-@pytest.mark.parametrize("kind", ["flac", "wav", "mp3"])
+@pytest.mark.parametrize("kind", ["flac", "wav", "mp3", "m4a", "opus"])
 def test_a_program_that_knows_nothing_of_us_sees_tags_and_cover(rendering: Rendering, kind: str) -> None:
     """RECON-001: FFmpeg's own readers, which share no code with what wrote the tags."""
     with_cover(rendering)
-    rendering.add_input("a", synth.tone(0.5))
+    rendering.add_input("a", synth.tone(0.5, sr=48_000), sr=48_000)
     rendering.add_track("a", add=("a",), end=kind)
-    rendering.render(frames=22_050, kind=kind)
+    rendering.render(frames=24_000, sr=48_000, kind=kind)
     with av.open(str(rendering.folder / "targets" / f"a.{kind}")) as container:
-        seen = {name.lower(): value for name, value in container.metadata.items()}
+        found = container.metadata | container.streams.audio[0].metadata  # those of Ogg are the stream's
+        seen = {name.lower(): value for name, value in found.items()}
         assert (seen["title"], seen["stem"], seen["date"]) == ("Ærø (Instrumental)", "instrumental", "1999")
         assert seen["track"] in ("3/12", "3")
         (picture,) = container.streams.video
         assert (picture.codec_context.width, picture.codec_context.height) == (600, 600)
+
+
+def test_a_wav_beyond_four_gigabytes_has_tags_and_cover_too(
+    rendering: Rendering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RECON-001: mutagen cannot write into an RF64; FFmpeg reads what is written for it."""
+    monkeypatch.setattr(lossless, "_WAV_LIMIT_BYTES", 1000)
+    art = with_cover(rendering)
+    rendering.add_input("a", synth.tone(0.5))
+    rendering.add_track("a", add=("a",), end="wav")
+    found = rendering.render(frames=22_050, kind="wav")
+    path = rendering.folder / "targets" / "a.wav"
+    assert sf.info(path).format == "RF64"
+    assert (found["tracks"][0]["tags_embedded"], found["tracks"][0]["art_embedded"]) == (True, True)
+    content = path.read_bytes()
+    assert int.from_bytes(content[20:28], "little") == len(content) - 8
+    sheet = make_sheet({"TITLE": ("Another",)})
+    write_tags(path, sheet=sheet, cover=None)  # again, and shorter
+    assert read_back(path).fields == sheet.fields
+    assert len(path.read_bytes()) < len(content) - len(art)
+    assert synth.read_audio(path)[0].shape == (2, 22_050)
+    with av.open(str(path)) as container:
+        assert container.metadata["title"] == "Another"
+        assert sum(frame.samples for frame in container.decode(audio=0)) == 22_050
+
+
+def test_float_files_get_no_gain_and_keep_what_is_beyond_full_scale(rendering: Rendering) -> None:
+    y = synth.tone(1.0, level=1.6)
+    rendering.add_input("a", y)
+    rendering.add_track("a", add=("a",), end="wav")
+    found = rendering.render(frames=44_100, kind="wav", sample_format="float32")
+    assert (found["gain_db"], found["peak"]) == (0.0, pytest.approx(1.6, abs=1e-3))
+    assert np.array_equal(rendering.read("a", end="wav")[0], y)

@@ -59,12 +59,13 @@ class Song:
         self.metadata = SongMetadata(title="Run", artist="Ann", album="Far")
 
     def recombine(
-        self, *, output: str = "flac", targets: tuple[str, ...] = ("instrumental",), **more: Any
-    ) -> RecombinedTrack:
+        self, *, output: str = "flac", targets: tuple[str, ...] = ("instrumental",),
+        wishes: dict[str, Any] | None = None, **more: Any,
+    ) -> RecombinedTrack:  # fmt: skip
         return recombine(
             self.stems, stems_folder=self.folder, staged=self.staged, staged_folder=self.folder, metadata=self.metadata,
             metadata_folder=self.folder, validated=self.validated, work=self.work,
-            options=JobOptions(targets=targets, format=OutputFormat(output)), **more,
+            options=JobOptions(targets=targets, format=OutputFormat(output), **(wishes or {})), **more,
         )  # fmt: skip
 
     def check(self, track: RecombinedTrack) -> dict[str, bool]:
@@ -104,6 +105,77 @@ def test_the_depth_follows_the_source(tmp_path: Path, output: str, bit_depth: in
     song = Song(tmp_path, bit_depth=bit_depth)
     track = song.recombine(output=output)
     assert soundfile.info(song.work / track.tracks[0].file.path).subtype == subtype
+
+
+@pytest.mark.parametrize(
+    ("output", "wish", "subtype"),
+    [("flac", "int16", "PCM_16"), ("flac", "int24", "PCM_24"), ("wav", "int16", "PCM_16"), ("wav", "int24", "PCM_24"),
+     ("wav", "float32", "FLOAT")],
+)  # fmt: skip
+def test_a_sample_format_asked_for_is_delivered_and_recorded(
+    tmp_path: Path, output: str, wish: str, subtype: str
+) -> None:
+    """STEM-001"""
+    import soundfile
+
+    song = Song(tmp_path, bit_depth=24)
+    track = song.recombine(output=output, wishes={"sample_format": wish, "bitrate_kbps": 128})
+    assert {soundfile.info(song.work / one.file.path).subtype for one in track.tracks} == {subtype}
+    assert (track.sample_format, track.bitrate_kbps, track.warnings) == (wish, None, ())
+
+
+@pytest.mark.parametrize(
+    ("output", "source_hz", "wish", "kbps", "warned"),
+    [("mp3", 44_100, None, 320, False), ("mp3", 44_100, 192, 192, False), ("mp3", 44_100, 200, 192, True),
+     ("mp3", 22_050, 320, 160, True), ("m4a", 44_100, None, 256, False), ("m4a", 44_100, 192, 192, False),
+     ("opus", 48_000, None, 192, False), ("opus", 48_000, 96, 96, False)],
+)  # fmt: skip
+def test_a_bit_rate_asked_for_is_delivered_or_the_next_below_with_a_warning(
+    tmp_path: Path, output: str, source_hz: int, wish: int | None, kbps: int, warned: bool
+) -> None:
+    """STEM-001"""
+    song = Song(tmp_path, source_hz=source_hz)
+    track = song.recombine(output=output, wishes={"bitrate_kbps": wish, "sample_format": "float32"})
+    assert (track.sample_format, track.bitrate_kbps) == (None, kbps)
+    assert [f"has no {wish} kbit/s; the tracks have {kbps} kbit/s" in warning for warning in track.warnings] == (
+        [True] if warned else []
+    )
+
+
+def test_a_sample_format_that_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:
+    song = Song(tmp_path)
+    with pytest.raises(IroncladError, match="FLAC holds int16 or int24, not float32") as caught:
+        song.recombine(output="flac", wishes={"sample_format": "float32"})
+    assert caught.value.code is ErrorCode.UNKNOWN_FORMAT
+    assert not list(song.work.iterdir())
+
+
+def test_stems_are_delivered_as_chosen_and_the_residual_beside_them(tmp_path: Path) -> None:
+    """STEM-001"""
+    song = Song(tmp_path)
+    track = song.recombine(wishes={"stems": ("drums",), "residual": True})
+    assert [(one.name, one.kind, one.method, one.file.path) for one in track.tracks] == [
+        ("instrumental", "target", "subtract", "targets/instrumental.flac"),
+        ("drums", "stem", "sum", "stems/drums.flac"),
+        ("residual", "stem", "subtract", "stems/residual.flac"),
+    ]
+    assert track.tracks[-1].levels.peak < 1e-6  # the test's stems leave nothing
+    assert all(song.check(track).values())
+    for old in song.work.rglob("*.flac"):
+        old.unlink()
+    assert [one.kind for one in song.recombine(wishes={"stems": ()}).tracks] == ["target"]
+
+
+@pytest.mark.parametrize("output", ["m4a", "opus"])
+def test_a_rate_that_a_lossy_format_cannot_hold_is_resampled_and_says_so(tmp_path: Path, output: str) -> None:
+    """STEM-001"""
+    song = Song(tmp_path, source_hz=192_000 if output == "m4a" else 44_100)
+    track = song.recombine(output=output)
+    rate, name = (96_000, "AAC") if output == "m4a" else (48_000, "Opus")
+    if output == "m4a":
+        assert {(one.audio.sample_rate_hz, one.audio.frames) for one in track.tracks} == {(rate, rate)}
+    assert track.warnings[0].startswith(f"{name} cannot hold")
+    assert song.check(track)["tracks_match_source"]
 
 
 @pytest.mark.parametrize(("source_hz", "channels"), [(48_000, 2), (44_100, 1), (8_000, 1), (96_000, 2)])
