@@ -18,7 +18,7 @@ from ironclad_assets.resources.choice import settle_output
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.storage.store import Store
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @stage_asset(
