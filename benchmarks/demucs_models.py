@@ -34,9 +34,9 @@ FULL: dict[type, dict[str, Any]] = {
 # Every kind of layer is there, as few channels as it takes.
 SMALL: dict[type, dict[str, Any]] = {
     HTDemucs: TRANSFORMER
-    | {"channels": 8, "bottom_channels": 32, "t_heads": 4, "t_layers": 3, "segment": Fraction(3, 2)},
-    HDemucs: {"channels": 4, "segment": 2},
-    Demucs: {"channels": 4, "segment": 2},
+    | {"channels": 8, "bottom_channels": 32, "t_heads": 4, "t_layers": 3, "segment": Fraction(13, 10)},
+    HDemucs: {"channels": 4, "nfft": 1024, "depth": 5, "segment": Fraction(6, 5)},
+    Demucs: {"channels": 4, "depth": 5, "segment": Fraction(6, 5)},
 }
 LAYER_SCALE = (0.2, 1.0)
 
@@ -77,7 +77,7 @@ def make_model(name: str, *, folder: Path, small: bool = False, seed: int = 0, *
     Args:
         name: one of `BAGS`.
         folder: made where it is missing.
-        small: a few channels and windows of 1.5 or 2 s.
+        small: a few channels and windows of 1.2 or 1.3 s.
         seed: of the weights; the same seed gives the same files.
         **changes: further arguments of every network.
     """

@@ -1,22 +1,34 @@
 """The engine: normalise, cut as Demucs does, run the network, put back.
 
-The harness reads windows and adds them up; grids are in `plans`, the loader in `loading`.
+The harness reads windows and adds them up; grids are in `plans`, the loader in `loading`, what makes
+networks fast on a CPU in `fast`.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
+from ironclad_demucs import fast
 from ironclad_demucs.devices import find_device, prepare_torch
-from ironclad_demucs.loading import Bag, Network, load_bag
+from ironclad_demucs.loading import Bag, load_bag
 from ironclad_demucs.options import read_options
 from ironclad_demucs.plans import Cut, cut_window, place_cut, plan_passes
 from ironclad_harness.engine import EngineContext, EngineError, Pass, Samples, Window
 
 EPSILON = 1e-8
 """Added to the standard deviation, as in `demucs.api.Separator.separate_tensor`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What stays in a warm worker: the bag, and for each of its networks what computes it."""
+
+    bag: Bag
+    modules: tuple[nn.Module, ...]
 
 
 class DemucsEngine:
@@ -33,7 +45,8 @@ class DemucsEngine:
         prepare_torch(device, threads=context.threads)
         self.device = str(device)
         self._half = context.precision == "half"
-        self._bag: Bag = context.keeper.keep(self._key(), lambda: self._load(device))
+        self._loaded = context.keeper.keep(self._key(), lambda: self._load(device))
+        self._bag = self._loaded.bag
         self._check_format()
         self._stems = [self._bag.sources.index(stem) for stem in context.stems]
         self._plans = plan_passes(self._bag, stems=context.stems, options=self._options, seed=context.seed)
@@ -67,11 +80,11 @@ class DemucsEngine:
         files = ",".join(f"{name}={file.sha256}" for name, file in sorted(context.model_files.items()))
         return f"demucs {context.model} {context.device} {context.precision} {files}"
 
-    def _load(self, device: torch.device) -> Bag:
+    def _load(self, device: torch.device) -> Loaded:
         bag = load_bag(self._context.model, files=self._context.model_files)
-        for network in bag.networks:
-            network.to(device)
-        return bag
+        if device.type == "cpu":
+            return Loaded(bag, tuple(fast.accelerate(network) for network in bag.networks))
+        return Loaded(bag, tuple(network.to(device) for network in bag.networks))
 
     def _check_format(self) -> None:
         context, bag = self._context, self._bag
@@ -106,7 +119,7 @@ class DemucsEngine:
 
     def _run(self, network: int, batch: Samples) -> Samples:
         """Return what a network makes of `batch`, shape (windows, sources, channels, frames)."""
-        module = self._bag.networks[network]
+        module = self._loaded.modules[network]
         given = torch.from_numpy(batch).to(self.device)
         try:
             with torch.inference_mode():
@@ -122,10 +135,10 @@ class DemucsEngine:
         return result
 
 
-def _run_half(module: Network, given: torch.Tensor) -> torch.Tensor:
+def _run_half(module: nn.Module, given: Tensor) -> Tensor:
     """Return what `module` makes of `given` in float16; windows that go beyond its range (65504) in float32."""
     with torch.autocast("cuda", dtype=torch.float16):
-        found: torch.Tensor = module(given).float()
+        found: Tensor = module(given).float()
     beyond = [number for number in range(len(found)) if not torch.isfinite(found[number]).all()]
     for number in beyond:  # one by one: what a window gives must not depend on those beside it
         found[number] = module(given[number : number + 1])[0]

@@ -93,7 +93,8 @@ def _describe(loaded: BagOfModels | Network) -> Bag:
         networks, weights = (loaded,), [[1.0] * len(sources)]
     for network in networks:
         network.eval().requires_grad_(requires_grad=False)
-        damaged = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
+        # A sum is finite only where every summand is.
+        damaged = [name for name, value in network.state_dict().items() if not torch.isfinite(value.sum())]
         if damaged:
             raise EngineError("model_damaged", f"{damaged[0]} holds NaN or infinite weights")
     return Bag(

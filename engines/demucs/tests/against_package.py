@@ -8,6 +8,7 @@ generator; here it is given the ones that the engine draws.
 import hashlib
 import json
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +20,8 @@ import torch
 from demucs import api
 from numpy.typing import NDArray
 
-from ironclad_demucs.loading import load_bag
+from ironclad_demucs import fast
+from ironclad_demucs.loading import Bag, load_bag
 from ironclad_demucs.plans import MAX_SHIFT_S, draw_shifts
 from ironclad_harness import worker
 from ironclad_harness.engine import ModelFile
@@ -76,6 +78,8 @@ def by_engine(case: dict[str, Any], *, audio: Audio, folder: Path) -> dict[str, 
         "chunks": [{"start": 0, "frames": len(audio)}],
         "key": "exactness",
         "output_dir": str(output),
+        "device": case.get("device", "cpu"),
+        "precision": case.get("precision", "full"),
         "threads": case.get("threads", 1),
         "batch": case.get("batch", 1),
         "seed": case.get("seed", 3),
@@ -84,6 +88,7 @@ def by_engine(case: dict[str, Any], *, audio: Audio, folder: Path) -> dict[str, 
             for path in files_of(case)
         ],
     }
+    damage(request["model_files"], how=case.get("damage"), folder=folder)
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     worker.main(["--request", str(folder / "request.json")])
     result: dict[str, Any] = json.loads((output / "result.json").read_text(encoding="utf-8"))
@@ -95,8 +100,8 @@ def by_engine(case: dict[str, Any], *, audio: Audio, folder: Path) -> dict[str, 
     return result
 
 
-def by_package(case: dict[str, Any], *, audio: Audio) -> dict[str, Audio]:
-    """Return the stems that the package's own class makes."""
+def by_package(case: dict[str, Any], *, audio: Audio, bag: Bag) -> dict[str, Audio]:
+    """Return the stems that the package's own class makes; `bag` tells how many shifts are drawn."""
     parameters = dict(case.get("parameters", {}))
     power = parameters.pop("transition_power", 1.0)
     folder = files_of(case)[0].parent
@@ -108,7 +113,6 @@ def by_package(case: dict[str, Any], *, audio: Audio) -> dict[str, Audio]:
         overlap=parameters.get("overlap", 0.25),
         segment=parameters.get("segment") or None,
     )
-    bag = load_bag(case["model"], files={path.name: ModelFile(path, "") for path in files_of(case)})
     drawn = draw_shifts(bag, shifts=parameters.get("shifts", 0), seed=case.get("seed", 3))
     offsets = [int(MAX_SHIFT_S * RATE) - shift for shifts in drawn for shift in shifts]
 
@@ -135,14 +139,36 @@ def hash_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def damage(model_files: list[dict[str, Any]], *, how: str | None, folder: Path) -> None:
+    """Replace the first network's file by something that is no model, or take it away, with a true hash of that."""
+    network = next(file for file in model_files if file["name"].endswith(".th"))
+    path = folder / network["name"]
+    if how == "missing":
+        network["path"] = str(folder / "nowhere.th")
+    elif how == "bag missing":
+        shutil.copy(network["path"], path)
+        model_files[:] = [network | {"path": str(path)}, network | {"name": "other-00000000.th"}]
+    elif how is not None:
+        if how == "cut off":
+            path.write_bytes(Path(network["path"]).read_bytes()[:20_000])
+        else:
+            package = torch.load(network["path"], weights_only=False)
+            next(iter(package["state"].values())).fill_(float("nan"))
+            torch.save(package, path)
+        network |= {"path": str(path), "size_bytes": path.stat().st_size, "sha256": hash_of(path)}
+        # The hash in the name is right as well: what is wrong is the content.
+        network["name"] = f"{network['name'].partition('-')[0]}-{network['sha256'][:8]}.th"
+
+
 def compare(case: dict[str, Any]) -> dict[str, Any]:
     """Return how far apart the stems are: the largest difference by the largest sample, and in energy."""
     audio = make_audio(case.get("signal", "music"), frames=case["frames"])
     with tempfile.TemporaryDirectory() as folder:
         result = by_engine(case, audio=audio, folder=Path(folder))
     if result["status"] != "completed":
-        return {"id": case["id"], "failure": result["failure"]}
-    theirs = by_package(case, audio=audio) if case.get("compare", True) else {}
+        return {"id": case["id"], "failure": result["failure"], "output": sorted(result["audio"])}
+    bag = load_bag(case["model"], files={path.name: ModelFile(path, "") for path in files_of(case)})
+    theirs = by_package(case, audio=audio, bag=bag) if case.get("compare", True) else {}
     peak, energy = 0.0, 0.0
     for name, stem in theirs.items():
         if name in result["audio"]:
@@ -152,7 +178,14 @@ def compare(case: dict[str, Any]) -> dict[str, Any]:
             energy = max(energy, np.sqrt((difference**2).sum() / max((yours**2).sum(), 1e-30)))
     loudest = max(float(np.abs(stem).max()) for stem in result["audio"].values())
     finite = all(np.isfinite(stem).all() for stem in result["audio"].values())
-    return {"id": case["id"], "peak": peak, "energy": energy, "loudest": loudest, "finite": bool(finite)}
+    return {
+        "id": case["id"],
+        "peak": peak,
+        "energy": energy,
+        "loudest": loudest,
+        "finite": bool(finite),
+        "fast": [fast.supports(network) for network in bag.networks],
+    }
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from ironclad_conformance.suite import EngineConformance
 from ironclad_conformance.worker import Ending, Work
 
