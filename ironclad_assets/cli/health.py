@@ -13,6 +13,8 @@ from typing import Any
 
 from ironclad_assets.cli.installation import Installation
 from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.engine_host.readiness import check_ready
+from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.worker import identify_process
 from ironclad_assets.sandbox.report import FILE_LAYER, NETWORK_LAYER, describe_cage
@@ -36,12 +38,13 @@ class Finding:
 
 
 def examine(installation: Installation) -> list[Finding]:
-    """Return a finding for each part: store, disk, ledger, queue, cage, processes, watcher."""
+    """Return a finding for each part: store, disk, ledger, queue, engines, cage, processes, watcher."""
     findings = [
         _ask("store", lambda: _store(installation)),
         _ask("disk", lambda: _disk(installation)),
         _ask("ledger", lambda: _ledger(installation)),
         _ask("queue", lambda: _queue(installation)),
+        _ask("engines", lambda: _engines(installation)),
         _ask("cage", _cage),
     ]
     return [*findings, *_processes(installation), _watcher(installation)]
@@ -74,6 +77,23 @@ def _ledger(installation: Installation) -> str:
 def _queue(installation: Installation) -> str:
     counts = installation.ledger.count_by_state()
     return ", ".join(f"{counts[state]} {state}" for state in JobState)
+
+
+def _engines(installation: Installation) -> str:
+    """Look whether jobs that name no engine could start; of the others say how many are there."""
+    engines = installation.engines()
+    settings = installation.settings
+    installation.check_ready(settings.default_engine, settings.default_model)
+    ready = [name for name, engine in engines.items() if _is_ready(engine, models_dir=settings.models_dir)]
+    return f"the default engine {settings.default_engine} is ready; ready with their default models: {', '.join(ready)}"
+
+
+def _is_ready(engine: InstalledEngine, *, models_dir: Path) -> bool:
+    try:
+        check_ready(engine, model=None, models_dir=models_dir)
+    except IroncladError:
+        return False
+    return True
 
 
 def _cage() -> str:

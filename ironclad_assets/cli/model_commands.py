@@ -279,6 +279,10 @@ def _required(name: str | None) -> str:
     return name
 
 
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
+
+
 def _agree(weights: CatalogueWeights, shelf: Shelf, *, installation: Installation, accept: bool, ask: bool) -> None:
     """Have the operator agree to the licence if that is needed and has not been done, and keep that.
 
@@ -287,7 +291,7 @@ def _agree(weights: CatalogueWeights, shelf: Shelf, *, installation: Installatio
     """
     if shelf.has_consent(weights):
         return
-    if not accept and ask and sys.stdin.isatty():
+    if not accept and ask and _somebody_is_there():
         where = f"\n  {weights.licence_url}" if weights.licence_url else ""
         print(f"{shelf.engine} {weights.name}: {weights.licence}{where}\n  {weights.source}", file=sys.stderr)
         accept = typer.confirm("Do you agree?", err=True)

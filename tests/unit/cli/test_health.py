@@ -54,3 +54,21 @@ def test_a_cage_that_cannot_be_built_is_not_well(installation: Installation, mon
     monkeypatch.setattr(health, "describe_cage", fail)
     found = cage(installation)
     assert (found.well, found.detail) == (False, "the media process ended with status 1")
+
+
+def engines(installation: Installation) -> health.Finding:
+    (found,) = [one for one in health.examine(installation) if one.part == "engines"]
+    return found
+
+
+def test_engines_are_well_where_the_default_one_is_ready(installation: Installation) -> None:
+    found = engines(installation)
+    assert found.well
+    assert found.detail == "the default engine spectral is ready; ready with their default models: spectral"
+
+
+def test_a_default_engine_that_cannot_run_is_not_well(installed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRONCLAD_DEFAULT_ENGINE", "other")
+    found = engines(open_installation(require_ledger=False))
+    assert not found.well
+    assert "pipelinectl engines install other" in found.detail

@@ -184,7 +184,10 @@ def test_a_wrong_database_url_is_refused_without_repeating_its_password(
 
 
 @pytest.mark.parametrize(
-    "command", [("up",), ("demo",), ("submit",), ("status",), ("retry",), ("cancel",), ("health",), ("engines", "list")]
+    "command",
+    [("up",), ("demo",), ("submit",), ("status",), ("retry",), ("cancel",), ("health",)]
+    + [("engines", name) for name in ("list", "install", "verify", "remove", "doctor")]
+    + [("models", name) for name in ("list", "fetch", "import", "export", "verify", "remove")],
 )
 def test_every_command_has_json_an_example_and_its_exit_codes(run: Run, command: tuple[str, ...]) -> None:
     """CLI-001."""

@@ -51,6 +51,10 @@ def test_a_folder_without_engines_has_none(tmp_path: Path) -> None:
         ('default_model = "identity"', 'default_model = "other"', "other"),
         ("[[models]]", "[[models", "valid"),
         ("channels = 2", "channels = 6", "channels"),
+        ("channels = 2", 'channels = 2\nenvironment = "gpu"', "environment 'gpu' is not one of"),
+        ("channels = 2", 'channels = 2\nsmaller = "tiny"', "smaller 'tiny' is not one of"),
+        ("channels = 2", "channels = 2\n[presets.fast]\nspeed = 2", "'speed' is not one of its parameters"),
+        ("channels = 2", 'channels = 2\n[presets.fast]\nmodel = "tiny"', "model 'tiny' is not one of"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_its_reason(engines: Path, old: str, new: str, words: str) -> None:
@@ -66,16 +70,85 @@ def test_a_name_used_twice_is_refused(engines: Path) -> None:
         find_engines(engines)
 
 
-def test_an_engine_of_its_own_environment_runs_with_its_interpreter(engines: Path, tmp_path: Path) -> None:
+OWN = """
+[[models]]
+name = "second"
+entry = "other.module:Second"
+environment = "gpu"
+stems = ["vocals"]
+sample_rate_hz = 44100
+channels = 2
+[environments.gpu]
+variables = { WHO = "second" }
+"""
+
+
+def put_python(environments: Path, name: str) -> Path:
+    python = environments / name / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return python
+
+
+def test_each_model_runs_in_its_own_environment_with_its_entry_and_variables(engines: Path, tmp_path: Path) -> None:
     """ENG-001."""
     change(engines, old='environment = "core" ', new='environment = "own" ')
+    path = engines / "copied" / "engine.toml"
+    path.write_text(path.read_text(encoding="utf-8") + OWN, encoding="utf-8")
     with pytest.raises(IroncladError, match="none is configured"):
         find_engines(engines)["template"].python()
     engine = find_engines(engines, environments=tmp_path / "envs")["template"]
-    with pytest.raises(IroncladError, match="no environment yet") as caught:
-        engine.python()
-    assert caught.value.code is ErrorCode.ENGINE_UNAVAILABLE
-    python = tmp_path / "envs" / "template" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.touch()
-    assert engine.python() == python
+    for model in (None, "second"):
+        with pytest.raises(IroncladError, match="pipelinectl engines install template") as caught:
+            engine.python(model)
+        assert caught.value.code is ErrorCode.ENGINE_UNAVAILABLE
+    first, second = put_python(tmp_path / "envs", "template"), put_python(tmp_path / "envs", "template-gpu")
+    assert (engine.python(), engine.python("identity"), engine.python("second")) == (first, first, second)
+    assert engine.entry() == "ironclad_template.engine:TemplateEngine"
+    assert engine.entry("second") == "other.module:Second"
+    assert (engine.variables(), engine.variables("second")) == ({}, {"WHO": "second"})
+    (tmp_path / "envs" / "template-gpu" / ".building").touch()
+    with pytest.raises(IroncladError, match="was not built to its end"):
+        engine.python("second")
+
+
+@pytest.mark.parametrize("ask", ["python", "entry", "variables"])
+def test_an_unknown_model_is_refused_with_the_list_of_what_there_is(engines: Path, ask: str) -> None:
+    engine = find_engines(engines)["template"]
+    with pytest.raises(IroncladError, match="no model 'huge', only identity") as caught:
+        getattr(engine, ask)("huge")
+    assert caught.value.code is ErrorCode.UNKNOWN_MODEL
+
+
+def install_package(folder: Path, *, package: str, value: str) -> None:
+    """Lay out an installed distribution that announces an engine."""
+    info = folder / f"{package}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[ironclad.engines]\n{package} = {value}\n", encoding="utf-8")
+
+
+def test_an_installed_package_is_an_engine_and_is_not_imported_for_that(
+    engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SPLIT-003."""
+    install_package(tmp_path / "site", package="packaged_engine", value="packaged_engine")
+    shutil.copytree(engines / "copied", tmp_path / "site" / "packaged_engine")
+    (tmp_path / "site" / "packaged_engine" / "__init__.py").write_text("raise RuntimeError", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    shutil.rmtree(engines / "copied")
+    engine = find_engines(engines)["template"]
+    assert engine.folder == tmp_path / "site" / "packaged_engine"
+    assert engine.import_path() == (engines / "_harness", engine.folder)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("no_such_package_at_all", "has no engine.toml"), ("json", "has no engine.toml")]
+)
+def test_a_package_without_a_manifest_is_refused(
+    engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, said: str
+) -> None:
+    install_package(tmp_path / "site", package="packaged_engine", value=value)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    with pytest.raises(IroncladError, match=said):
+        find_engines(engines)
