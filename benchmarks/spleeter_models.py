@@ -19,9 +19,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from spleeter.model import EstimatorSpecBuilder
 from tensorflow.compat import v1
 
+Array = NDArray[Any]
 FILTERS = "16,32,64,128,256,512"
 
 
@@ -51,40 +53,60 @@ def read_parameters(model: str, *, filters: list[int]) -> dict[str, Any]:
 def write_checkpoint(folder: Path, *, parameters: Mapping[str, Any], seed: int) -> None:
     """Write a checkpoint of networks with random weights to `folder`."""
     random = np.random.default_rng(seed)
-    with tf.Graph().as_default() as graph, v1.Session() as session:
+    with tf.Graph().as_default() as graph, v1.Session(config=_unoptimised()) as session:
         waveform = v1.placeholder(tf.float32, (None, 2), name="waveform")
         EstimatorSpecBuilder({"waveform": waveform}, dict(parameters)).outputs  # noqa: B018 - builds the graph
-        drawn = v1.global_variables()
-        v1.train.get_or_create_global_step()  # the package's estimator wants to find one
-        session.run(v1.global_variables_initializer())
+        variables = v1.global_variables()
+        step = v1.train.get_or_create_global_step()  # the package's estimator wants to find one
+        values = {each: _draw(each.name, shape=each.shape.as_list(), random=random) for each in variables}
+        _load({**values, step: 0}, session=session)
+        networks = len(parameters["instrument_list"])
+        _normalise(graph, networks=networks, session=session, feed={waveform: _noise(random)})
         saver = v1.train.Saver(save_relative_paths=True)  # as in the published ones
-        for variable in drawn:
-            variable.load(_draw(variable.name, shape=variable.shape.as_list(), random=random), session)
-        _normalise(graph, session=session, feed={waveform: _noise(random)})
         saver.save(session, str(folder / "model"), write_meta_graph=True)
 
 
-def _draw(name: str, *, shape: list[int], random: np.random.Generator) -> np.ndarray:
+def _unoptimised() -> v1.ConfigProto:
+    """Return settings without optimisers, which cost more than graphs that run once or twice."""
+    config = v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = v1.OptimizerOptions.L0
+    return config
+
+
+def _load(values: Mapping[Any, Any], *, session: v1.Session) -> None:
+    """Set variables, all in one run."""
+    initialisers = {variable.initializer: value for variable, value in values.items()}
+    session.run(list(initialisers), {each.inputs[1]: value for each, value in initialisers.items()})
+
+
+def _draw(name: str, *, shape: list[int], random: np.random.Generator) -> Array:
     kind = name.split("/")[-1].split(":")[0]
     if kind == "kernel":
         inputs = shape[3] / 4 if "transpose" in name else shape[2]
-        return random.standard_normal(shape) * np.sqrt(2 / (shape[0] * shape[1] * inputs))
+        scale = float(np.sqrt(2 / (shape[0] * shape[1] * inputs)))
+        return random.standard_normal(shape) * scale
     if kind in ("gamma", "moving_variance"):
         return random.uniform(0.5, 1.5, shape)
     return random.standard_normal(shape) * 0.1
 
 
-def _normalise(graph: tf.Graph, *, session: v1.Session, feed: Mapping[Any, Any]) -> None:
+def _normalise(graph: tf.Graph, *, networks: int, session: v1.Session, feed: Mapping[Any, Any]) -> None:
+    """Set every normalisation to its input's mean and variance, one layer of all networks after the other."""
     operations = [each for each in graph.get_operations() if each.type.startswith("FusedBatchNorm")]
     variables = {variable.op.name: variable for variable in v1.global_variables()}
-    for operation in operations:
-        y = session.run(operation.inputs[0], feed)
-        layer = operation.name.split("/")[0]
-        variables[f"{layer}/moving_mean"].load(y.mean(axis=(0, 1, 2)), session)
-        variables[f"{layer}/moving_variance"].load(y.var(axis=(0, 1, 2)), session)
+    layers = len(operations) // networks
+    for place in range(layers):
+        same = operations[place::layers]
+        moments = [tf.nn.moments(each.inputs[0], axes=(0, 1, 2)) for each in same]
+        values: dict[Any, Any] = {}
+        for operation, (mean, variance) in zip(same, session.run(moments, feed), strict=True):
+            layer = operation.name.split("/")[0]
+            values |= {variables[f"{layer}/moving_mean"]: mean, variables[f"{layer}/moving_variance"]: variance}
+        _load(values, session=session)
 
 
-def _noise(random: np.random.Generator) -> np.ndarray:
+def _noise(random: np.random.Generator) -> Array:
     envelope = 0.1 * (1 + np.sin(np.arange(44100 * 4) / 3000))[:, np.newaxis]
     return (envelope * random.standard_normal((44100 * 4, 2))).astype(np.float32)
 

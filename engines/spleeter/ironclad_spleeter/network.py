@@ -153,7 +153,8 @@ class _Graph:
         return self._constant(values.reshape(1, -1, 1, 1))
 
     def _constant(self, values: float | list[float] | Samples) -> Node:
-        return self._ops.constant(np.ascontiguousarray(values, dtype=np.float32))
+        # Shared: kernels stay mapped from their file, and are not held a second time.
+        return self._ops.constant(np.ascontiguousarray(values, dtype=np.float32), shared_memory=True)
 
 
 def split_phases(kernel: Samples) -> Samples:

@@ -12,15 +12,18 @@ from ironclad_spleeter.configuration import FRAME, GAIN, MODEL_BINS, STEP
 Spectrum = NDArray[np.complex64]
 
 _PERIODIC_HANN = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)
-ANALYSIS = _PERIODIC_HANN.astype(np.float32)
+ANALYSIS = (_PERIODIC_HANN * FRAME).astype(np.float32)
+"""Shape (FRAME,); times FRAME because `to_spectrum` divides by it again, both exactly."""
+
 SYNTHESIS = (_PERIODIC_HANN * GAIN).astype(np.float32)
-"""Shape (FRAME,); with `ANALYSIS` before it, frames in steps of a quarter add up to one."""
+"""Shape (FRAME,); after a Hann window on the way in, frames in steps of a quarter add up to one."""
 
 
 def to_spectrum(y: Samples) -> Spectrum:
     """Return the spectrum of one channel, shape (frames, BINS), of samples of shape (segment_samples(frames),)."""
     frames = np.lib.stride_tricks.sliding_window_view(y, FRAME)[::STEP]
-    return np.fft.rfft(frames * ANALYSIS).astype(np.complex64, copy=False)
+    # Undivided, numpy computes float32 in double precision, in three times the time (2.4.6).
+    return np.fft.rfft(frames * ANALYSIS, norm="forward").astype(np.complex64, copy=False)
 
 
 def apply_mask(spectrum: Spectrum, *, mask: Samples) -> Spectrum:

@@ -73,7 +73,7 @@ def write_weights(stream: BinaryIO, *, arrays: Arrays, configuration: Configurat
 
 
 def read_weights(path: Path, *, configuration: Configuration) -> dict[str, dict[str, Samples]]:
-    """Return the arrays of each instrument's network by ``layer/array``, mapped read-only from `path`.
+    """Return the arrays of each instrument's network by ``layer/array``, mapped from `path`.
 
     Raises:
         EngineError: ``model_damaged``: another model's file, or arrays are missing or of other shapes.
@@ -83,7 +83,7 @@ def read_weights(path: Path, *, configuration: Configuration) -> dict[str, dict[
         metadata = header.pop("__metadata__")
         if metadata != {"format": FORMAT, "weights": configuration.weights}:
             raise ValueError(f"it holds {metadata}, not {configuration.weights} in {FORMAT}")
-        content = np.memmap(path, dtype=np.uint8, mode="r", offset=start)
+        content = np.memmap(path, dtype=np.uint8, mode="c", offset=start)  # OpenVINO shares only writable arrays
         arrays = {name: _array(content, entry=entry) for name, entry in header.items()}
         return {name: _of_instrument(arrays, instrument=name) for name in configuration.instruments}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
