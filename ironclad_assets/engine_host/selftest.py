@@ -28,6 +28,7 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 
 WALL_S = 1800.0
+KILL_AT = 0.3
 _UNTRIED = (ErrorCode.MODEL_MISSING, ErrorCode.MODEL_LICENCE, ErrorCode.ENGINE_UNAVAILABLE)
 """Why a model need not be tried: it was never fetched, or its environment is an optional one."""
 
@@ -65,11 +66,20 @@ def verify_engine(
         at=datetime.now(UTC),
         tests=tuple(tests),
     )
-    if not models:
-        path = verification_path(manifest.name, settings=settings)
-        atomic.make_folder(path.parent)
-        atomic.write_bytes(path, verification.model_dump_json(indent=1).encode() + b"\n")
+    _keep(verification, engine=engine, settings=settings)
     return verification
+
+
+def _keep(verification: Verification, *, engine: InstalledEngine, settings: Settings) -> None:
+    """Write a self-test down, with what an earlier one of the same version says of models not tried this time."""
+    before = read_verification(engine, settings=settings)
+    tried = {test.model: test for test in verification.tests}
+    if before is not None and before.device == verification.device:
+        tried = {test.model: test for test in before.tests} | tried
+    path = verification_path(verification.engine, settings=settings)
+    atomic.make_folder(path.parent)
+    kept = verification.model_copy(update={"tests": tuple(tried.values())})
+    atomic.write_bytes(path, kept.model_dump_json(indent=1).encode() + b"\n")
 
 
 def verification_path(engine: str, *, settings: Settings) -> Path:
@@ -249,8 +259,8 @@ class _Killer:
         self.fraction = 0.0
 
     def progress(self, fraction: float, message: str) -> None:
-        """Kill at the first progress that is neither the beginning nor the end."""
-        if self.killed or not 0.0 < fraction < 1.0:
+        """Kill when a good part is done, so that there is something to keep."""
+        if self.killed or not KILL_AT <= fraction < 1.0:
             return
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):

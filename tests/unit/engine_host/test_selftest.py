@@ -135,10 +135,14 @@ def test_a_broken_promise_is_named(settings: Settings, body: str, promise: str, 
     assert verification.tests[0].detail == broken.detail
 
 
-def test_only_the_whole_of_an_engine_is_kept_for_later(settings: Settings) -> None:
+def test_what_was_found_of_one_model_is_kept_beside_what_is_known_of_others(settings: Settings) -> None:
+    verify(settings, GOOD, "small")
     verify(settings, GOOD, "large")
     engine = find_engines(settings.engines_path)["tried"]
-    assert read_verification(engine, settings=settings) is None
+    kept = read_verification(engine, settings=settings)
+    assert kept is not None
+    assert {test.model: test.outcome for test in kept.tests} == {"small": "passed", "large": "skipped"}
+    assert kept.passed
 
 
 def test_an_engine_without_any_weights_is_not_called_verified(settings: Settings) -> None:
