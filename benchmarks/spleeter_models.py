@@ -11,6 +11,7 @@ import argparse
 import importlib.resources
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,15 +94,17 @@ def _draw(name: str, *, shape: list[int], random: np.random.Generator) -> Array:
 
 def _normalise(graph: tf.Graph, *, networks: int, session: v1.Session, feed: Mapping[Any, Any]) -> None:
     """Set every normalisation to its input's mean and variance, one layer of all networks after the other."""
-    operations = [each for each in graph.get_operations() if each.type.startswith("FusedBatchNorm")]
+    # Keras wraps a normalisation in a condition, for training and for use.
+    conditions = [each for each in graph.get_operations() if re.fullmatch(r"batch_normalization\w*/cond", each.name)]
+    assert len(conditions) == 12 * networks
     variables = {variable.op.name: variable for variable in v1.global_variables()}
-    layers = len(operations) // networks
-    for place in range(layers):
-        same = operations[place::layers]
-        moments = [tf.nn.moments(each.inputs[0], axes=(0, 1, 2)) for each in same]
+    for place in range(12):
+        same = conditions[place::12]
+        inputs = [next(each for each in condition.inputs if each.shape.rank == 4) for condition in same]
         values: dict[Any, Any] = {}
-        for operation, (mean, variance) in zip(same, session.run(moments, feed), strict=True):
-            layer = operation.name.split("/")[0]
+        moments = session.run([tf.nn.moments(each, axes=(0, 1, 2)) for each in inputs], feed)
+        for condition, (mean, variance) in zip(same, moments, strict=True):
+            layer = condition.name.split("/")[0]
             values |= {variables[f"{layer}/moving_mean"]: mean, variables[f"{layer}/moving_variance"]: variance}
         _load(values, session=session)
 

@@ -55,6 +55,7 @@ class MaskNetwork:
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",  # where the CPU has bfloat16, the default uses it
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # two workers would be pinned to the same cores
         }
         self._request = runtime.Core().compile_model(model, "CPU", settings).create_infer_request()
 
