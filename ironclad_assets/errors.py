@@ -138,6 +138,7 @@ class ErrorCode(Enum):
         503,
         permanent=False,
     )
+    BUSY = CodeFacts("another command is changing the same files", "wait for it, then try again", 409, permanent=False)
     ENGINE_PROTOCOL = CodeFacts("the engine broke the engine protocol", "update or replace the engine", 500)
     OUT_OF_MEMORY = CodeFacts(
         "the work ran out of memory", "free memory, or choose a smaller model", 507, permanent=False

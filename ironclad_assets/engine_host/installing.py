@@ -120,11 +120,11 @@ def install(plan: InstallPlan, *, log_path: Path, listener: Listener, again: boo
         again: build it anew even so.
 
     Raises:
-        IroncladError: ``INSTALL_FAILED``, with the last words of pip and the log; what was there before is
+        IroncladError: ``BUSY``; ``INSTALL_FAILED``, with the last words of pip and the log; what was there before is
             there again.
     """
     folder = plan.folder
-    busy = failure(ErrorCode.INSTALL_FAILED, f"{plan.label} is being installed by another command; wait for it")
+    busy = failure(ErrorCode.BUSY, f"{plan.label} is being installed by another command")
     with hold_lock(folder.parent / f".{folder.name}.lock", busy=busy) as lock:
         before = find_environment(plan.engine, environment=plan.environment)
         if before.state == "installed" and not again:
@@ -272,7 +272,7 @@ def remove_environments(engine: InstalledEngine) -> tuple[Path, ...]:
     removed = []
     for name in engine.environment_specs():
         folder = engine.environment_folder(name)
-        busy = failure(ErrorCode.INSTALL_FAILED, f"{folder.name} is being installed by another command; wait for it")
+        busy = failure(ErrorCode.BUSY, f"{folder.name} is being installed by another command")
         if not folder.is_symlink() and not folder.exists():
             continue
         with hold_lock(folder.parent / f".{folder.name}.lock", busy=busy):

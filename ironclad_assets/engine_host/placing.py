@@ -40,9 +40,9 @@ def open_shelf(shelf: Shelf) -> Iterator[Path]:
     """Yield an empty folder on the shelf's disk, while nobody else changes the shelf; it is gone afterwards.
 
     Raises:
-        IroncladError: ``DOWNLOAD_FAILED``: another command is at work there; the storage's errors.
+        IroncladError: ``BUSY``: another command is at work there; the storage's errors.
     """
-    busy = failure(ErrorCode.DOWNLOAD_FAILED, f"another command is changing {shelf.folder}; wait for it")
+    busy = failure(ErrorCode.BUSY, f"another command is changing {shelf.folder}")
     with hold_lock(shelf.folder / ".lock", busy=busy):
         for left in shelf.folder.glob(".work-*"):  # of a command that was killed: we hold the lock
             shutil.rmtree(left, ignore_errors=True)

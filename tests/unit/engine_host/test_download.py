@@ -1,5 +1,7 @@
 """Downloads over real sockets: cut, slow, moved, changed, too long, through proxies, from mirrors."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -212,3 +214,14 @@ def test_a_full_disk_is_told_before_anything_is_written(
         bring(partial, f"{shop.url}/w")
     assert caught.value.code is ErrorCode.STORAGE_FULL
     assert not partial.exists()
+
+
+def test_what_runs_jobs_cannot_download() -> None:
+    """Downloads are the operator's, before any job: the graph does not even have the code for them in memory."""
+    script = (
+        "import sys, ironclad_assets.definitions; "
+        "print([name for name in sys.modules if name.startswith('ironclad_assets.engine_host.') "
+        "and name.rsplit('.')[-1] in ('download', 'web', 'fetching', 'importing', 'bundle', 'installing')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "[]\n"
