@@ -190,7 +190,11 @@ class Engines:
         """Return the executor of the settings; one that needs packages of its own is imported when it is used."""
         settings = self.settings
         if settings.executor == "kubernetes":
-            module = importlib.import_module("ironclad_assets.resources.kubernetes_executor")
+            try:
+                module = importlib.import_module("ironclad_assets.resources.kubernetes_executor")
+            except ModuleNotFoundError as error:
+                detail = f"{error}; for jobs in a cluster install constraints/kubernetes.txt too"
+                raise failure(ErrorCode.ENGINE_UNAVAILABLE, detail) from error
             executor: Executor = module.make_executor(settings, context)
             return executor
         if settings.executor == "warm":

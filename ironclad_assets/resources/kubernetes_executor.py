@@ -15,7 +15,7 @@ from ironclad_assets.engine_host.executor import Executor
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.runner import work_off
 from ironclad_assets.engine_host.worker_log import WorkerLog
-from ironclad_assets.errors import IroncladError
+from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.resources.kubernetes_cluster import ClusterAway, ClusterRefusal
 from ironclad_assets.resources.kubernetes_pipes import EnginePipesClient
 from ironclad_assets.resources.kubernetes_plan import GRACE_S, plan_pod, pod_name
@@ -26,8 +26,14 @@ from ironclad_assets.sandbox.watch import Watch
 from ironclad_assets.settings import Settings
 
 
-def make_executor(settings: Settings, context: dg.AssetExecutionContext) -> Executor:
-    """Return the executor that runs engines as Kubernetes jobs, for one asset's run."""
+def make_executor(settings: Settings, context: dg.AssetExecutionContext | None) -> Executor:
+    """Return the executor that runs engines as Kubernetes jobs, for one asset's run.
+
+    Raises:
+        IroncladError: ``ENGINE_UNAVAILABLE``: there is no run, so no Pipes session can be opened.
+    """
+    if context is None:
+        raise failure(ErrorCode.ENGINE_UNAVAILABLE, "a Kubernetes job can only be started by a Dagster run")
     return KubernetesExecutor(settings, context)
 
 
