@@ -162,7 +162,7 @@ def _cost(what: str, threads: int, *, wall: float, cpu: float, track_minutes: fl
     return Cost(what=what, threads=threads, wall_s=wall, cpu_s=cpu, cpu_s_per_minute=cpu / track_minutes)
 
 
-def measure_costs(*, minutes: float, tracks: int, rounds: int) -> list[Cost]:
+def measure_costs(outputs: list[OutputFormat], *, minutes: float, tracks: int, rounds: int) -> list[Cost]:
     """Return the median cost of every way, from rounds in which all ways take turns."""
     cores = len(os.sched_getaffinity(0))
     found: dict[tuple[str, int], list[Cost]] = {}
@@ -170,8 +170,8 @@ def measure_costs(*, minutes: float, tracks: int, rounds: int) -> list[Cost]:
         folder = Path(name)
         made = make_inputs(folder, minutes=minutes, tracks=tracks)
         for _ in range(rounds):
-            costs = [render_as_before(folder, made, minutes=minutes)]
-            for output in OutputFormat:
+            costs = [render_as_before(folder, made, minutes=minutes)] if OutputFormat.MP3 in outputs else []
+            for output in outputs:
                 for threads in (1, cores):
                     costs.append(render(folder, made, output=output, minutes=minutes, threads=threads))
             for cost in costs:
@@ -283,6 +283,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=3.0, help="length of a track (default: 3)")
     parser.add_argument("--tracks", type=int, default=5, help="how many (default: 5)")
+    parser.add_argument(
+        "--formats", type=OutputFormat, nargs="+", default=list(OutputFormat), metavar="FORMAT", help="default: all"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often all take turns (default: 3)")
     parser.add_argument(
         "--quality", type=Path, metavar="FOLDER", help="compare encoder settings on the music in FOLDER"
@@ -296,7 +299,7 @@ def main() -> int:
         draw_quality(found, console=console)
         document = {"quality": [asdict(one) for one in found]}
     else:
-        costs = measure_costs(minutes=options.minutes, tracks=options.tracks, rounds=options.rounds)
+        costs = measure_costs(options.formats, minutes=options.minutes, tracks=options.tracks, rounds=options.rounds)
         draw_costs(costs, console=console)
         document = {"costs": [asdict(cost) for cost in costs]}
     if options.json is not None:

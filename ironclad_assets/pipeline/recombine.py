@@ -28,7 +28,7 @@ _RENDER = "ironclad_assets.audio.recombine:render_tracks"
 _CD_BITS = 16
 _MEMORY_BYTES = 512 * 1024**2
 _MP4_PACKET_BYTES = 160
-"""Memory that FFmpeg keeps for every packet of an MP4 until the file is finished: measured 80, and 30 to read it back."""
+"""Memory that FFmpeg keeps for every packet of an MP4 until it is finished: measured 80, and 30 to read it back."""
 
 _MP4_PACKET_FRAMES = 1024
 _START_CPU_S = 30.0
