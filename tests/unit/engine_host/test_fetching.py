@@ -201,6 +201,16 @@ def test_derived_files_are_made_by_the_engine_and_pinned(bench: Bench, shop: Sho
     assert bench.shelf.path("small.bin").read_bytes() == made
 
 
+def test_a_derived_file_that_is_whole_is_not_made_again(bench: Bench, shop: Shop) -> None:
+    derived = '[[weights.derived]]\nname = "small.bin"\nenvironment = "default"\nmodule = "derive"'
+    stock_archive(bench, shop, make_archive(MEMBERS), derived=derived)
+    (bench.engine().folder / "derive.py").write_text(DERIVE, encoding="utf-8")
+    first = fetch(bench)
+    (bench.engine().folder / "derive.py").unlink()
+    assert {file.name: file for file in fetch(bench).files} == {file.name: file for file in first.files}
+    assert find_state(bench.weights(), shelf=bench.shelf).state == "verified"
+
+
 def test_a_derivation_that_fails_keeps_what_was_fetched(bench: Bench, shop: Shop) -> None:
     derived = '[[weights.derived]]\nname = "small.bin"\nenvironment = "default"\nmodule = "derive"'
     stock_archive(bench, shop, make_archive(MEMBERS), derived=derived)
