@@ -1,7 +1,7 @@
 """dagster_k8s' Pipes client as engines use it: its session, context, configuration and pod, our own watching.
 
 `PipesK8sClient.run` waits for a pod in one blocking call: it hears no cancel, knows an end only as a text, names
-pods at random and follows them to no end once they are removed (docs/adr says more). What it is made of is used
+pods at random and follows them to no end once they are removed (docs/adr/0007). What it is made of is used
 here piece by piece.
 """
 
