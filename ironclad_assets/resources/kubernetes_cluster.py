@@ -86,7 +86,7 @@ class Cluster:
                 # The answer is a pod or a status; neither is of use.
                 self._core.delete_namespaced_pod(
                     name, self.namespace, body=options, _preload_content=False, _request_timeout=CALL_TIMEOUT_S
-                ).release_conn()
+                ).drain_conn()
             except ApiException as error:
                 if error.status not in (_NOT_FOUND, _CONFLICT):
                     raise

@@ -66,7 +66,8 @@ class ClaimedPod:
     def look(self, *, eager: bool = False) -> None:
         """Ask the cluster about the pod, if it is time; where there is none, try to get it."""
         now = time.monotonic()
-        pause_s = min((EAGER_LOOK_S if eager else LOOK_S) * 2**self._unanswered, SLOWEST_LOOK_S)
+        first_s = EAGER_LOOK_S if eager and self._uid is not None else LOOK_S
+        pause_s = min(first_s * 2**self._unanswered, SLOWEST_LOOK_S)
         if self.state.phase is Phase.ENDED or self.refusal is not None or now < self._looked_at + pause_s:
             return
         try:

@@ -115,12 +115,16 @@ class PodWorker:
             self._pod.look(eager=True)
             if not self._pod.has_log:
                 time.sleep(timeout_s)
-                return self._tell_what_for()
+                away = f"the cluster is away: {self._pod.away}" if self._pod.away_since is not None else ""
+                return self._tell(f"waiting for a pod: {away or self._pod.state.describe()}")
             self._advanced = time.monotonic()
             self._stream = FollowedLog(self._cluster, pod=self._plan.name, container=CONTAINER)
         events = self._sort(self._stream.take(timeout_s=timeout_s))
-        self._pod.look(eager=self._stream.deaf_since is not None)
-        return events
+        deaf_since = self._stream.deaf_since
+        self._pod.look(eager=deaf_since is not None)
+        if events or deaf_since is None or time.monotonic() - deaf_since < _TELL_S:
+            return events
+        return self._tell(f"at work, but its log cannot be read: {self._stream.trouble}")
 
     def ended(self) -> bool:
         """Return whether the pod has ended; `stop` tells how."""
@@ -241,10 +245,10 @@ class PodWorker:
             self._windows = max(self._windows, event.windows or 0)
             self._advanced = time.monotonic()
 
-    def _tell_what_for(self) -> list[EngineEvent]:
+    def _tell(self, message: str) -> list[EngineEvent]:
+        """Return `message` as an event, if it is time for another."""
         now = time.monotonic()
         if now < self._tell_at:
             return []
         self._tell_at = now + _TELL_S
-        told = f"the cluster is away: {self._pod.away}" if self._pod.away_since else self._pod.state.describe()
-        return [EngineEvent(kind="progress", message=f"waiting for a pod: {told}"[:300])]
+        return [EngineEvent(kind="progress", message=message[:300])]

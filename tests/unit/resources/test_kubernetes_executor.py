@@ -278,6 +278,30 @@ def test_a_cancel_is_heard_while_a_pod_waits_and_while_the_cluster_is_away(tmp_p
     assert time.monotonic() - watch.canceled_at < 8 + DAGSTER_S
 
 
+def test_an_interrupted_run_leaves_no_pod(tmp_path, cluster):
+    bench = set_up(tmp_path / "bench", entry="Hangs")
+
+    def interrupt() -> bool:
+        if cluster.made and cluster.only_pod().log:
+            raise InterruptedError("Dagster ends the run")
+        return False
+
+    with pytest.raises(InterruptedError):
+        run(bench, settings_for(bench, cluster), watch=Recorder(cancel_when=interrupt))
+    assert not cluster.pods
+    assert cluster.only_pod().process.returncode is not None
+
+
+def test_a_log_that_may_not_be_read_costs_the_progress_and_nothing_else(tmp_path, cluster):
+    bench = set_up(tmp_path / "bench", entry="Slow", seconds=8.0)
+    forbidden = (403, "Forbidden", "cannot get resource pods/log")
+    cluster.answer = lambda method, path: forbidden if "/log" in path else None
+    watch = Recorder()
+    result = run(bench, settings_for(bench, cluster), watch=watch, limits=replace(LIMITS, stall_s=0.5, loading_s=0.5))
+    assert result.status == "completed"
+    assert any("cannot get resource pods/log" in message for _, _, message in watch.told)
+
+
 @pytest.mark.parametrize(
     ("entry", "code", "named"),
     [
