@@ -272,7 +272,7 @@ def test_a_cancel_is_heard_while_a_pod_waits_and_while_the_cluster_is_away(tmp_p
         run(bench, settings_for(bench, cluster), watch=watch)
     assert not cluster.pods
     cluster.answer = lambda method, path: (503, "ServiceUnavailable", "etcd is electing")
-    watch = Recorder(cancel_when=lambda: len(cluster.calls) > 8)
+    watch = Recorder(cancel_when=lambda: len(cluster.calls) > 5)
     with pytest.raises(JobCanceled):
         run(bench, settings_for(bench, cluster), watch=watch)
     assert time.monotonic() - watch.canceled_at < 8 + DAGSTER_S
@@ -551,7 +551,7 @@ run(*pickle.loads(Path(sys.argv[1]).read_bytes()))
 
 
 def test_the_pod_of_a_run_that_was_killed_is_adopted_by_the_next(tmp_path, cluster):
-    bench = set_up(tmp_path / "bench", entry="Slow", seconds=24.0)
+    bench = set_up(tmp_path / "bench", entry="Slow", seconds=16.0)
     settings = settings_for(bench, cluster)
     call = tmp_path / "call.pickle"
     call.write_bytes(pickle.dumps((bench, settings)))
