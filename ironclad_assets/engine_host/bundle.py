@@ -17,7 +17,7 @@ from ironclad_assets.engine_host.catalogue import Shelf, file_names, find_shelf,
 from ironclad_assets.engine_host.fetching import require_consent
 from ironclad_assets.engine_host.listening import Listener
 from ironclad_assets.engine_host.models import require_pinned
-from ironclad_assets.engine_host.pinning import Expectation, find_pin
+from ironclad_assets.engine_host.pinning import Expectation, expect_file, find_pin
 from ironclad_assets.engine_host.placing import Staged, open_shelf, place, read_pins, stage
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.engine_host.unpacking import copy_stream
@@ -181,7 +181,7 @@ def _import_one(
             shelf=shelf,
             record=record,
             staged=staged,
-            archives=_archives(one.record, weights=weights),
+            archives=_archives(one.record, weights=weights, record=record),
             work=work,
             listener=listener,
         )
@@ -221,10 +221,14 @@ def _take(
     return Staged(staged.path, staged.file.model_copy(update={"provenance": provenance}))
 
 
-def _archives(record: StoredWeights, *, weights: CatalogueWeights) -> tuple[StoredFile, ...]:
-    """Return what the bundle says of archives that the catalogue here has too."""
-    known = {file.name for file in weights.files if file.unpack is not None}
-    return tuple(archive for archive in record.archives if archive.name in known)
+def _archives(
+    said: StoredWeights, *, weights: CatalogueWeights, record: StoredWeights | None
+) -> tuple[StoredFile, ...]:
+    """Return what the bundle says of the catalogue's archives, where nobody here knows better."""
+    known = {file.name: expect_file(file, record=record).sha256 for file in weights.files if file.unpack is not None}
+    return tuple(
+        archive for archive in said.archives if archive.name in known and known[archive.name] in (None, archive.sha256)
+    )
 
 
 def _damaged(path: Path, why: str) -> IroncladError:

@@ -76,7 +76,7 @@ def fetch_weights(
             shelf=shelf,
             record=record,
             staged=staged,
-            archives=_merge(archives, record=record),
+            archives=archives,
             work=work,
             listener=listener,
         )
@@ -88,13 +88,6 @@ def require_consent(weights: CatalogueWeights, *, shelf: Shelf) -> None:
         at = f" ({weights.licence_url})" if weights.licence_url else ""
         detail = f"{shelf.engine} {weights.name}: nobody here has agreed to the licence: {weights.licence}{at}"
         raise failure(ErrorCode.MODEL_LICENCE, detail)
-
-
-def _merge(archives: Sequence[StoredFile], *, record: StoredWeights | None) -> tuple[StoredFile, ...]:
-    """Return the pins of all archives, new and old."""
-    new = {archive.name for archive in archives}
-    old = () if record is None else record.archives
-    return (*(archive for archive in old if archive.name not in new), *archives)
 
 
 def _is_here(file: CatalogueFile, *, shelf: Shelf, record: StoredWeights | None) -> bool:
@@ -145,15 +138,21 @@ def _partial_path(shelf: Shelf, *, name: str) -> Path:
 def _addresses(file: CatalogueFile, *, engine: str, mirrors: Sequence[str]) -> tuple[str, ...]:
     """Return where `file` may come from: mirrors as the operator trusts them, then the published addresses.
 
+    Where nobody published its hash, a published address that is plain HTTP is left out.
+
     Raises:
-        IroncladError: ``DOWNLOAD_FAILED``: a published address is plain HTTP and nobody published the hash.
+        IroncladError: ``DOWNLOAD_FAILED``: none is left.
     """
     mirrored = [f"{mirror.rstrip('/')}/{engine}/{quote(file.name)}" for mirror in mirrors]
-    for url in file.urls:
-        if url.scheme != "https" and file.sha256 is None and not _is_loopback(url.host):
-            detail = f"{url}: plain HTTP, and nobody published the hash of {file.name}; use a mirror that you trust"
-            raise failure(ErrorCode.DOWNLOAD_FAILED, detail)
-    return (*mirrored, *(str(url) for url in file.urls))
+    published = [
+        str(url) for url in file.urls if url.scheme == "https" or file.sha256 is not None or _is_loopback(url.host)
+    ]
+    if not mirrored and not published:
+        detail = (
+            f"{file.urls[0]}: plain HTTP, and nobody published the hash of {file.name}; use a mirror that you trust"
+        )
+        raise failure(ErrorCode.DOWNLOAD_FAILED, detail)
+    return (*mirrored, *published)
 
 
 def _is_loopback(host: str | None) -> bool:
@@ -167,10 +166,13 @@ def read_mirrors(text: str) -> tuple[str, ...]:
     """Return the addresses in a list with commas.
 
     Raises:
-        IroncladError: ``BAD_OPTION``: one is no HTTP address.
+        IroncladError: ``BAD_OPTION``: one is no HTTP address, or has a password, which logs and records would show.
     """
     mirrors = tuple(part.strip() for part in text.split(",") if part.strip())
     for mirror in mirrors:
+        if "@" in urlsplit(mirror).netloc:
+            host = urlsplit(mirror).netloc.rpartition("@")[2]
+            raise failure(ErrorCode.BAD_OPTION, f"the mirror at {host} has a user or password in its address")
         if urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc:
             raise failure(ErrorCode.BAD_OPTION, f"the mirror {mirror!r} is not an address such as https://host/models")
     return mirrors

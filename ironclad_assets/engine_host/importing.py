@@ -51,7 +51,7 @@ def import_files(
             shelf=shelf,
             record=record,
             staged=staged,
-            archives=tuple(archives),
+            archives=archives,
             work=work,
             listener=listener,
         )

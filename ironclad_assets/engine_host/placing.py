@@ -7,7 +7,7 @@ one order: whole and checked files first, the record that pins them last.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,7 +114,7 @@ def place(
     shelf: Shelf,
     record: StoredWeights | None,
     staged: Mapping[str, Staged],
-    archives: tuple[StoredFile, ...],
+    archives: Sequence[StoredFile],
     work: Path,
     listener: Listener,
 ) -> StoredWeights:
@@ -126,7 +126,7 @@ def place(
         shelf: where they go.
         record: what was pinned before, from `read_pins`.
         staged: new files by name; every other file of `weights` is there and pinned already.
-        archives: what to pin of archives that the files came out of.
+        archives: what to pin of archives that the new files came out of; older pins of others stay.
         work: folder for temporary files, on the shelf's disk.
         listener: is told what is derived.
 
@@ -137,9 +137,11 @@ def place(
     files = {**_kept(weights, record=record), **{name: one.file for name, one in new.items()}}
     for name, one in new.items():
         _move(one.path, destination=shelf.path(name))
-    archives = archives or (() if record is None else record.archives)
+    pinned_archives = _merge(archives, record=record)
     if any(derivation.name not in staged for derivation in weights.derived):
-        _pin(weights, shelf=shelf, files=files, archives=archives)  # what was fetched stays, whatever happens now
+        _pin(
+            weights, shelf=shelf, files=files, archives=pinned_archives
+        )  # what was fetched stays, whatever happens now
     for derivation in weights.derived:
         pin = find_pin(derivation.name, record=record)
         if derivation.name in staged:
@@ -151,7 +153,14 @@ def place(
         one = stage(made, name=derivation.name, provenance="derived", origin=derivation.module)
         _move(one.path, destination=shelf.path(derivation.name))
         files[derivation.name] = one.file
-    return _pin(weights, shelf=shelf, files=files, archives=archives)
+    return _pin(weights, shelf=shelf, files=files, archives=pinned_archives)
+
+
+def _merge(archives: Sequence[StoredFile], *, record: StoredWeights | None) -> tuple[StoredFile, ...]:
+    """Return the pins of all archives, new and old."""
+    new = {archive.name for archive in archives}
+    old = () if record is None else record.archives
+    return (*(archive for archive in old if archive.name not in new), *archives)
 
 
 def _pin(

@@ -1,6 +1,8 @@
 """Taking named files out of a tar archive, and nothing else: no links, no devices, no path that leads outside."""
 
+import lzma
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
@@ -32,7 +34,7 @@ def unpack_members(archive: Path, *, members: Iterable[str], folder: Path) -> No
                 safe = tarfile.data_filter(info.replace(name=name, deep=False), str(folder))
                 tar.extract(safe, folder, set_attrs=False)
                 missing.discard(name)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise _damaged(archive, str(error)) from error
     except OSError as error:
         raise _reading_or_storage(error, archive=archive) from error

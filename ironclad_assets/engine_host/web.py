@@ -61,13 +61,13 @@ def reason_of(error: Exception) -> str:
 def total_bytes(response: HTTPResponse, *, start: int) -> int | None:
     """Return the size of the whole file whose part from `start` is coming, None where nobody says."""
     length = response.headers.get("Content-Length")
-    return start + int(length) if length is not None and length.isdigit() else None
+    return start + int(length) if length is not None and length.isdecimal() else None
 
 
 def part_start(response: HTTPResponse) -> int | None:
     """Return where the part begins that a 206 brings, as ``Content-Range: bytes START-END/TOTAL`` says."""
     given = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(given) if given.isdigit() else None
+    return int(given) if given.isdecimal() else None
 
 
 def validator(response: HTTPResponse) -> str:

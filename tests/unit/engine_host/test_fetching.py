@@ -257,11 +257,28 @@ def test_a_mirror_must_be_an_address(text: str) -> None:
     assert read_mirrors(" https://a/m ,https://b") == ("https://a/m", "https://b")
 
 
+def test_a_password_in_a_mirror_is_refused_and_not_repeated() -> None:
+    with pytest.raises(IroncladError, match=r"the mirror at m\.example\.org:8443 has") as caught:
+        read_mirrors("https://ada:secret@m.example.org:8443/models")
+    assert caught.value.code is ErrorCode.BAD_OPTION
+    assert "secret" not in caught.value.describe()
+
+
 def test_plain_http_is_not_trusted_with_the_first_word(bench: Bench) -> None:
     file = file_entry("small.th", "http://weights.invalid/small.th")
     bench.write(entry("small", file) + entry("large", file))
     with pytest.raises(IroncladError, match="plain HTTP, and nobody published the hash"):
         fetch(bench)
+
+
+def test_a_mirror_stands_in_for_plain_http_which_is_not_asked(bench: Bench, shop: Shop) -> None:
+    file = file_entry("small.th", "http://weights.invalid/small.th")
+    bench.write(entry("small", file) + entry("large", file))
+    with pytest.raises(IroncladError, match=r"mirror/fake/small\.th: HTTP 404") as caught:
+        fetch(bench, mirrors=(f"{shop.url}/mirror",))
+    assert "weights.invalid" not in caught.value.detail
+    shop.goods["/mirror/fake/small.th"] = Goods(WEIGHTS)
+    assert fetch(bench, mirrors=(f"{shop.url}/mirror",)).files[0].provenance == "first_fetch"
 
 
 def test_nothing_is_fetched_without_the_consent_that_a_licence_needs(bench: Bench, shop: Shop) -> None:

@@ -5,6 +5,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ironclad_assets.contracts.v1.models import Bundle, StoredWeights
@@ -254,6 +255,21 @@ def test_a_bundle_cannot_replace_what_was_pinned_here(connected: Bench, bench: B
     assert bench.shelf.path("small.th").read_bytes() == mine.read_bytes()
 
 
+def test_a_bundle_cannot_say_what_an_archive_must_be_that_was_pinned_here(connected: Bench, tmp_path: Path) -> None:
+    pinned = connected.shelf.record("large")
+    assert pinned is not None
+    path = tmp_path / "weights.tar"
+    export(connected, path, "large")
+    archive_sha256 = pinned.archives[0].sha256.encode()
+
+    def forge(info: tarfile.TarInfo, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
+        return info, content.replace(archive_sha256, b"0" * 64)
+
+    rewrite(path, forge)
+    (record,) = take(connected, path)
+    assert record.archives == pinned.archives
+
+
 def test_weights_of_an_engine_that_is_not_here_are_refused(connected: Bench, bench: Bench, tmp_path: Path) -> None:
     export(connected, tmp_path / "b.tar", "small")
     with pytest.raises(IroncladError) as caught:
@@ -316,6 +332,42 @@ def test_an_archive_or_its_unpacked_folder_is_taken(tmp_path: Path) -> None:
         file.name: file.sha256 for file in records[1].files
     }
     assert [len(record.archives) for record in records] == [1, 0]
+
+
+def test_what_was_pinned_of_an_archive_stays_when_another_one_is_imported(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "alone")
+    parts = [
+        file_entry(f"{name}.tar.gz", f"{URL}/{name}.tar.gz", more=f'unpack = "{name}"\nmembers = ["model.data"]')
+        for name in ("first", "second")
+    ]
+    bench.write(entry("small", "".join(parts)) + entry("large", LARGE))
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    for name in ("first", "second"):
+        (folder / f"{name}.tar.gz").write_bytes(make_archive({"model.data": name.encode()}))
+    whole = take_files(bench, folder)
+    unpacked = tmp_path / "first" / "model.data"
+    unpacked.parent.mkdir()
+    unpacked.write_bytes(b"first")
+    again = take_files(bench, unpacked, folder / "second.tar.gz")
+    assert {one.name: one.sha256 for one in again.archives} == {one.name: one.sha256 for one in whole.archives}
+    assert len(again.archives) == 2
+
+
+def test_an_archive_whose_compression_is_broken_is_damage(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path / "alone")
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:xz") as tar:
+        info = tarfile.TarInfo("checkpoint")
+        info.size = 300_000
+        tar.addfile(info, io.BytesIO(np.random.default_rng(0).bytes(info.size)))
+    broken = bytearray(content.getvalue())
+    broken[-5000:-4900] = bytes(100)
+    archive = tmp_path / "large.tar.gz"
+    archive.write_bytes(broken)
+    with pytest.raises(IroncladError, match=r"large\.tar\.gz") as caught:
+        take_files(bench, archive, model="large")
+    assert caught.value.code is ErrorCode.MODEL_DAMAGED
 
 
 @pytest.mark.parametrize(
