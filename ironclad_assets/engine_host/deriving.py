@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ironclad_assets.contracts.v1.models import CatalogueWeights, Derivation
 from ironclad_assets.engine_host.catalogue import Shelf
+from ironclad_assets.engine_host.environment import pass_on
 from ironclad_assets.engine_host.listening import Listener
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import ErrorCode, failure
 
 TIMEOUT_S = 1800.0
-_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 def find_interpreter(engine: InstalledEngine, *, derivation: Derivation) -> Path:
@@ -70,9 +70,8 @@ def derive(
 
 def _environment(engine: InstalledEngine, *, derivation: Derivation) -> dict[str, str]:
     spec = engine.environment_specs().get(derivation.environment)
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
-        **passed_on,
+        **pass_on(os.environ),
         **({} if spec is None else spec.variables),
         "PYTHONPATH": os.pathsep.join(str(folder.resolve()) for folder in engine.import_path()),
         "PYTHONNOUSERSITE": "1",

@@ -20,6 +20,11 @@ _THREAD_VARIABLES = (
 )
 
 
+def pass_on(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return what an engine's interpreter gets of our environment: where things are, and no secrets."""
+    return {name: inherited[name] for name in _PASSED_ON if name in inherited}
+
+
 def worker_command(request: EngineRequest, *, engine: InstalledEngine, request_path: Path, events_fd: int) -> list[str]:
     """Return the command of a worker for `request`, which is in the file `request_path`."""
     harness = ["-m", "ironclad_harness", "--request", str(request_path), "--events-fd", str(events_fd)]
@@ -52,7 +57,7 @@ def make_environment(
         job: for whom it works.
         inherited: where the few variables that are passed on come from.
     """
-    environment = {name: inherited[name] for name in _PASSED_ON if name in inherited}
+    environment = pass_on(inherited)
     environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
     environment |= engine.variables(model)
     return environment | {

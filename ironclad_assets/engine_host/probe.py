@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ironclad_assets.engine_host.environment import pass_on
+
 IMPORT_TIMEOUT_S = 300.0
 """TensorFlow's first import compiles its modules, which takes a slow disk minutes."""
 
 DEVICE_TIMEOUT_S = 120.0
-_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
 _ANSWERING = """
 import json, os, sys
@@ -91,7 +92,6 @@ def read_devices(python: Path, *, variables: Mapping[str, str]) -> dict[str, Any
 def _ask(
     python: Path, script: str, *arguments: str, variables: Mapping[str, str], timeout_s: float
 ) -> dict[str, Any]:  # any JSON object
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
         done = subprocess.run(
             [str(python), "-s", "-c", _ANSWERING + script + "\nanswer.flush()\nos._exit(0)", *arguments],
@@ -101,7 +101,7 @@ def _ask(
             timeout=timeout_s,
             check=False,
             cwd="/",
-            env={**passed_on, **variables, "PYTHONUTF8": "1"},
+            env={**pass_on(os.environ), **variables, "PYTHONUTF8": "1"},
         )
     except subprocess.TimeoutExpired as error:
         raise ProbeError(f"gave no answer in {timeout_s:.0f} s") from error
