@@ -125,12 +125,6 @@ def find_state(weights: CatalogueWeights, *, shelf: Shelf) -> WeightsState:
     return WeightsState("verified")
 
 
-def is_verified(engine: InstalledEngine, model: str | None, *, models_dir: Path) -> bool:
-    """Return whether every file of `model` was hashed since it last changed, and was what is pinned."""
-    weights = find_weights(engine, model=engine.model(model).name)
-    return weights is None or find_state(weights, shelf=find_shelf(engine, models_dir=models_dir)).state == "verified"
-
-
 def verify_weights(weights: CatalogueWeights, *, shelf: Shelf) -> WeightsState:
     """Hash every file of `weights` again and return how they are."""
     record = None if not shelf.record_path(weights.name).exists() else shelf.record(weights.name)

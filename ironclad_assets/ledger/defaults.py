@@ -24,12 +24,6 @@ class Defaults(LedgerReads):
             found = connection.execute(chosen).scalar()
         return JobOptions.model_validate(found or {})
 
-    def all_user_defaults(self) -> dict[str, JobOptions]:
-        """Return the defaults of all users who have any, by user."""
-        chosen = select(user_defaults.c.user_id, user_defaults.c.options).order_by(user_defaults.c.user_id)
-        with self._database.read() as connection:
-            return {row.user_id: JobOptions.model_validate(row.options) for row in connection.execute(chosen)}
-
     def set_user_defaults(self, user_id: str, options: JobOptions) -> None:
         """Replace the user's defaults by what `options` names; naming nothing removes them."""
         named = options.named()

@@ -7,6 +7,7 @@ import pytest
 from ironclad_assets.cli.exits import Exit
 from ironclad_assets.contracts.v1.options import ALL_STEMS, JobOptions
 from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.settings import load_settings
 from tests.unit.cli.conftest import Run, documents
 
 TUNABLE = """
@@ -44,7 +45,7 @@ def test_defaults_are_set_bit_by_bit_shown_and_forgotten(run: Run, tunable: Ledg
     run("defaults", "clear", "format", "bitrate_kbps", "--user", "ada")
     assert set(tunable.user_defaults("ada").named()) == {"engine", "parameters", "stems"}
     run("defaults", "clear", "--user", "ada")
-    assert tunable.all_user_defaults() == {}
+    assert tunable.user_defaults("ada").named() == {}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_a_default_that_nothing_here_could_meet_is_refused(
     result = run("defaults", *arguments)
     assert result.exit_code == Exit.REFUSED
     assert result.stderr.startswith(f"{code}: ")
-    assert tunable.all_user_defaults() == {}
+    assert tunable.user_defaults(load_settings().default_user).named() == {}
 
 
 def test_submit_takes_every_option_and_leaves_the_rest_to_defaults(run: Run, tunable: Ledger, song: Path) -> None:

