@@ -1,6 +1,6 @@
 """The running system: which processes `up` starts, in which order, and how they are watched and stopped.
 
-One short process prepares (tables, migrations, reconciling); then code server, daemon and webserver run and
+One short process prepares (tables, migrations, reconciling); then the services that `services` plans run and
 are started again when they die. Every child has a death signal, so nothing outlives the supervisor. All it
 knows of Dagster are these command lines.
 """
