@@ -408,6 +408,7 @@ def test_a_pod_on_a_silent_node_is_never_doubled(tmp_path, cluster):
     def lose_node(cluster: FakeKubernetes, pod: Pod) -> None:
         pod.set_container({"running": {}}, phase="Running")
         cluster.write_log(pod, b'{"kind": "started"}')
+        cluster.write_log(pod, b'{"kind": "log", "message": "loaded the weights"}')
         pod.status["conditions"] = [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]
         pod.frozen = True
 
@@ -417,6 +418,7 @@ def test_a_pod_on_a_silent_node_is_never_doubled(tmp_path, cluster):
     assert error.code is ErrorCode.CLUSTER_AWAY
     assert cluster.only_pod().name in error.detail
     assert len(cluster.made) == 1
+    assert "loaded the weights" in bench.log_path.read_text()
 
 
 @pytest.mark.parametrize(
@@ -533,6 +535,11 @@ def test_a_cluster_that_stays_away_is_an_error_and_its_pod_is_found_again(tmp_pa
 
 def test_a_cluster_that_refuses_connections_or_has_no_configuration_is_told(tmp_path, cluster):
     bench = set_up(tmp_path / "bench", entry="Good")
+    secure = tmp_path / "secure.json"
+    secure.write_text(cluster.config.read_text().replace("http://", "https://"))
+    error = failure_of(bench, settings_for(bench, cluster, kubernetes_config=secure, kubernetes_away_s=0.1))
+    assert error.code is ErrorCode.CLUSTER_AWAY
+    assert "SSLError" in error.detail
     cluster.go_away()
     error = failure_of(bench, settings_for(bench, cluster, kubernetes_away_s=1.0))
     assert error.code is ErrorCode.CLUSTER_AWAY
