@@ -31,8 +31,7 @@ def unpack_members(archive: Path, *, members: Iterable[str], folder: Path) -> No
                     continue
                 if not info.isreg() or not 0 <= info.size <= LARGEST_BYTES:
                     raise _damaged(archive, f"{name} in it is not a plain file")
-                safe = tarfile.data_filter(info.replace(name=name, deep=False), str(folder))
-                tar.extract(safe, folder, set_attrs=False)
+                _extract(tar, info, target=folder / name)
                 missing.discard(name)
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise _damaged(archive, str(error)) from error
@@ -49,6 +48,16 @@ def _match(name: str, *, wanted: Iterable[str]) -> str | None:
         return None
     _, _, below = plain.partition("/")
     return next((each for each in wanted if each in (plain, below)), None)
+
+
+def _extract(tar: tarfile.TarFile, info: tarfile.TarInfo, *, target: Path) -> None:
+    """Write the content of a plain file to `target`; nothing else of the archive (owner, mode, links) counts."""
+    source = tar.extractfile(info)
+    if source is None:
+        raise EOFError(f"{info.name} has no content")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, target.open("xb") as stream:
+        copy_stream(source, size_bytes=info.size, write=stream.write)
 
 
 def copy_stream(source: IO[bytes], *, size_bytes: int, write: Callable[[bytes], object]) -> None:
