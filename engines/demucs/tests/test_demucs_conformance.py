@@ -13,7 +13,7 @@ MAKE_MODELS = Path(__file__).resolve().parents[3] / "benchmarks" / "demucs_model
 class TestDemucsConforms(EngineConformance):
     folder = Path(__file__).resolve().parent.parent
     keeps_model = True
-    resume_s = 12.0
+    resume_s = 6.0
 
     @classmethod
     def make_model_files(cls, folder: Path) -> dict[str, Path]:
