@@ -13,10 +13,15 @@ _NAMES = {
     OutputFormat.M4A: "AAC",
     OutputFormat.OPUS: "Opus",
 }
-_SAMPLE_FORMATS = {
+SAMPLE_FORMATS = {
     OutputFormat.FLAC: (SampleFormat.INT16, SampleFormat.INT24),
     OutputFormat.WAV: (SampleFormat.INT16, SampleFormat.INT24, SampleFormat.FLOAT32),
 }
+"""What the lossless formats can hold; the others have no sample format."""
+
+BIT_RATES_KBPS = {OutputFormat.MP3: (32, 320), OutputFormat.M4A: (32, 512), OutputFormat.OPUS: (32, 510)}
+"""Lowest and highest bit rate that can be asked of the lossy formats; the others have none."""
+
 _RATES_HZ = {
     OutputFormat.MP3: (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     OutputFormat.M4A: (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
@@ -45,7 +50,7 @@ def format_name(output: OutputFormat) -> str:
 
 def is_lossless(output: OutputFormat) -> bool:
     """Return whether the format keeps samples as they are, and so has a sample format instead of a bit rate."""
-    return output in _SAMPLE_FORMATS
+    return output in SAMPLE_FORMATS
 
 
 def rate_for(sample_rate_hz: int, *, output: OutputFormat) -> int:
@@ -62,7 +67,7 @@ def check_sample_format(sample_format: SampleFormat, *, output: OutputFormat) ->
     Raises:
         Refusal: `UNKNOWN_FORMAT`.
     """
-    offered = _SAMPLE_FORMATS.get(output, (sample_format,))
+    offered = SAMPLE_FORMATS.get(output, (sample_format,))
     if sample_format not in offered:
         raise Refusal(
             f"{format_name(output)} holds {' or '.join(offered)}, not {sample_format}", code=ErrorCode.UNKNOWN_FORMAT

@@ -1,16 +1,11 @@
-"""Which sample formats and bit rates go with which file format."""
+"""Refuses sample formats and bit rates that do not go with a file format, in the words of a submission.
 
+What each format can hold is a table of `audio.formats`.
+"""
+
+from ironclad_assets.audio.formats import BIT_RATES_KBPS, SAMPLE_FORMATS
 from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
 from ironclad_assets.errors import ErrorCode, Refusal
-
-SAMPLE_FORMATS = {
-    OutputFormat.FLAC: (SampleFormat.INT16, SampleFormat.INT24),
-    OutputFormat.WAV: (SampleFormat.INT16, SampleFormat.INT24, SampleFormat.FLOAT32),
-}
-"""What the lossless formats can hold; the others have no sample format."""
-
-BITRATES_KBPS = {OutputFormat.MP3: (32, 320), OutputFormat.M4A: (32, 512), OutputFormat.OPUS: (32, 510)}
-"""Lowest and highest bit rate of the lossy formats; the others have none to choose."""
 
 
 def check_sample_format(output: OutputFormat, *, sample_format: SampleFormat) -> None:
@@ -32,11 +27,11 @@ def check_bitrate(output: OutputFormat, *, bitrate_kbps: int) -> None:
     Raises:
         Refusal: `BAD_OPTION`, naming what is allowed.
     """
-    if output not in BITRATES_KBPS:
-        lossy = ", ".join(BITRATES_KBPS)
+    if output not in BIT_RATES_KBPS:
+        lossy = ", ".join(BIT_RATES_KBPS)
         detail = f"bitrate_kbps {bitrate_kbps} does not go with {output}; only {lossy} have one"
         raise Refusal(detail, code=ErrorCode.BAD_OPTION)
-    lowest, highest = BITRATES_KBPS[output]
+    lowest, highest = BIT_RATES_KBPS[output]
     if not lowest <= bitrate_kbps <= highest:
         detail = f"bitrate_kbps {bitrate_kbps} is not from {lowest} to {highest}, the range of {output}"
         raise Refusal(detail, code=ErrorCode.BAD_OPTION)
