@@ -9,6 +9,8 @@ CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
+# Many tests wait for processes that they started, so one more than there are cores; each may take half a gigabyte.
+TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))' 2>/dev/null || echo 2)
 CHAOS_ROUNDS ?= 4
 DEMO_HOME ?= $(CURDIR)/demo
 
@@ -33,7 +35,7 @@ engines: $(CORE) ## Build the environments of Demucs and Spleeter (a few minutes
 	@$(BIN)/pipelinectl engines install demucs spleeter
 
 test: $(DEV) ## Run the tests; those of engines whose environment is there included.
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 chaos: $(DEV) ## Kill everything, fill disks, pull storage away; for longer than the tests do (about ten minutes).
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/python -m pytest -m chaos -s
