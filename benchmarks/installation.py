@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,19 +139,32 @@ class Installation:
 
 
 @contextmanager
-def running_installation() -> Iterator[Installation]:
-    """Start the system in a temporary home with the trivial engine; stop it and delete the home afterwards."""
+def running_installation(
+    install: Callable[[Path], None] | None = None, *, default_engine: str = "trivial", **changes: object
+) -> Iterator[Installation]:
+    """Start the system in a temporary home; stop it and delete the home afterwards.
+
+    Args:
+        install: puts engines into the folder it is given, and their weights into the folder ``models`` beside
+            it; the trivial engine if missing.
+        default_engine: what separates the songs.
+        changes: further settings.
+    """
     with tempfile.TemporaryDirectory(prefix="ironclad-benchmark-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         engines = folder / "engines"
-        write_trivial_engine(engines)
+        (install or write_trivial_engine)(engines)
         web_port, code_port = free_ports(2)
-        chosen = Settings(
-            home=folder / "home",
-            engines_path=engines,
-            default_engine="trivial",
-            web_port=web_port,
-            code_port=code_port,
+        chosen = Settings.model_validate(
+            {
+                "home": folder / "home",
+                "engines_path": engines,
+                "models_path": folder / "models",
+                "default_engine": default_engine,
+                "web_port": web_port,
+                "code_port": code_port,
+                **changes,
+            }
         )
         with environment_of(chosen), System(chosen) as system:
             system.start(lambda text: print(text, file=sys.stderr))
