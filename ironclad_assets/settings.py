@@ -19,6 +19,9 @@ MEBIBYTE = 1024**2
 _SQLITE = "sqlite:///"
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
+DEFAULT_LIBRARY_TEMPLATE = "{album_artist}/{album}/<<{disc}->{track} - ><{compilation_artist} - >{title}.{ext}"
+"""``Album artist/Album (Label)/D-NN - Title (Label).ext``, as Jellyfin, Navidrome, Plex and Kodi read it best."""
+
 MOST_THREADS = 8
 """Beyond these an engine gains little, and several songs at once gain more."""
 
@@ -57,6 +60,14 @@ class Settings(BaseSettings):
     default_model: str | None = Field(default=None, description="Model for jobs that name none; default: the engine's.")
     default_preset: Literal["fast", "balanced", "best"] | None = Field(
         default=None, description="Preset for jobs that name none."
+    )
+
+    library_template: str = Field(
+        default=DEFAULT_LIBRARY_TEMPLATE,
+        description="Paths in the library; what stands in < > is left out where a placeholder in it is empty.",
+    )
+    stems_template: str | None = Field(
+        default=None, description="Paths in the library of stems; default: the library's template."
     )
 
     host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")

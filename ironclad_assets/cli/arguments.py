@@ -73,6 +73,14 @@ Residual = Annotated[
         show_default=False,
     ),
 ]
+Original = Annotated[
+    bool | None,
+    typer.Option(
+        "--original/--no-original",
+        help="Also file the untouched original in the library.",
+        show_default=False,
+    ),
+]
 SampleFormatName = Annotated[
     str | None,
     typer.Option(
@@ -111,6 +119,7 @@ def read_options(
     targets: str | None,
     stems: list[str] | None,
     residual: bool | None,
+    original: bool | None,
     format: str | None,
     sample_format: str | None,
     bitrate: int | None,
@@ -129,6 +138,7 @@ def read_options(
         targets=split_targets(targets),
         stems=_read_stems(stems) if stems else None,
         residual=residual,
+        original=original,
         format=format,
         sample_format=sample_format,
         bitrate_kbps=bitrate,

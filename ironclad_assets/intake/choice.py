@@ -228,7 +228,7 @@ def _choose_stems(about: Sequence[_Level], *, stems: tuple[str, ...]) -> tuple[s
 def _choose_output(levels: Sequence[_Level]) -> dict[str, Any]:  # fields of options
     """Return targets, file format and permissions; a default that does not go with the format is passed over."""
     chosen: dict[str, Any] = {}  # as above
-    for field in ("targets", "format", "residual", "allow_smaller_model"):
+    for field in ("targets", "format", "residual", "original", "allow_smaller_model"):
         chosen[field] = next(
             (getattr(level.options, field) for level in levels if level.names(field)), getattr(NOTHING, field)
         )
