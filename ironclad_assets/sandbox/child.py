@@ -31,7 +31,9 @@ def main(descriptor: int) -> None:
     parent = request["parent"]
     confine.die_with_parent(parent)
     confine.set_limits(**request["limits"])
-    layers = confine.confine(readable=request["readable"], writable=request["writable"])
+    layers = confine.confine(
+        readable=request["readable"], writable=request["writable"], executable=request["executable"]
+    )
     confine.die_with_parent(parent)  # again: entering a user namespace clears the death signal
     channel = _Channel(descriptor)
     channel.send({"confined": ["limits", *layers]})

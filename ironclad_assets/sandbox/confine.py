@@ -13,6 +13,7 @@ import signal
 import struct
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -27,8 +28,12 @@ _SYS_LANDLOCK_RESTRICT_SELF = 446
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _FOR_FILES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 _RIGHTS_SINCE_ABI = ((1, (1 << 13) - 1), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
-_WITHHELD = 1 << 0 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 15
+_EXECUTE = 1 << 0
+_WITHHELD = _EXECUTE | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 15
 """Execute, and making devices, sockets, FIFOs and symbolic links: granted nowhere, not even in `writable`."""
+
+_LOADERS = ("lib/ld-*.so*", "lib64/ld-*.so*", "lib/*/ld-*.so*")
+"""Programs that start other programs: the kernel executes them on behalf of every dynamically linked one."""
 
 _SYSTEM_READABLE = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache", "/dev/null",
@@ -72,13 +77,19 @@ def _limit(which: int, soft: int, hard: int) -> None:
     resource.setrlimit(which, (soft, hard))
 
 
-def confine(*, readable: Iterable[str], writable: Iterable[str]) -> list[str]:
-    """Give up privileges, the network, and every file but those named; return the layers that hold."""
+def confine(*, readable: Iterable[str], writable: Iterable[str], executable: Iterable[str] = ()) -> list[str]:
+    """Give up privileges, the network, and every file but those named; return the layers that hold.
+
+    Args:
+        readable: files and folders that may be read.
+        writable: those that may be written too.
+        executable: programs that may be started; they stay under all of this.
+    """
     layers = (
         ("network_namespace", leave_network),
         ("no_new_privileges", _refuse_new_privileges),
         ("no_capabilities", _drop_capabilities),
-        ("landlock", lambda: _restrict_files(readable=readable, writable=writable)),
+        ("landlock", lambda: _restrict_files(readable=readable, writable=writable, executable=executable)),
     )
     holding = []
     for name, layer in layers:
@@ -131,7 +142,7 @@ def _drop_capabilities() -> None:
     _checked(_libc().capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0)))
 
 
-def _restrict_files(*, readable: Iterable[str], writable: Iterable[str]) -> None:
+def _restrict_files(*, readable: Iterable[str], writable: Iterable[str], executable: Iterable[str]) -> None:
     libc = _libc()
     abi = _checked(libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1))
     handled = sum(rights for since, rights in _RIGHTS_SINCE_ABI if abi >= since)
@@ -144,6 +155,10 @@ def _restrict_files(*, readable: Iterable[str], writable: Iterable[str]) -> None
             _allow(ruleset, path, rights=_READ_FILE | _READ_DIR)
         for path in writable:
             _allow(ruleset, path, rights=handled & ~_WITHHELD)
+        programs = list(executable)
+        loaders = [str(path) for pattern in _LOADERS for path in Path("/").glob(pattern)] if programs else []
+        for path in (*programs, *loaders):
+            _allow(ruleset, path, rights=_READ_FILE | _EXECUTE)
         _checked(libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(ruleset)

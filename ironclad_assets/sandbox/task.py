@@ -52,6 +52,7 @@ def run_task(
     writable: Sequence[Path] = (),
     watch: Watch | None = None,
     code: Sequence[Path] = (),
+    executable: Sequence[Path] = (),
 ) -> dict[str, Any]:  # the JSON object the function returned
     """Call ``module:function`` as ``function(report, **arguments)`` in a child process.
 
@@ -66,6 +67,7 @@ def run_task(
         writable: files and folders it may also write.
         watch: hears of progress, and may cancel.
         code: more folders to import the task from; only with them may it lie outside `audio`.
+        executable: programs it may start; otherwise none.
 
     Raises:
         IroncladError: what the function raised, or `LIMIT_CPU`, `LIMIT_MEMORY`, `LIMIT_TIME`, `LIMIT_DISK`,
@@ -75,7 +77,14 @@ def run_task(
     if not code and not task.startswith(TASK_PACKAGE):
         raise ValueError(f"{task!r} is not a function of {TASK_PACKAGE[:-1]}")
     return call_confined(
-        task, arguments=arguments, limits=limits, readable=readable, writable=writable, watch=watch, code=code
+        task,
+        arguments=arguments,
+        limits=limits,
+        readable=readable,
+        writable=writable,
+        watch=watch,
+        code=code,
+        executable=executable,
     ).result
 
 
@@ -96,6 +105,7 @@ def call_confined(
     writable: Sequence[Path] = (),
     watch: Watch | None = None,
     code: Sequence[Path] = (),
+    executable: Sequence[Path] = (),
 ) -> Answer:
     """Do as `run_task` does, with any function, and tell how the child was confined."""
     paths = [str(IMPORT_ROOT), *map(str, code), *_library_paths()]
@@ -105,6 +115,7 @@ def call_confined(
         "arguments": dict(arguments),
         "readable": [*paths[1:], str(IMPORT_ROOT / "ironclad_assets"), *_shared_libraries(), *map(str, readable)],
         "writable": [str(path) for path in writable],
+        "executable": [str(path) for path in executable],
         "limits": {
             "cpu_s": limits.cpu_s,
             "cpu_growth_s": limits.cpu_growth_s,
