@@ -81,6 +81,14 @@ Original = Annotated[
         show_default=False,
     ),
 ]
+DjStems = Annotated[
+    bool | None,
+    typer.Option(
+        "--dj-stems/--no-dj-stems",
+        help="Also deliver one .stem.mp4 for DJ programs: the song, drums, bass, everything else, vocals.",
+        show_default=False,
+    ),
+]
 SampleFormatName = Annotated[
     str | None,
     typer.Option(
@@ -120,6 +128,7 @@ def read_options(
     stems: list[str] | None,
     residual: bool | None,
     original: bool | None,
+    dj_stems: bool | None,
     format: str | None,
     sample_format: str | None,
     bitrate: int | None,
@@ -139,6 +148,7 @@ def read_options(
         stems=_read_stems(stems) if stems else None,
         residual=residual,
         original=original,
+        dj_stems=dj_stems,
         format=format,
         sample_format=sample_format,
         bitrate_kbps=bitrate,

@@ -15,7 +15,7 @@ from ironclad_assets.contracts.v1.staged_chunks import EngineChoice
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.formats import check_bitrate, check_sample_format
 from ironclad_assets.intake.parameters import fit_parameters, parameters_of, read_value
-from ironclad_assets.pipeline.track_plan import plan_tracks
+from ironclad_assets.pipeline.track_plan import missing_for_dj_stems, plan_tracks
 from ironclad_assets.settings import Settings
 
 NOTHING = JobOptions()
@@ -97,6 +97,7 @@ def choose(
         preset=preset,
         parameters=parameters,
         stems=_choose_stems(about, stems=model.stems),
+        dj_stems=_choose_dj_stems(levels, stems=model.stems),
         **_choose_output(levels),
     )
     try:
@@ -125,6 +126,7 @@ def choose_output(
         model=made_by.model,
         parameters=made_by.parameters,
         stems=_choose_stems(_levels_about(levels, engine=made_by.engine), stems=made_by.stems),
+        dj_stems=_choose_dj_stems(levels, stems=made_by.stems),
         **_choose_output(levels),
     )
 
@@ -223,6 +225,14 @@ def _choose_stems(about: Sequence[_Level], *, stems: tuple[str, ...]) -> tuple[s
         if level.is_job or set(level.options.stems) <= set(stems):
             return level.options.stems
     return None
+
+
+def _choose_dj_stems(levels: Sequence[_Level], *, stems: tuple[str, ...]) -> bool:
+    """Return whether the file for DJ programs is wanted; a default that the model cannot meet is passed over."""
+    for level in levels:
+        if level.names("dj_stems"):
+            return level.options.dj_stems and (level.is_job or not missing_for_dj_stems(stems))
+    return False
 
 
 def _choose_output(levels: Sequence[_Level]) -> dict[str, Any]:  # fields of options

@@ -32,13 +32,13 @@ from ironclad_assets.pipeline.variants import describe_variant, name_track
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.store import Store
 
-Role = Literal["target", "stem", "cover"]
+Role = Literal["target", "stem", "dj_stems", "cover"]
 Root = Literal["output", "output-stems"]
 
 COVER = "cover.jpg"
 _COVER_NAMES = frozenset(f"{stem}.{end}" for stem in ("cover", "folder", "front") for end in ("jpg", "jpeg", "png"))
 _MAX_COPIES = 1000
-_COPY_NUMBER = re.compile(r" \((\d{1,3})\)\.[^.]+$")
+_COPY_NUMBER = re.compile(r" \((\d{1,3})\)(?:\.stem)?\.[^.]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class _Shelf:
 
 def _delivery(track: Track, *, folder: Path, metadata: SongMetadata) -> _Delivery:
     variant = describe_variant(track.name, kind=track.kind, stems=track.stems)
-    name = name_track(metadata, variant=variant, extension=track.format.value)
+    name = name_track(metadata, variant=variant, extension=track.extension)
     return _Delivery(
         role=track.kind,
         name=track.name,

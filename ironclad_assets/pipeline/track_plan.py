@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ironclad_assets.contracts.v1.options import ALL_STEMS, INSTRUMENTAL, JobOptions
+from ironclad_assets.contracts.v1.recombined_track import DJ_STEMS, DJ_STEMS_EXTENSION
 from ironclad_assets.errors import ErrorCode, Refusal
-from ironclad_assets.pipeline.variants import is_vocal
+from ironclad_assets.pipeline.variants import VOCALS, is_vocal
 
 MIXTURE = "_mixture"
 """Name of the mixture among the inputs of a track; no stem can have it."""
@@ -13,20 +14,32 @@ MIXTURE = "_mixture"
 RESIDUAL = "residual"
 """Name of what the mixture holds beyond the sum of all stems, delivered beside the stems."""
 
+_DRUMS, _BASS = "drums", "bass"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """One of several streams of audio in a file: the inputs to add minus the inputs to subtract."""
+
+    add: tuple[str, ...]
+    subtract: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class TrackPlan:
     """One track to render: the inputs to add minus the inputs to subtract.
 
-    `stems` are those it consists of: none for the residual.
+    `stems` are those it consists of: none for the residual. A file for DJ programs has several `streams`, of
+    which the first is what `add` and `subtract` say.
     """
 
     name: str
-    kind: Literal["target", "stem"]
+    kind: Literal["target", "stem", "dj_stems"]
     stems: tuple[str, ...]
     add: tuple[str, ...]
     subtract: tuple[str, ...]
     path: str
+    streams: tuple[StreamPlan, ...] = ()
 
     @property
     def method(self) -> Literal["sum", "subtract"]:
@@ -34,7 +47,7 @@ class TrackPlan:
 
 
 def plan_tracks(stems: tuple[str, ...], *, options: JobOptions) -> tuple[TrackPlan, ...]:
-    """Return the targets asked for, in their order, then the stems asked for in the engine's order, then the residual.
+    """Return targets in the order asked for, stems in the engine's, the residual, and the file for DJ programs.
 
     The instrumental is the mixture minus the vocals: it keeps what no stem holds, such as everything above an
     engine's band. Other targets are sums, because what they leave out may be most of the song. The residual is
@@ -42,7 +55,7 @@ def plan_tracks(stems: tuple[str, ...], *, options: JobOptions) -> tuple[TrackPl
 
     Args:
         stems: names of the stems there are.
-        options: targets, stems, residual and format asked for.
+        options: targets, stems, residual, file for DJ programs and format asked for.
 
     Raises:
         Refusal: `UNKNOWN_TARGET`, where the stems do not hold what a target needs, or one asked for is not there.
@@ -54,7 +67,44 @@ def plan_tracks(stems: tuple[str, ...], *, options: JobOptions) -> tuple[TrackPl
         for stem in _chosen_stems(stems, wanted=options.stems)
     ]
     rest = [_plan_residual(stems, extension=extension)] if options.residual else []
-    return (*targets, *singles, *rest)
+    dj_stems = [_plan_dj_stems(stems)] if options.dj_stems else []
+    return (*targets, *singles, *rest, *dj_stems)
+
+
+def missing_for_dj_stems(stems: tuple[str, ...]) -> tuple[str, ...]:
+    """Return which of drums, bass and vocals are not among `stems`: the file for DJ programs needs all three."""
+    there = {_DRUMS: _DRUMS in stems, _BASS: _BASS in stems, VOCALS: any(map(is_vocal, stems))}
+    return tuple(name for name, found in there.items() if not found)
+
+
+def _plan_dj_stems(stems: tuple[str, ...]) -> TrackPlan:
+    """Plan mixture, drums, bass, other and vocals, whatever else the engine makes.
+
+    Other is the mixture minus the three: so it has what the engine's other stems hold (piano, guitar) and what no
+    stem holds, and the four together are the mixture, as a DJ with all faders up expects.
+    """
+    missing = missing_for_dj_stems(stems)
+    if missing:
+        raise Refusal(
+            f"the file for DJ programs needs {', '.join(missing)}; the engine makes {', '.join(stems)}",
+            code=ErrorCode.UNKNOWN_TARGET,
+        )
+    vocals = tuple(filter(is_vocal, stems))
+    return TrackPlan(
+        name=DJ_STEMS,
+        kind="dj_stems",
+        stems=stems,
+        add=(MIXTURE,),
+        subtract=(),
+        path=f"stems/{DJ_STEMS}.{DJ_STEMS_EXTENSION}",
+        streams=(
+            StreamPlan(add=(MIXTURE,)),
+            StreamPlan(add=(_DRUMS,)),
+            StreamPlan(add=(_BASS,)),
+            StreamPlan(add=(MIXTURE,), subtract=(_DRUMS, _BASS, *vocals)),
+            StreamPlan(add=vocals),
+        ),
+    )
 
 
 def _chosen_stems(stems: tuple[str, ...], *, wanted: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ _DROPPED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How one kind of derived track is called: ``Title (label)`` on ``Album (album_label)``."""
+    """How one kind of derived track is called: ``Title (label)`` on ``Album (album_label)``; empty for no label."""
 
     label: str
     album_label: str
@@ -43,8 +43,13 @@ class Provenance:
     source_sha256: str
 
 
-def describe_variant(name: str, *, kind: Literal["target", "stem"], stems: tuple[str, ...]) -> Variant:
-    """Return what the target or stem called `name`, made of `stems`, is called in a library."""
+def describe_variant(name: str, *, kind: Literal["target", "stem", "dj_stems"], stems: tuple[str, ...]) -> Variant:
+    """Return what the target or stem called `name`, made of `stems`, is called in a library.
+
+    The file for DJ programs holds the whole song, so it has the song's own title, among the stems.
+    """
+    if kind == "dj_stems":
+        return Variant(label="", album_label="Stems", has_vocals=True)
     has_vocals = any(is_vocal(stem) for stem in stems)
     spoken = " + ".join(stem.replace("_", " ").title() for stem in name.split("+"))
     if kind == "stem":
@@ -64,7 +69,7 @@ def is_vocal(stem: str) -> bool:
 def label_text(text: str, *, label: str) -> str:
     """Return ``text (label)``, or `text` as it is where it already ends so: never ``(Stems) (Stems)``."""
     end = text.rstrip().casefold()
-    if end.endswith((f"({label})".casefold(), f"[{label}]".casefold())):
+    if not label or end.endswith((f"({label})".casefold(), f"[{label}]".casefold())):
         return text
     return f"{text} ({label})"
 

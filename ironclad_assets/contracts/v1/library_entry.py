@@ -8,7 +8,7 @@ from ironclad_assets.contracts.v1.base import Contract, FileRecord
 class EntryFile(Contract):
     """One file in the library. `file.path` is relative to `root` in the store."""
 
-    role: Literal["target", "stem", "cover"]
+    role: Literal["target", "stem", "dj_stems", "original", "lyrics", "cover"]
     name: str
     root: Literal["output", "output-stems"]
     file: FileRecord
@@ -20,6 +20,9 @@ class LibraryEntry(Contract):
     files: tuple[EntryFile, ...]
     replaced: tuple[str, ...] = ()
     """Paths (``root/path``) of an earlier run of the same song that were removed."""
+
+    warnings: tuple[str, ...] = ()
+    """What could not be filed beside the songs, such as lyrics where a stranger's are."""
 
 
 class SongRecord(Contract):

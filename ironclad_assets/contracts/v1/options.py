@@ -49,7 +49,8 @@ class JobOptions(Contract):
     None means: the user's default, else the system's, else the engine's. A target is ``instrumental``, the
     name of a stem, or stems joined by ``+`` (``drums+bass``). `stems` are those delivered as files of their
     own (None: all, or what a default says; ``("all",)``: all, whatever a default says; empty: none);
-    `residual` also delivers what the mixture holds beyond the sum of stems, `original` the untouched original.
+    `residual` also delivers what the mixture holds beyond the sum of stems, `original` the untouched original,
+    `dj_stems` one file for DJ programs with the mixture and four stems in it.
     `sample_format` is of lossless formats, `bitrate_kbps` of lossy ones.
     """
 
@@ -61,6 +62,7 @@ class JobOptions(Contract):
     stems: tuple[str, ...] | None = None
     residual: bool = False
     original: bool = False
+    dj_stems: bool = False
     sample_format: SampleFormat | None = None
     bitrate_kbps: int | None = Field(default=None, ge=32, le=512)
     allow_smaller_model: bool = False
