@@ -17,6 +17,7 @@ GIBIBYTE = 1024**3
 MEBIBYTE = 1024**2
 
 _SQLITE = "sqlite:///"
+_SERVER = r"^https?://[A-Za-z0-9.\-\[\]:]{1,250}$"
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 DEFAULT_LIBRARY_TEMPLATE = "{album_artist}/{album}/<<{disc}->{track} - ><{compilation_artist} - >{title}.{ext}"
@@ -109,6 +110,40 @@ class Settings(BaseSettings):
     )
     warm_workers: PositiveInt = Field(default=1, description="Warm workers on the CPU; on GPUs there is one each.")
     warm_idle_s: float = Field(default=600.0, gt=0, description="Idle time after which a warm worker ends.")
+
+    lookup_contact: str | None = Field(
+        default=None,
+        pattern=r"^[!-'*-~]{1,150}$",
+        description="Web or mail address that MusicBrainz may write to; without one nothing is looked up.",
+    )
+    lookup_total_s: float = Field(default=20.0, gt=0, le=600, description="Longest time for lookups of one song.")
+    lookup_request_s: float = Field(default=8.0, gt=0, le=600, description="Longest wait for one answer.")
+    lookup_interval_s: float = Field(
+        default=1.0,
+        ge=0,
+        description="Time between two requests to one host; for the public servers never below one second.",
+    )
+    lookup_cache_days: float = Field(default=30.0, ge=0, description="How long an answer is not asked for again.")
+    lookup_failures: PositiveInt = Field(
+        default=4, description="Failures in a row after which a source is left alone for a while."
+    )
+    lookup_rest_s: float = Field(default=300.0, ge=0, description="How long it is left alone.")
+    lookup_musicbrainz_url: str = Field(
+        default="https://musicbrainz.org",
+        pattern=_SERVER,
+        description="MusicBrainz, or a mirror of it: scheme, host and port.",
+    )
+    lookup_cover_art_url: str = Field(
+        default="https://coverartarchive.org", pattern=_SERVER, description="The Cover Art Archive, or a mirror of it."
+    )
+    lookup_acoustid_url: str = Field(
+        default="https://api.acoustid.org", pattern=_SERVER, description="AcoustID, or a mirror of it."
+    )
+    lookup_acoustid_key: str | None = Field(
+        default=None,
+        pattern=r"^[!-~]{1,100}$",
+        description="Application key for AcoustID; without one it is not asked.",
+    )
 
     kubernetes_image: str | None = Field(
         default=None, description="Image of engine pods; {engine}, {environment} and {version} are filled in."
