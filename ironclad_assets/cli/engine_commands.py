@@ -24,6 +24,7 @@ from ironclad_assets.engine_host.environments import EnvironmentState, find_envi
 from ironclad_assets.engine_host.installing import remove_environments
 from ironclad_assets.engine_host.interpreters import find_interpreters
 from ironclad_assets.engine_host.machine import read_machine
+from ironclad_assets.engine_host.registry import find_engine_problems
 from ironclad_assets.engine_host.selftest import verify_engine
 from ironclad_assets.engine_host.setting_up import choose_environments, set_up
 from ironclad_assets.errors import IroncladError
@@ -51,6 +52,8 @@ def list_engines(as_json: AsJson = False) -> None:
             print_json({"engines": engine_documents(engines, settings=installation.settings)})
         else:
             print_engines(Console(), engines, settings=installation.settings)
+            for error in find_engine_problems(installation.settings.engines_path):
+                Console(stderr=True).print(f"left out: {error.detail}", style="yellow", markup=False, soft_wrap=True)
 
 
 def install_engines(

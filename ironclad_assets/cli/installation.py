@@ -13,7 +13,7 @@ from ironclad_assets.contracts.v1.engine import EngineManifest
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.engine_host.models import resolve_weights
 from ironclad_assets.engine_host.readiness import check_ready
-from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
+from ironclad_assets.engine_host.registry import InstalledEngine, find_engine_problems, find_engines
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.choice import choose, system_defaults
 from ironclad_assets.ledger.store import Ledger
@@ -58,7 +58,8 @@ class Installation:
         engines = self.engines()
         if name not in engines:
             known = ", ".join(sorted(engines)) or "none"
-            raise Refusal(f"engine {name!r} is not one of {known}", code=ErrorCode.UNKNOWN_ENGINE)
+            wrong = "".join(f"; {error.detail}" for error in find_engine_problems(self.settings.engines_path))
+            raise Refusal(f"engine {name!r} is not one of {known}{wrong}", code=ErrorCode.UNKNOWN_ENGINE)
         return engines[name]
 
     def check_ready(self, engine: str | None, model: str | None) -> None:

@@ -16,7 +16,7 @@ from ironclad_assets.engine_host.machine import Machine, free_bytes, read_machin
 from ironclad_assets.engine_host.models import find_state
 from ironclad_assets.engine_host.probe import ProbeError, read_devices
 from ironclad_assets.engine_host.readiness import check_ready
-from ironclad_assets.engine_host.registry import InstalledEngine
+from ironclad_assets.engine_host.registry import InstalledEngine, find_engine_problems
 from ironclad_assets.engine_host.selftest import read_verification
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.settings import GIBIBYTE, Settings
@@ -50,6 +50,8 @@ def examine_engines(engines: Mapping[str, InstalledEngine], *, settings: Setting
     if settings.default_engine not in engines:
         remedy = "set IRONCLAD_DEFAULT_ENGINE to one of `pipelinectl engines list`"
         yield Finding("engines", "problem", f"the default engine {settings.default_engine} is not there", remedy)
+    for error in find_engine_problems(settings.engines_path):
+        yield Finding("engines", "problem", error.detail, "put the file right, or take that engine away")
     for engine in engines.values():
         yield from _engine(engine, settings=settings)
 

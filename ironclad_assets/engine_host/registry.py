@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ironclad_assets.contracts.v1.engine import DEFAULT_ENVIRONMENT, EngineManifest, EngineModel, EnvironmentSpec
-from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.errors import ErrorCode, IroncladError, failure
 
 MANIFEST_NAME = "engine.toml"
 HARNESS_NAME = "_harness"
@@ -126,37 +126,63 @@ def find_engines(
 ) -> dict[str, InstalledEngine]:
     """Return the engines in the folders of `path` and in installed packages, by name.
 
+    One whose manifest is wrong is left out, so that it stops no other; `find_engine_problems` tells which.
+    Of two with one name the first is taken: folders before packages, each in alphabetical order.
+
     Args:
         path: folder with one folder per engine.
         environments: folder with the environments of engines.
         include_private: also look in folders whose name starts with ``_`` (the template).
-
-    Raises:
-        PermanentFailure: ``ENGINE_UNAVAILABLE``: a manifest is invalid, or a name is used twice.
     """
-    found: dict[str, InstalledEngine] = {}
-    for folder, harness in (*_in_folders(path, include_private=include_private), *_in_packages(path)):
-        manifest = read_manifest(folder / MANIFEST_NAME)
-        if manifest.name in found:
-            raise failure(
-                ErrorCode.ENGINE_UNAVAILABLE,
-                f"{manifest.name} is defined in {found[manifest.name].folder} and again in {folder}; remove one",
-            )
-        found[manifest.name] = InstalledEngine(
-            manifest=manifest, folder=folder, environments=environments, harness=harness
-        )
+    found, _ = _look(path, environments=environments, include_private=include_private)
     return found
 
 
-def _in_folders(path: Path, *, include_private: bool) -> Iterator[tuple[Path, None]]:
+def find_engine_problems(path: Path) -> tuple[IroncladError, ...]:
+    """Return why engines are left out: ``ENGINE_UNAVAILABLE``, naming the file and what is wrong with it."""
+    _, problems = _look(path, environments=None, include_private=False)
+    return tuple(problems)
+
+
+def _look(
+    path: Path, *, environments: Path | None, include_private: bool
+) -> tuple[dict[str, InstalledEngine], list[IroncladError]]:
+    found: dict[str, InstalledEngine] = {}
+    problems: list[IroncladError] = []
+    places = [(folder, None) for folder in _in_folders(path, include_private=include_private)]
+    packaged, problems_of_packages = _in_packages()
+    problems.extend(problems_of_packages)
+    for folder, harness in [*places, *((folder, path / HARNESS_NAME) for folder in packaged)]:
+        try:
+            manifest = read_manifest(folder / MANIFEST_NAME)
+        except IroncladError as error:
+            problems.append(error)
+            continue
+        if manifest.name in found:
+            detail = f"{manifest.name} is defined in {found[manifest.name].folder} and again in {folder}; remove one"
+            problems.append(failure(ErrorCode.ENGINE_UNAVAILABLE, detail))
+            continue
+        found[manifest.name] = InstalledEngine(
+            manifest=manifest, folder=folder, environments=environments, harness=harness
+        )
+    return found, problems
+
+
+def _in_folders(path: Path, *, include_private: bool) -> Iterator[Path]:
     for manifest_path in sorted(path.glob(f"*/{MANIFEST_NAME}")):
         if include_private or not manifest_path.parent.name.startswith("_"):
-            yield manifest_path.parent, None
+            yield manifest_path.parent
 
 
-def _in_packages(path: Path) -> Iterator[tuple[Path, Path]]:
+def _in_packages() -> tuple[list[Path], list[IroncladError]]:
+    folders: list[Path] = []
+    problems: list[IroncladError] = []
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
-        yield _package_folder(point), path / HARNESS_NAME
+        try:
+            folders.append(_package_folder(point))
+        except IroncladError as error:
+            problems.append(error)
+    return folders, problems
 
 
 def _package_folder(point: EntryPoint) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ironclad_assets.engine_host.registry import find_engines
+from ironclad_assets.engine_host.registry import find_engine_problems, find_engines
 from ironclad_assets.errors import ErrorCode, IroncladError
 from tests.unit.engine_host.rogues import ENGINES
 
@@ -57,17 +57,23 @@ def test_a_folder_without_engines_has_none(tmp_path: Path) -> None:
         ("channels = 2", 'channels = 2\n[presets.fast]\nmodel = "tiny"', "model 'tiny' is not one of"),
     ],
 )
-def test_a_wrong_manifest_is_refused_with_its_reason(engines: Path, old: str, new: str, words: str) -> None:
+def test_an_engine_with_a_wrong_manifest_is_left_out_with_its_reason_and_stops_no_other(
+    engines: Path, old: str, new: str, words: str
+) -> None:
+    shutil.copytree(ENGINES / "spectral", engines / "spectral")
     change(engines, old=old, new=new)
-    with pytest.raises(IroncladError, match=words) as caught:
-        find_engines(engines)
-    assert caught.value.code is ErrorCode.ENGINE_UNAVAILABLE
+    assert list(find_engines(engines)) == ["spectral"]
+    (problem,) = find_engine_problems(engines)
+    assert words in problem.detail
+    assert "copied/engine.toml" in problem.detail
+    assert problem.code is ErrorCode.ENGINE_UNAVAILABLE
 
 
-def test_a_name_used_twice_is_refused(engines: Path) -> None:
+def test_of_two_engines_with_one_name_the_first_is_taken(engines: Path) -> None:
     shutil.copytree(engines / "copied", engines / "twin")
-    with pytest.raises(IroncladError, match="defined in"):
-        find_engines(engines)
+    assert find_engines(engines)["template"].folder == engines / "copied"
+    (problem,) = find_engine_problems(engines)
+    assert f"defined in {engines / 'copied'} and again in {engines / 'twin'}" in problem.detail
 
 
 OWN = """
@@ -145,10 +151,11 @@ def test_an_installed_package_is_an_engine_and_is_not_imported_for_that(
 @pytest.mark.parametrize(
     ("value", "said"), [("no_such_package_at_all", "has no engine.toml"), ("json", "has no engine.toml")]
 )
-def test_a_package_without_a_manifest_is_refused(
+def test_a_package_without_a_manifest_is_left_out(
     engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, said: str
 ) -> None:
     install_package(tmp_path / "site", package="packaged_engine", value=value)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    with pytest.raises(IroncladError, match=said):
-        find_engines(engines)
+    assert list(find_engines(engines)) == ["template"]
+    (problem,) = find_engine_problems(engines)
+    assert said in problem.detail
