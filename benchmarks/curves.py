@@ -21,7 +21,7 @@ def draw_curves(curves: Mapping[str, Curve], *, title: str) -> str:
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="22" font-size="14">{title}</text>',
-        f'<text x="{LEFT + width / 2}" y="{HEIGHT - 8}" text-anchor="middle">share of the song</text>',
+        f'<text x="{LEFT + width / 2}" y="{HEIGHT - 8}" text-anchor="middle">share of the time</text>',
     ]
     for step in range(5):
         y = TOP + height * (1 - step / 4)
