@@ -8,6 +8,7 @@ import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
 from ironclad_assets.assets.room import Made, Metadata, Room, empty_folder, open_room
+from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry, SongRecord
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
@@ -16,12 +17,17 @@ from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.errors import PermanentFailure
 from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.pipeline.organise import check_entry, organise
+from ironclad_assets.pipeline.organise import Original, check_entry, organise, original_extension
+from ironclad_assets.pipeline.ownership import hold_entry
+from ironclad_assets.pipeline.sidecars import find_lyrics, write_lyrics
+from ironclad_assets.pipeline.templates import layout_of
+from ironclad_assets.resources.choice import wants_original
+from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 RECORD_FILE = "metadata.json"
 
 
@@ -42,22 +48,31 @@ def library_entry(
     validated_file: Upstream,
     ledger: dg.ResourceParam[Ledger],
     store: dg.ResourceParam[Store],
+    settings: dg.ResourceParam[Settings],
 ) -> StageResult:
     """The song in `output/` as Artist/Album/Song, its stems in `output-stems/`, and its `metadata.json`."""
     with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room:
+        validated, metadata = validated_file.read(ValidatedFile), song_metadata.read(SongMetadata)
+        layout = layout_of(settings)
+        original = _original(validated, store=store) if wants_original(room.job, ledger=ledger) else None
+        dropped = find_lyrics(store, song=room.job.song)
 
         def make(work: Path, key: str) -> Made[LibraryEntry]:
             empty_folder(work)
-            entry = organise(
-                recombined_track.read(RecombinedTrack),
-                track_folder=recombined_track.folder,
-                metadata=song_metadata.read(SongMetadata),
-                metadata_folder=song_metadata.folder,
-                previous=_previous_entry(room),
-                store=store,
-                song=room.job.song,
-            )
-            record = _song_record(room, entry, validated_file.read(ValidatedFile))
+            with hold_entry(store, song=room.job.song):
+                entry = organise(
+                    recombined_track.read(RecombinedTrack),
+                    track_folder=recombined_track.folder,
+                    metadata=metadata,
+                    metadata_folder=song_metadata.folder,
+                    previous=_previous_entry(room),
+                    store=store,
+                    song=room.job.song,
+                    layout=layout,
+                    original=original,
+                    lyrics=dropped or write_lyrics(metadata.lyrics or "", folder=work),
+                )
+            record = _song_record(room, entry, validated)
             atomic.write_json(work / RECORD_FILE, record.model_dump(mode="json"))
             return Made(entry, check_entry(entry, store=store))
 
@@ -65,7 +80,11 @@ def library_entry(
             make,
             contract=LibraryEntry,
             inputs={"recombined_track": recombined_track.key, "song_metadata": song_metadata.key},
-            settings={},
+            settings={
+                "templates": [layout.output.text, layout.stems.text],
+                "original": original and [original.record.sha256, original.extension],
+                "lyrics": dropped and [dropped.record.sha256, dropped.extension],
+            },
             describe=lambda entry, folder: describe(entry, folder, store=store),
             is_current=lambda entry: all(check.passed for check in check_entry(entry, store=store)),
         )
@@ -80,6 +99,7 @@ def describe(entry: LibraryEntry, folder: Path, *, store: Store) -> Metadata:
         "files": dg.MetadataValue.md("\n".join(lines)),
         "record": dg.MetadataValue.path(folder / RECORD_FILE),
         "bytes": dg.MetadataValue.int(sum(file.file.size_bytes for file in entry.files)),
+        "warnings": dg.MetadataValue.json(list(entry.warnings)),
     }
 
 
@@ -89,6 +109,15 @@ def _previous_entry(room: Room) -> LibraryEntry | None:
         manifest = read_manifest(room.store.stage(room.stage, room.job.song))
         return LibraryEntry.model_validate(manifest.payload)
     return None
+
+
+def _original(validated: ValidatedFile, *, store: Store) -> Original:
+    """Return the archived file as it is to be filed: its bytes untouched, under a name made of its tags."""
+    return Original(
+        source=store.path(validated.archive_path),
+        record=FileRecord(path=validated.archive_path, size_bytes=validated.size_bytes, sha256=validated.sha256),
+        extension=original_extension(validated.original_name, container=validated.container),
+    )
 
 
 def _song_record(room: Room, entry: LibraryEntry, validated: ValidatedFile) -> SongRecord:

@@ -17,6 +17,7 @@ from ironclad_assets.engine_host.registry import InstalledEngine, find_engine_pr
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.choice import choose, system_defaults
 from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage.store import Store
 
@@ -96,6 +97,7 @@ def read_settings() -> Settings:
         raise Refusal(f"IRONCLAD_{name}: {first['msg']}", code=ErrorCode.BAD_OPTION) from error
     if settings.database_url is not None:
         _check_database_url(settings.database_url)
+    layout_of(settings)
     return settings
 
 

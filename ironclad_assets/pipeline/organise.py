@@ -2,63 +2,46 @@
 
 A name that another song has is never taken, not even by two processes at once. A second run replaces only files
 of its own, moves the entry where the tags changed, and leaves no empty folder behind. Names come from
-`pipeline/naming.py`; whose file it is, `pipeline/ownership.py` knows; `pipeline/shelving.py` moves single files.
+`pipeline/naming.py`; how a song gets its place is `pipeline/shelf.py`'s; entries that are there already are moved by
+`pipeline/rearrange.py`.
 """
 
 import re
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Final
 
 from ironclad_assets.contracts.v1.base import CheckOutcome, FileRecord
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
-from ironclad_assets.errors import ErrorCode, PermanentFailure
-from ironclad_assets.pipeline.naming import fold, track_path
-from ironclad_assets.pipeline.ownership import Claims, keys, load_claims
-from ironclad_assets.pipeline.shelving import (
-    copy_in,
-    give_name,
-    incoming_folder,
-    occupant,
-    remove_file,
-    spelled_as_on_disk,
-)
+from ironclad_assets.pipeline.hands import real_hands
+from ironclad_assets.pipeline.listing import Listing
+from ironclad_assets.pipeline.naming import TrackName, track_path
+from ironclad_assets.pipeline.ownership import load_claims
+from ironclad_assets.pipeline.shelf import COVER, Delivery, Role, Root, Shelf
+from ironclad_assets.pipeline.sidecars import Lyrics
+from ironclad_assets.pipeline.templates import DEFAULT, Layout
 from ironclad_assets.pipeline.variants import describe_variant, name_track
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.store import Store
 
-Role = Literal["target", "stem", "dj_stems", "cover"]
-Root = Literal["output", "output-stems"]
+ORIGINAL: Final = "original"
 
-COVER = "cover.jpg"
-_COVER_NAMES = frozenset(f"{stem}.{end}" for stem in ("cover", "folder", "front") for end in ("jpg", "jpeg", "png"))
-_MAX_COPIES = 1000
-_COPY_NUMBER = re.compile(r" \((\d{1,3})\)(?:\.stem)?\.[^.]+$")
+_EXTENSION = re.compile(r"[a-z0-9]{1,8}")
+_NOT_MUSIC = {"mp4": "m4a"}
+"""Jellyfin takes an .mp4 for a film."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Delivery:
-    """One file on its way into the library: where it is, and the path it wants as first, second, ... copy."""
+class Original:
+    """The untouched original: where it lies, what it holds, and the extension it gets."""
 
-    role: Role
-    name: str
-    root: Root
     source: Path
     record: FileRecord
-    path: Callable[[int], str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """The path chosen for a delivery. `ours` says that what stands there now may be replaced."""
-
-    path: str
-    ours: bool
+    extension: str
 
 
 def organise(
@@ -70,8 +53,11 @@ def organise(
     previous: LibraryEntry | None,
     store: Store,
     song: str,
+    layout: Layout = DEFAULT,
+    original: Original | None = None,
+    lyrics: Lyrics | None = None,
 ) -> LibraryEntry:
-    """Place every delivered file and the covers; return where they stand.
+    """Place every delivered file, the covers and the lyrics; return where they stand.
 
     Args:
         track: the files to deliver, below `track_folder`.
@@ -81,22 +67,34 @@ def organise(
         previous: the song's last entry, whose files may be replaced or moved; None at the first time.
         store: the store whose libraries are meant.
         song: key of the song, by which files are known as its own.
+        layout: how paths look.
+        original: the untouched original, where it is to be filed too.
+        lyrics: the text to lie beside each song but the stems.
 
     Raises:
         StorageUnavailable: the library is away, full or read-only; what was visible before still is.
         PermanentFailure: a delivered file is missing or differs from its record.
     """
     store.require_ready()
-    shelf = _Shelf(store=store, song=song, claims=load_claims(store, song=song, previous=previous))
-    deliveries = [_delivery(item, folder=track_folder, metadata=metadata) for item in track.tracks]
-    with ExitStack() as stack:
-        roots = sorted({item.root for item in deliveries})
-        incoming = {root: stack.enter_context(incoming_folder(store.library(root), song=song)) for root in roots}
-        placed = shelf.place_all(deliveries, incoming=incoming)
+    deliveries = [_track_delivery(one, folder=track_folder, metadata=metadata, layout=layout) for one in track.tracks]
+    if original is not None:
+        deliveries.append(_original_delivery(original, metadata=metadata, layout=layout))
+    with real_hands(store=store, song=song, listing=Listing()) as hands:
+        claims = load_claims(store, song=song, previous=previous)
+        shelf = Shelf(store=store, song=song, claims=claims, hands=hands)
+        placed = shelf.place_all(deliveries)
+        warnings: tuple[str, ...] = ()
+        if lyrics is not None:
+            wanted = lyrics_deliveries(placed, record=lyrics.record, extension=lyrics.extension, source=lyrics.source)
+            found = shelf.place_fixed(wanted)
+            warnings = tuple(_without(wanted, found))
+            placed += found
         if metadata.artwork is not None:
-            covers = _cover_deliveries(placed, record=metadata.artwork.file, folder=metadata_folder)
-            placed += shelf.place_covers(covers, incoming=incoming)
-    return LibraryEntry(files=tuple(placed), replaced=shelf.remove_all_but(placed))
+            art = metadata.artwork.file
+            placed += shelf.place_fixed(
+                cover_deliveries(placed, record=art, source=metadata_folder / art.path, shelf=shelf)
+            )
+        return LibraryEntry(files=tuple(placed), replaced=shelf.remove_all_but(placed), warnings=warnings)
 
 
 def check_entry(entry: LibraryEntry, *, store: Store) -> tuple[CheckOutcome, ...]:
@@ -120,148 +118,103 @@ def check_entry(entry: LibraryEntry, *, store: Store) -> tuple[CheckOutcome, ...
     )
 
 
-@dataclass(slots=True)
-class _Shelf:
-    """One song's files in the library, while they are being placed."""
+def root_of(role: Role) -> Root:
+    """Return the library that files of the role belong to."""
+    return "output" if role in ("target", ORIGINAL) else "output-stems"
 
-    store: Store
-    song: str
-    claims: Claims
 
-    def place_all(self, deliveries: list[_Delivery], *, incoming: dict[Root, Path]) -> list[EntryFile]:
-        """Copy all deliveries first, then name them, so that a full disk changes nothing that is visible."""
-        chosen: dict[str, _Slot] = {}
-        for item in deliveries:
-            slot = self._choose(item, taken=frozenset(map(fold, chosen)))
-            chosen[f"{item.root}/{slot.path}"] = slot
-        slots = list(chosen.values())
-        copies = [self._copy(item, slot, incoming=incoming) for item, slot in zip(deliveries, slots, strict=True)]
-        self._announce(deliveries, slots)
-        placed: list[EntryFile] = []
-        for item, slot, copy in zip(deliveries, slots, copies, strict=True):
-            placed.append(self._name(item, slot, copy=copy, placed=placed))
-        return placed
+def name_file(metadata: SongMetadata, *, role: Role, name: str, stems: tuple[str, ...], extension: str) -> TrackName:
+    """Return what the path of a song's target, stem or original is made from."""
+    if role == ORIGINAL:
+        plain = name_track(metadata, variant=describe_variant(name, kind="stem", stems=()), extension=extension)
+        return replace(plain, title=metadata.title, album=metadata.album or metadata.title, date=metadata.date)
+    if role == "lyrics" or role == "cover":
+        raise ValueError(f"{role} is named after what it lies beside")
+    variant = describe_variant(name, kind=role, stems=stems)
+    named = name_track(metadata, variant=variant, extension=extension)
+    return replace(named, label=variant.label, date=metadata.date)
 
-    def place_covers(self, covers: list[_Delivery], *, incoming: dict[Root, Path]) -> list[EntryFile]:
-        """Put a cover into each album folder that has none, or has ours."""
-        placed = []
-        for item in covers:
-            folder = self.store.library(item.root) / item.path(1).rpartition("/")[0]
-            file = folder / COVER
-            ours = self.claims.owns(file, key=f"{item.root}/{item.path(1)}")
-            if not ours and any(fold(entry.name) in _COVER_NAMES for entry in folder.iterdir()):
-                continue
-            slot = _Slot(path=item.path(1), ours=ours)
-            copy = self._copy(item, slot, incoming=incoming)
-            self._announce([item], [slot])
-            try:
-                if copy is not None:
-                    give_name(copy, destination=file, replace=ours)
-            except FileExistsError:
-                continue  # another song of the album was faster
-            placed.append(_entry(item, path=slot.path))
-        return placed
 
-    def remove_all_but(self, placed: list[EntryFile]) -> tuple[str, ...]:
-        """Remove this song's files of earlier runs that are not among `placed`; return their keys."""
-        kept = keys(placed)
-        standing = [self.store.root / key for key in kept]
-        others = sorted(set(self.claims.records) - kept, key=lambda key: (key.endswith(f"/{COVER}"), key))
-        removed = []
-        for key in others:
-            file = self.store.root / key
-            if not self.claims.owns(file, key=key) or any(file.samefile(other) for other in standing):
-                continue  # a stranger's by now, or the same file under another spelling
-            if file.name == COVER and len(list(file.parent.iterdir())) > 1:
-                continue  # the album has other songs, which keep the cover
-            remove_file(file, root=self.store.root / key.partition("/")[0])
-            removed.append(key)
-        return tuple(removed)
+def original_extension(name: str, *, container: str) -> str:
+    """Return the extension of an original in the library: that of its name, else its container's.
 
-    def _choose(self, item: _Delivery, *, taken: frozenset[str]) -> _Slot:
-        """Return the path that `item` had before if it still fits the tags, else the first that is free or ours."""
-        root = self.store.library(item.root)
-        for copy in (*self._earlier_copy(item), *range(1, _MAX_COPIES)):
-            path = spelled_as_on_disk(root, item.path(copy))
-            key = f"{item.root}/{path}"
-            if fold(key) in taken:
-                continue
-            found = occupant(root / path)
-            if found is None:
-                return _Slot(path=path, ours=False)
-            if self.claims.owns(found, key=f"{item.root}/{found.relative_to(root).as_posix()}", record=item.record):
-                return _Slot(path=path, ours=True)
-        raise PermanentFailure(
-            f"{_MAX_COPIES} songs are called {item.path(1)!r} already; give this one other tags",
-            code=ErrorCode.INTERNAL,
+    Args:
+        name: under which it was uploaded.
+        container: what it was found to be.
+    """
+    found = PurePosixPath(name).suffix.removeprefix(".").lower()
+    extension = found if _EXTENSION.fullmatch(found) else container.lower()
+    extension = extension if _EXTENSION.fullmatch(extension) else "audio"
+    return _NOT_MUSIC.get(extension, extension)
+
+
+def lyrics_deliveries(
+    placed: Sequence[EntryFile], *, record: FileRecord, extension: str, source: Path | None
+) -> list[Delivery]:
+    """Return the lyrics of each song in the library, under that song's own name; stems have none."""
+    return [
+        Delivery(
+            role="lyrics",
+            name=item.name,
+            root=item.root,
+            record=record,
+            path=partial(_always, f"{item.file.path.rpartition('.')[0]}.{extension}"),
+            source=source,
         )
-
-    def _earlier_copy(self, item: _Delivery) -> tuple[int, ...]:
-        earlier = self.claims.earlier_path(role=item.role, name=item.name, root=item.root)
-        match = _COPY_NUMBER.search(earlier) if earlier else None
-        if not earlier or not match or not 2 <= int(match[1]) < _MAX_COPIES:
-            return ()
-        standing = (self.store.library(item.root) / earlier).exists()
-        return (int(match[1]),) if standing and fold(item.path(int(match[1]))) == fold(earlier) else ()
-
-    def _copy(self, item: _Delivery, slot: _Slot, *, incoming: dict[Root, Path]) -> Path | None:
-        """Return a copy that waits for its name, or None where the same bytes stand there already."""
-        file = self.store.library(item.root) / slot.path
-        if slot.ours and file.is_file() and hash_file(file) == item.record.sha256:
-            return None
-        return copy_in(item.source, record=item.record, folder=incoming[item.root], song=self.song)
-
-    def _announce(self, deliveries: list[_Delivery], slots: list[_Slot]) -> None:
-        intended = {
-            f"{item.root}/{slot.path}": item.record.model_copy(update={"path": slot.path})
-            for item, slot in zip(deliveries, slots, strict=True)
-        }
-        self.claims = self.claims.announce(intended)
-
-    def _name(self, item: _Delivery, slot: _Slot, *, copy: Path | None, placed: list[EntryFile]) -> EntryFile:
-        """Give `copy` its name; where another song was faster, the next free one."""
-        while copy is not None:
-            try:
-                give_name(copy, destination=self.store.library(item.root) / slot.path, replace=slot.ours)
-                break
-            except FileExistsError:
-                slot = self._choose(item, taken=frozenset(map(fold, keys(placed))))
-                self._announce([item], [slot])
-        return _entry(item, path=slot.path)
+        for item in placed
+        if item.role in ("target", ORIGINAL)
+    ]
 
 
-def _delivery(track: Track, *, folder: Path, metadata: SongMetadata) -> _Delivery:
-    variant = describe_variant(track.name, kind=track.kind, stems=track.stems)
-    name = name_track(metadata, variant=variant, extension=track.extension)
-    return _Delivery(
-        role=track.kind,
-        name=track.name,
-        root="output" if track.kind == "target" else "output-stems",
-        source=folder / track.file.path,
-        record=track.file,
-        path=lambda copy: track_path(name, copy=copy),
-    )
-
-
-def _cover_deliveries(placed: list[EntryFile], *, record: FileRecord, folder: Path) -> list[_Delivery]:
+def cover_deliveries(
+    placed: Iterable[EntryFile], *, record: FileRecord, source: Path | None, shelf: Shelf
+) -> list[Delivery]:
+    """Return a cover for each album folder that has none, or has this song's."""
     albums = sorted({(item.root, item.file.path.rpartition("/")[0]) for item in placed})
     return [
-        _Delivery(
+        Delivery(
             role="cover",
             name="cover",
             root=root,
-            source=folder / record.path,
             record=record,
             path=partial(_always, f"{album}/{COVER}"),
+            source=source,
         )
         for root, album in albums
+        if not shelf.has_cover(shelf.store.library(root) / album, root=root)
     ]
+
+
+def _track_delivery(track: Track, *, folder: Path, metadata: SongMetadata, layout: Layout) -> Delivery:
+    name = name_file(metadata, role=track.kind, name=track.name, stems=track.stems, extension=track.extension)
+    root = root_of(track.kind)
+    return Delivery(
+        role=track.kind,
+        name=track.name,
+        root=root,
+        record=track.file,
+        path=lambda copy: track_path(name, copy=copy, template=layout.template(root)),
+        source=folder / track.file.path,
+    )
+
+
+def _original_delivery(original: Original, *, metadata: SongMetadata, layout: Layout) -> Delivery:
+    name = name_file(metadata, role=ORIGINAL, name=ORIGINAL, stems=(), extension=original.extension)
+    return Delivery(
+        role=ORIGINAL,
+        name=ORIGINAL,
+        root=root_of(ORIGINAL),
+        record=original.record,
+        path=lambda copy: track_path(name, copy=copy, template=layout.output),
+        source=original.source,
+    )
+
+
+def _without(wanted: Iterable[Delivery], placed: Iterable[EntryFile]) -> list[str]:
+    found = {(item.root, item.file.path) for item in placed}
+    missed = [item.path(1) for item in wanted if (item.root, item.path(1)) not in found]
+    return [f"no lyrics were put at {path!r}: somebody else's file is there" for path in missed]
 
 
 def _always(path: str, _copy: int) -> str:
     return path
-
-
-def _entry(item: _Delivery, *, path: str) -> EntryFile:
-    record = item.record.model_copy(update={"path": path})
-    return EntryFile(role=item.role, name=item.name, root=item.root, file=record)

@@ -6,14 +6,16 @@ placing and the entry. Where a file system keeps no attributes, equal bytes unde
 Placing and removing files is `pipeline/organise.py`'s.
 """
 
-import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ironclad_assets.contracts.v1.base import FileRecord
+from ironclad_assets.contracts.v1.base import SONG_PATTERN, FileRecord
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import hash_file
@@ -21,6 +23,7 @@ from ironclad_assets.storage.store import Store
 
 _MARK = "user.ironclad.song"
 _JOURNAL = "claims.json"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,14 @@ class Claims:
     records: Mapping[str, FileRecord]
     previous: tuple[EntryFile, ...]
 
-    def owns(self, file: Path, *, key: str, record: FileRecord | None = None) -> bool:
+    def owns(self, file: Path, *, key: str, record: FileRecord | None = None, thorough: bool = True) -> bool:
         """Return whether the existing `file` is this song's.
 
         Args:
             file: a file in the library.
             key: its ``root/path``.
             record: bytes that would make an unmarked file ours, such as those about to be put there.
+            thorough: whether an unmarked file is read; else its size suffices.
         """
         if file.is_symlink() or not file.is_file():
             return False
@@ -52,7 +56,9 @@ class Claims:
         size = file.stat().st_size
         if size == 0 and key in self.records:
             return True  # reserved by a run that was killed, on a file system without links
-        return any(one.size_bytes == size for one in known) and hash_file(file) in {one.sha256 for one in known}
+        if not any(one.size_bytes == size for one in known):
+            return False
+        return not thorough or hash_file(file) in {one.sha256 for one in known}
 
     def earlier_path(self, *, role: str, name: str, root: str) -> str | None:
         """Return where the song's last entry had the file of that role and name, below `root`."""
@@ -71,7 +77,7 @@ class Claims:
 
 def load_claims(store: Store, *, song: str, previous: LibraryEntry | None) -> Claims:
     """Return the claims of `song`, without those that no longer name a file."""
-    journal = store.stage("library_entry", song).path / _JOURNAL
+    journal = _folder(store, song) / _JOURNAL
     records = _read_journal(journal)
     files = previous.files if previous else ()
     records.update({f"{file.root}/{file.file.path}": file.file for file in files})
@@ -79,9 +85,32 @@ def load_claims(store: Store, *, song: str, previous: LibraryEntry | None) -> Cl
     return Claims(song=song, journal=journal, records=present, previous=files)
 
 
+@contextmanager
+def hold_entry(store: Store, *, song: str) -> Iterator[None]:
+    """Keep every other process from moving `song`'s files in the library meanwhile, waiting for one that does.
+
+    The kernel lets go however the holder ends; a file system that knows no locks keeps nobody away.
+    """
+    folder = _folder(store, song)
+    atomic.make_folder(folder)
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def marked_by_us(file: Path, *, store: Store) -> bool:
+    """Return whether `file` is marked as that of a song, whichever, that this store knows."""
+    mark = read_mark(file)
+    return bool(mark) and re.fullmatch(SONG_PATTERN, str(mark)) is not None and _folder(store, str(mark)).is_dir()
+
+
 def set_mark(descriptor: int, *, song: str) -> None:
     """Mark the open file as `song`'s, where the file system can."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.setxattr(descriptor, _MARK, song.encode())
 
 
@@ -96,6 +125,10 @@ def read_mark(file: Path) -> str | None:
 def keys(files: Iterable[EntryFile]) -> frozenset[str]:
     """Return the ``root/path`` of each file."""
     return frozenset(f"{file.root}/{file.file.path}" for file in files)
+
+
+def _folder(store: Store, song: str) -> Path:
+    return store.stage("library_entry", song).path
 
 
 def _read_journal(journal: Path) -> dict[str, FileRecord]:

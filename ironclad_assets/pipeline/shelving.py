@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def copy_in(source: Path, *, record: FileRecord, folder: Path, song: str) -> Pat
 
 
 def give_name(copy: Path, *, destination: Path, replace: bool) -> None:
-    """Rename the synced `copy` to `destination`, making its folders.
+    """Rename the synced `copy` to `destination`, making its folders; `sync_folders` makes it last.
 
     Raises:
         FileExistsError: `replace` is False and somebody has that name.
@@ -81,7 +81,7 @@ def give_name(copy: Path, *, destination: Path, replace: bool) -> None:
         attempts += 1
         try:
             atomic.make_folder(destination.parent)
-            atomic.put_in_place(copy, destination, replace=replace)
+            _rename(copy, destination, replace=replace)
         except FileNotFoundError:
             # Another song removed the folder between the two steps, because it had become empty.
             if attempts == _RETRIES or not copy.exists():
@@ -95,6 +95,29 @@ def give_name(copy: Path, *, destination: Path, replace: bool) -> None:
             replace = True
         else:
             return
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Make the names in `folders` durable; those that are gone by now have none.
+
+    Raises:
+        StorageUnavailable: disk full, read-only or away.
+    """
+    for folder in sorted(set(folders)):
+        try:
+            atomic.sync_folder(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise atomic.storage_error(error, folder) from error
+
+
+def _rename(source: Path, destination: Path, *, replace: bool) -> None:
+    if replace:
+        source.replace(destination)
+    else:
+        os.link(source, destination)
+        source.unlink()
 
 
 def _reserve(destination: Path) -> None:
@@ -119,15 +142,16 @@ def occupant(path: Path) -> Path | None:
     return next((path.parent / name for name in _names(path.parent) if fold(name) == wanted), None)
 
 
-def spelled_as_on_disk(root: Path, relative: str) -> str:
+def spelled_as_on_disk(root: Path, relative: str, *, find: Callable[[Path], Path | None] = occupant) -> str:
     """Return `relative` with each folder spelled as it is on disk already.
 
-    A name that a file or a symbolic link has is no folder; the folder is then ``Name (2)``.
+    A name that a file or a symbolic link has is no folder; the folder is then ``Name (2)``. `find` says which entry
+    has a path's name.
     """
     *folders, file = relative.split("/")
     current = root
     for name in folders:
-        current = _folder(current, name)
+        current = _folder(current, name, find=find)
     return (current / file).relative_to(root).as_posix()
 
 
@@ -156,14 +180,14 @@ def remove_empty(folder: Path, *, root: Path) -> None:
         current = current.parent
 
 
-def _folder(parent: Path, name: str) -> Path:
+def _folder(parent: Path, name: str, *, find: Callable[[Path], Path | None]) -> Path:
     for copy in range(1, _MAX_FOLDER_COPIES):
         candidate = parent / (name if copy == 1 else f"{name} ({copy})")
-        found = occupant(candidate)
+        found = find(candidate)
         if found is None:
             return candidate
-        if found.is_dir() and not found.is_symlink():
-            return found
+        if (found.is_dir() and not found.is_symlink()) or not os.path.lexists(found):
+            return found  # a folder, or one that a preview has made in thought
     raise PermanentFailure(f"{parent / name} is not a folder; move that file away", code=ErrorCode.INTERNAL)
 
 

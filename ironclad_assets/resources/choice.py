@@ -24,6 +24,16 @@ def settle_choice(job: Job, *, ledger: Ledger, engines: Engines) -> Choice:
     return choice
 
 
+def wants_original(job: Job, *, ledger: Ledger) -> bool:
+    """Return whether the untouched original is to be filed too, also in a run that chose nothing else."""
+    if job.resolved is not None:
+        return job.resolved.original
+    return next(
+        (level.original for level in (job.options, ledger.user_defaults(job.user_id)) if "original" in level.named()),
+        False,
+    )
+
+
 def settle_output(job: Job, *, made_by: EngineChoice, ledger: Ledger, engines: Engines) -> JobOptions:
     """Return what is to be delivered of stems that `made_by` made.
 

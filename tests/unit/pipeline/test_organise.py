@@ -17,8 +17,7 @@ from ironclad_assets.contracts.v1.options import OutputFormat
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
 from ironclad_assets.contracts.v1.song_metadata import Artwork, SongMetadata
 from ironclad_assets.errors import ErrorCode, PermanentFailure, StorageUnavailable
-from ironclad_assets.pipeline import organise as organise_module
-from ironclad_assets.pipeline import ownership, shelving
+from ironclad_assets.pipeline import hands, ownership, shelf, shelving
 from ironclad_assets.pipeline.organise import check_entry, organise
 from ironclad_assets.storage.hashing import record_file
 from ironclad_assets.storage.store import Store
@@ -428,7 +427,7 @@ def test_a_name_that_is_taken_at_the_last_moment_is_left_to_the_faster_song(
             path.write_bytes(b"faster")
         shelving.give_name(copy, destination=destination, replace=replace)
 
-    monkeypatch.setattr(organise_module, "give_name", give_name_late)
+    monkeypatch.setattr(hands, "give_name", give_name_late)
     entry = new_song().organise()
     assert path.read_bytes() == b"faster"
     assert f"output/{path.relative_to(store.library('output')).as_posix()}" not in ownership.keys(entry.files)
@@ -445,7 +444,7 @@ def test_two_targets_of_one_name_get_different_paths(store: Store, new_song: New
 
 
 def test_a_name_that_everybody_has_is_refused(store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(organise_module, "_MAX_COPIES", 2)
+    monkeypatch.setattr(shelf, "MAX_COPIES", 2)
     new_song("song-a").organise()
     with pytest.raises(PermanentFailure, match="other tags"):
         new_song("song-b").organise()
