@@ -1,16 +1,20 @@
 """The room `song_metadata`: what the song is called, by whom, from which album.
 
-Tags and cover come from the file, in a sandboxed child; what they leave open comes from the file's name. No
-failure of tags stops a song: it goes on with its name and a warning.
+Tags and cover come from the file, in a sandboxed child; what they leave open comes from the sources of metadata, where
+those are asked (`identify.py`, `filling.py`), and then from the file's name. No failure of tags or sources stops a
+song: it goes on with its name and a warning.
 """
 
 import re
 from pathlib import Path
 from typing import Any
 
-from ironclad_assets.contracts.v1.song_metadata import Artwork, SongMetadata, TagSource
+from ironclad_assets.contracts.v1.lookup import FetchedCover
+from ironclad_assets.contracts.v1.song_metadata import Artwork, Reason, SongMetadata
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.errors import IroncladError, JobCanceled, StorageUnavailable
+from ironclad_assets.pipeline.filling import Findings
+from ironclad_assets.pipeline.identify import TaggedSong
 from ironclad_assets.pipeline.naming import UNTITLED
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.task import run_task
@@ -21,6 +25,9 @@ from ironclad_assets.storage.store import Store
 TAG_LIMITS = Limits(cpu_s=20.0, memory_bytes=768 * 1024**2, wall_s=120.0, file_bytes=64 * 1024**2)
 """Enough for the largest cover that is accepted; tags of a sane file need a tenth of a second."""
 
+Found = dict[str, Any]  # a JSON object: what a child found in the file
+
+_FETCHED = "cover.jpg"
 _READ = "ironclad_assets.audio.tags:read_tags"
 _NOT_FIELDS = ("artwork", "warnings", "fields")
 # "07 - Title", "1-07 - Title", "07. Title", "07 Title"; "50 Ways" starts with no track number.
@@ -33,61 +40,100 @@ _SEPARATOR = re.compile(r"\s+[-–—]\s+")
 def read_metadata(
     validated: ValidatedFile, *, store: Store, work: Path, watch: Watch | None = None, limits: Limits = TAG_LIMITS
 ) -> SongMetadata:
-    """Return the song's tags; its cover, where it has one, is written into `work`.
+    """Return the song's tags without asking anybody; its cover, where it has one, is written into `work`.
+
+    Takes and raises what `read_file` does.
+    """
+    found = read_file(validated, store=store, work=work, watch=watch, limits=limits)
+    return complete_metadata(found, original_name=validated.original_name, work=work)
+
+
+def read_file(
+    validated: ValidatedFile, *, store: Store, work: Path, watch: Watch | None = None, limits: Limits = TAG_LIMITS
+) -> Found:
+    """Return what the file's tags say; its cover, where it has one, is written into `work`.
 
     Args:
         validated: the song's original.
         store: where the original lies.
-        work: folder of the artifact's files.
+        work: folder for the cover.
         watch: may cancel.
         limits: of the child that reads the file.
+
+    Returns:
+        The answer of `audio.tags:read_tags`; only warnings where the file cannot be read.
 
     Raises:
         JobCanceled: the watch asked for it.
         StorageUnavailable: the cover could not be written.
     """
+    original = store.path(validated.archive_path)
     try:
-        found = run_task(
+        return run_task(
             _READ,
-            arguments={
-                "path": str(store.path(validated.archive_path)),
-                "media_type": validated.media_type,
-                "work": str(work),
-            },
+            arguments={"path": str(original), "media_type": validated.media_type, "work": str(work)},
             limits=limits,
-            readable=[store.path(validated.archive_path)],
+            readable=[original],
             writable=[work],
             watch=watch or SilentWatch(),
         )
     except (JobCanceled, StorageUnavailable):
         raise
     except IroncladError as error:
-        found = {"fields": {}, "artwork": None, "warnings": [f"the tags cannot be read: {error.detail}"]}
-    return complete_metadata(found, original_name=validated.original_name, work=work)
+        return {"fields": {}, "artwork": None, "warnings": [f"the tags cannot be read: {error.detail}"]}
 
 
-def complete_metadata(found: dict[str, Any], *, original_name: str, work: Path) -> SongMetadata:
-    """Return the metadata made of what the file's tags say and, for what they leave open, of the file's name.
+def describe_song(found: Found, *, validated: ValidatedFile, store: Store) -> TaggedSong:
+    """Return the song as the sources of metadata are asked about it."""
+    values = _values(found)
+    return TaggedSong(
+        values=values,
+        fields={name: tuple(given) for name, given in found["fields"].items()},
+        guess=_guess(validated.original_name, known=values),
+        has_cover=found.get("artwork") is not None,
+        audio=store.path(validated.archive_path),
+        duration_s=validated.audio.duration_s,
+    )
+
+
+def complete_metadata(
+    found: Found, *, original_name: str, work: Path, findings: Findings | None = None
+) -> SongMetadata:
+    """Return the metadata of what the file's tags say; what they leave open, of what was found, then of its name.
 
     Args:
         found: the answer of `audio.tags:read_tags`.
         original_name: the name the file was uploaded under.
-        work: folder that holds the cover named in `found`.
+        work: folder that holds the cover named in `found`, or gets the one in `findings`.
+        findings: what the sources of metadata added.
     """
-    values = {name: value for name, value in found.items() if name not in _NOT_FIELDS and value not in (None, "")}
-    sources: dict[str, TagSource] = dict.fromkeys(values, "file")
-    for name, value in _guess(original_name, known=values).items():
-        values[name] = value
-        sources[name] = "file_name"
+    findings = findings or Findings()
+    values = _values(found)
+    reasons = dict.fromkeys(values, Reason(source="file"))
+    values |= findings.values
+    guess = _guess(original_name, known=values)
+    values |= guess
+    reasons |= dict.fromkeys(guess, Reason(source="file_name"))
     if "title" not in values:
         values["title"] = UNTITLED
-        sources["title"] = "default"
-    artwork = _artwork(found.get("artwork"), work=work)
-    if artwork is not None:
-        sources["artwork"] = "file"
+        reasons["title"] = Reason(source="default")
+    reasons |= findings.reasons
+    artwork = _artwork(found.get("artwork"), fetched=findings.cover, work=work)
+    if artwork is not None and findings.cover is None:
+        reasons["artwork"] = Reason(source="file")
     return SongMetadata(
-        **values, artwork=artwork, fields=found["fields"], sources=sources, warnings=tuple(found["warnings"])
+        **values,
+        artwork=artwork,
+        fields=findings.fields | found["fields"],
+        sources={name: reason.source for name, reason in reasons.items() if name not in findings.fields},
+        reasons=reasons,
+        candidates=findings.candidates,
+        warnings=(*found["warnings"], *findings.warnings),
     )
+
+
+def _values(found: Found) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in _NOT_FIELDS and value not in (None, "")}
 
 
 def parse_name(original_name: str) -> dict[str, Any]:
@@ -125,9 +171,13 @@ def _guess(original_name: str, *, known: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in guess.items() if name not in known}
 
 
-def _artwork(cover: dict[str, Any] | None, *, work: Path) -> Artwork | None:
+def _artwork(cover: Found | None, *, fetched: FetchedCover | None, work: Path) -> Artwork | None:
+    """Return the record of the file's own cover, else of the fetched one, which is written first."""
     if cover is None:
-        return None
+        if fetched is None:
+            return None
+        (work / _FETCHED).write_bytes(fetched.data)
+        cover = {"path": _FETCHED, "width_px": fetched.width_px, "height_px": fetched.height_px}
     return Artwork(
         file=record_file(work / cover["path"], base=work),
         media_type="image/jpeg",

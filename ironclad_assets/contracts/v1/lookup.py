@@ -63,6 +63,14 @@ class FoundRecording(Contract):
     fingerprint_score: float | None = Field(default=None, ge=0, le=1)
 
 
+class FetchedCover(Contract):
+    """A front cover ready to be delivered: a fresh JPEG, RGB."""
+
+    data: bytes
+    width_px: int = Field(ge=1)
+    height_px: int = Field(ge=1)
+
+
 class Reply(Contract):
     """What came of one question.
 
