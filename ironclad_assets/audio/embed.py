@@ -1,6 +1,6 @@
 """Writes tags and cover into a delivered file, and reads them back to prove it.
 
-FLAC gets Vorbis comments and a PICTURE block, Opus the same with the picture as a comment, MP3 an ID3v2.4 tag, WAV
+FLAC gets Vorbis comments and a PICTURE block, Opus the same with the picture as a comment, MP3 an ID3v2 tag, WAV
 an ``id3 `` chunk, AAC the atoms of MP4. Which tags a delivered file gets is decided in the pipeline.
 """
 
@@ -16,39 +16,52 @@ from mutagen.mp4 import MP4, MP4Tags
 from mutagen.oggopus import OggOpus, OggOpusVComment
 from mutagen.wave import WAVE
 
+from ironclad_assets.audio.tag_formats.chunks import silence_info
 from ironclad_assets.audio.tag_formats.containers import read_sheet
-from ironclad_assets.audio.tag_formats.id3 import fill_id3
+from ironclad_assets.audio.tag_formats.id3_frames import Id3Version, as_v23, fill_id3, save_options
 from ironclad_assets.audio.tag_formats.mp4 import fill_mp4
 from ironclad_assets.audio.tag_formats.rf64 import is_rf64, replace_rf64_id3
 from ironclad_assets.audio.tag_formats.sheet import Cover, TagSheet
 from ironclad_assets.audio.tag_formats.vorbis import PICTURE_FIELD, flac_picture
 
-_MAX_FIELDS = 200
-"""A song's own fields, and those that this project adds."""
-
 _PADDING_BYTES = 4096
+_NO_ID3V1 = 0
 
 
 def make_sheet(tags: Mapping[str, tuple[str, ...]]) -> TagSheet:
     """Return the sheet of a delivered file's tags, given by Vorbis comment name."""
-    sheet = TagSheet(max_fields=_MAX_FIELDS)
+    sheet = TagSheet()
     for name, values in tags.items():
         sheet.add(name, values)
     return sheet
 
 
-def write_tags(path: Path, *, sheet: TagSheet, cover: Cover | None) -> None:
+def write_tags(path: Path, *, sheet: TagSheet, cover: Cover | None, id3_version: Id3Version = "2.4") -> None:
     """Replace the tags of a delivered file; equal files and tags give equal bytes.
 
     Args:
         path: an encoded file whose extension says its format.
         sheet: the tags.
         cover: the front cover to embed.
+        id3_version: of the tag in MP3 and WAV.
 
     Raises:
         MutagenError: the container cannot take tags.
     """
-    _WRITERS[path.suffix](path, sheet, cover)
+    if path.suffix in _ID3_WRITERS:
+        _ID3_WRITERS[path.suffix](path, sheet, cover, id3_version)
+    else:
+        _WRITERS[path.suffix](path, sheet, cover)
+
+
+def holds_tags(
+    path: Path, *, sheet: TagSheet, cover: Cover | None, id3_version: Id3Version = "2.4"
+) -> tuple[bool, bool]:
+    """Return whether all tags and the cover that `write_tags` was to write are in the file, read anew."""
+    written = read_back(path)
+    expected = as_v23(sheet) if path.suffix in _ID3_WRITERS and id3_version == "2.3" else sheet
+    has_cover = cover is not None and [picture.data for picture in written.pictures] == [cover.data]
+    return written.fields == expected.fields, has_cover
 
 
 def read_back(path: Path) -> TagSheet:
@@ -70,25 +83,26 @@ def _write_flac(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
     flac.save(padding=_padding)
 
 
-def _write_mp3(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
+def _write_mp3(path: Path, sheet: TagSheet, cover: Cover | None, version: Id3Version) -> None:
     id3 = ID3()
-    fill_id3(id3, sheet=sheet, cover=_data(cover))
-    id3.save(path, v1=0, v2_version=4, padding=_padding)
+    fill_id3(id3, sheet=sheet, cover=_data(cover), version=version)
+    id3.save(path, v1=_NO_ID3V1, padding=_padding, **save_options(version))
 
 
-def _write_wav(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
+def _write_wav(path: Path, sheet: TagSheet, cover: Cover | None, version: Id3Version) -> None:
+    silence_info(path)
     if is_rf64(path):
         id3 = ID3()
-        fill_id3(id3, sheet=sheet, cover=_data(cover))
+        fill_id3(id3, sheet=sheet, cover=_data(cover), version=version)
         content = BytesIO()
-        id3.save(content, v1=0, v2_version=4, padding=_padding)
+        id3.save(content, v1=_NO_ID3V1, padding=_padding, **save_options(version))
         replace_rf64_id3(path, content.getvalue())
         return
     wave = WAVE(path)
     if wave.tags is None:
         wave.add_tags()  # makes them an ID3, which its annotation does not say
-    fill_id3(cast(ID3, wave.tags), sheet=sheet, cover=_data(cover))
-    wave.save(v2_version=4, padding=_padding)
+    fill_id3(cast(ID3, wave.tags), sheet=sheet, cover=_data(cover), version=version)
+    wave.save(padding=_padding, **save_options(version))
 
 
 def _write_mp4(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
@@ -113,10 +127,13 @@ def _write_opus(path: Path, sheet: TagSheet, cover: Cover | None) -> None:
 
 _WRITERS: dict[str, Callable[[Path, TagSheet, Cover | None], None]] = {
     ".flac": _write_flac,
+    ".m4a": _write_mp4,
+    ".mp4": _write_mp4,
+    ".opus": _write_opus,
+}
+_ID3_WRITERS: dict[str, Callable[[Path, TagSheet, Cover | None, Id3Version], None]] = {
     ".mp3": _write_mp3,
     ".wav": _write_wav,
-    ".m4a": _write_mp4,
-    ".opus": _write_opus,
 }
 
 

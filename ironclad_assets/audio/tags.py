@@ -5,25 +5,36 @@ whatever goes wrong becomes a warning, and what was read until then stays. Deliv
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mutagen.id3 import TCON
+
 from ironclad_assets.audio.artwork import UnusablePicture, make_cover
 from ironclad_assets.audio.tag_formats.containers import read_sheet
-from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Cover, Picture, TagSheet, clean_text
+from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Cover, Picture, TagSheet
+from ironclad_assets.audio.tag_formats.text import MAX_LYRICS_BYTES, clean_line, clean_text
 
 COVER = "cover.jpg"
 
 _MAX_NUMBER = 9999
-_ARTIST_JOINER = "; "
-_TEXTS = {
+_JOINER = "; "
+_LINES = {
     "TITLE": "title", "ARTIST": "artist", "ALBUM": "album", "ALBUMARTIST": "album_artist", "DATE": "date",
-    "COMPOSER": "composer", "COMMENT": "comment", "LYRICS": "lyrics",
+    "COMPOSER": "composer",
 }  # fmt: skip
+"""What players show in one line."""
+
+_APART = {"ARTIST": "ARTISTS", "ALBUMARTIST": "ALBUMARTISTS", "COMPOSER": "COMPOSER"}
+"""Where several values stay apart that are joined for people."""
+
+_TEXTS = {"COMMENT": "comment", "LYRICS": "lyrics"}
 _NUMBERS = {
     "TRACKNUMBER": "track_number", "TRACKTOTAL": "track_total", "DISCNUMBER": "disc_number", "DISCTOTAL": "disc_total",
 }  # fmt: skip
+_GENRE_NUMBER = re.compile(r"\(?([0-9]{1,3})\)?", flags=re.ASCII)
+_YES = ("1", "true", "yes")
 
 Report = Callable[[float, str], None]
 
@@ -61,26 +72,33 @@ def _describe(sheet: TagSheet) -> dict[str, Any]:
     """Return the sheet under the names of `SongMetadata`; what has no name there goes to `fields`."""
     fields = dict(sheet.fields)
     found: dict[str, Any] = {}
+    for name, attribute in _LINES.items():
+        values = _on_one_line(fields.pop(name, []))
+        if len(values) > 1 and name in _APART:
+            fields.setdefault(_APART[name], values)
+        if values:
+            found[attribute] = clean_text(values[0] if name == "DATE" else _JOINER.join(values))[0]
     for name, attribute in _TEXTS.items():
         if name in fields:
-            values = fields.pop(name)
-            if name == "ARTIST" and len(values) > 1:
-                fields.setdefault("ARTISTS", values)
-            found[attribute] = _joined(values, joiner=_ARTIST_JOINER if "ARTIST" in name else "\n")
+            found[attribute] = clean_text("\n".join(fields.pop(name)), most_bytes=MAX_LYRICS_BYTES)[0]
     for name, attribute in _NUMBERS.items():
         if name in fields and (number := _number(fields[name][0])) is not None:
             del fields[name]
             found[attribute] = number
-    found["artists"] = fields.pop("ARTISTS", [found["artist"]] if "artist" in found else [])
-    found["genres"] = fields.pop("GENRE", [])
-    compilation = fields.pop("COMPILATION", ["0"])[0].casefold()
-    found["compilation"] = compilation in ("1", "true", "yes")
-    found["fields"] = fields
+    found["artists"] = _on_one_line(fields.pop("ARTISTS", [])) or ([found["artist"]] if "artist" in found else [])
+    found["genres"] = _on_one_line(map(_name_genre, fields.pop("GENRE", [])))
+    found["compilation"] = fields.pop("COMPILATION", ["0"])[0].casefold() in _YES
     return {name: value for name, value in found.items() if value not in ([], False)} | {"fields": fields}
 
 
-def _joined(values: list[str], *, joiner: str) -> str:
-    return clean_text(joiner.join(values))[0]
+def _on_one_line(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, map(clean_line, values))))
+
+
+def _name_genre(genre: str) -> str:
+    """Return the name of a genre that is written as its number in ID3v1, as some programs leave it in any container."""
+    match = _GENRE_NUMBER.fullmatch(genre)
+    return str(TCON.GENRES[int(match[1])]) if match and int(match[1]) < len(TCON.GENRES) else genre
 
 
 def _number(text: str) -> int | None:

@@ -12,35 +12,46 @@ from typing import BinaryIO
 from mutagen.id3 import ID3
 
 from ironclad_assets.audio.tag_formats.id3 import read_id3
+from ironclad_assets.audio.tag_formats.mapping import INFO
+from ironclad_assets.audio.tag_formats.repair import choose_encoding, decode_old
 from ironclad_assets.audio.tag_formats.sheet import TagSheet
 
 _MAX_CHUNKS = 4096
 _MAX_TEXT_BYTES = 1024 * 1024
 _MAX_ID3_BYTES = 64 * 1024 * 1024
-_INFO = {
-    b"INAM": "TITLE", b"IART": "ARTIST", b"IPRD": "ALBUM", b"ICRD": "DATE", b"IGNR": "GENRE", b"ICMT": "COMMENT",
-    b"IMUS": "COMPOSER", b"ICOP": "COPYRIGHT", b"ISFT": "ENCODER", b"IENG": "ENGINEER", b"ILNG": "LANGUAGE",
-    b"IKEY": "KEYWORDS", b"ISBJ": "SUBJECT", b"ISRC": "SOURCE",
-}  # fmt: skip
 _AIFF_TEXT = {b"NAME": "TITLE", b"AUTH": "ARTIST", b"ANNO": "COMMENT", b"(c) ": "COPYRIGHT"}
 
 
 def read_chunks(path: Path) -> TagSheet:
     """Return the sheet of a RIFF, RF64 or AIFF file."""
-    from_id3, from_text = TagSheet(), TagSheet()
+    sheet = TagSheet()
+    texts: list[tuple[str, bytes]] = []
     with path.open("rb") as stream:
         big_endian = stream.read(4) == b"FORM"
         for name, size in walk_chunks(stream, big_endian=big_endian):
             if name in (b"id3 ", b"ID3 ") and size <= _MAX_ID3_BYTES:
-                from_id3.fill_from(read_id3(ID3(io.BytesIO(stream.read(size)))))
+                _read_id3_chunk(sheet, stream.read(size))
             elif size > _MAX_TEXT_BYTES:
                 continue
             elif name == b"LIST" and not big_endian:
-                _read_info(from_text, stream.read(size))
+                texts.extend(_info_texts(stream.read(size)))
             elif big_endian and name in _AIFF_TEXT:
-                from_text.add(_AIFF_TEXT[name], [_decode(stream.read(size))])
-    from_id3.fill_from(from_text)
-    return from_id3
+                texts.append((_AIFF_TEXT[name], stream.read(size)))
+    sheet.fill_from(_read_texts(texts))
+    return sheet
+
+
+def silence_info(path: Path) -> None:
+    """Turn INFO chunks of a WAV into JUNK, where they lie: programs that ask them first would find old tags."""
+    with path.open("r+b") as stream:
+        found = []
+        for name, _ in walk_chunks(stream, big_endian=False):
+            at = stream.tell() - 8
+            if name == b"LIST" and stream.read(4) == b"INFO":
+                found.append(at)
+        for at in found:
+            stream.seek(at)
+            stream.write(b"JUNK")
 
 
 def walk_chunks(stream: BinaryIO, *, big_endian: bool) -> Iterator[tuple[bytes, int]]:
@@ -63,26 +74,36 @@ def walk_chunks(stream: BinaryIO, *, big_endian: bool) -> Iterator[tuple[bytes, 
         at += 8 + size + size % 2
 
 
-def _read_info(sheet: TagSheet, content: bytes) -> None:
-    """Add what a LIST chunk of type INFO says."""
+def _read_id3_chunk(sheet: TagSheet, content: bytes) -> None:
+    try:
+        sheet.fill_from(read_id3(ID3(io.BytesIO(content))))
+    except Exception as error:  # noqa: BLE001 - mutagen raises what it likes; the text chunks are still to be read
+        sheet.warn(f"the ID3 chunk cannot be read ({type(error).__name__}: {error})")
+
+
+def _info_texts(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield name and text of what a LIST chunk of type INFO says."""
     if content[:4] != b"INFO":
         return
     at = 4
     while at + 8 <= len(content):
-        name = content[at : at + 4]
+        name = content[at : at + 4].decode("ascii", "replace")
         (size,) = struct.unpack_from("<I", content, at + 4)
-        value = _decode(content[at + 8 : at + 8 + size])
-        if name in (b"ITRK", b"IPRT"):
-            sheet.add_numbered("TRACKNUMBER", total="TRACKTOTAL", value=value)
-        else:
-            sheet.add(_INFO.get(name, name.decode("ascii", "replace")), [value])
+        yield INFO.get(name.upper(), name), content[at + 8 : at + 8 + size]
         at += 8 + size + size % 2
 
 
-def _decode(data: bytes) -> str:
-    """Return the text up to the first NUL: UTF-8 where it is, else Windows-1252, which INFO was made for."""
-    text = data.partition(b"\0")[0]
-    try:
-        return text.decode("utf-8")
-    except UnicodeDecodeError:
-        return text.decode("cp1252", "replace")
+def _read_texts(texts: list[tuple[str, bytes]]) -> TagSheet:
+    """Return the sheet of texts in no declared encoding: UTF-8 where they are, else what the file's others are."""
+    sheet = TagSheet()
+    texts = [(name, content.partition(b"\0")[0]) for name, content in texts]
+    encoding = choose_encoding(content for _, content in texts)
+    if not encoding.certain:
+        sheet.warn("the text chunks look as if they were written in another encoding than Windows-1252")
+    for name, content in texts:
+        value = decode_old(content, encoding=encoding)
+        if name in ("TRACKNUMBER", "IPRT"):
+            sheet.add_numbered("TRACKNUMBER", total="TRACKTOTAL", value=value)
+        else:
+            sheet.add(name, [value])
+    return sheet

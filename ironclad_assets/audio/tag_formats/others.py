@@ -5,16 +5,12 @@ import struct
 from mutagen.apev2 import APEv2
 from mutagen.asf import ASFTags
 
+from ironclad_assets.audio.tag_formats.mapping import ASF
 from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Picture, TagSheet
 
-_ASF_NAMES = {
-    "Title": "TITLE", "Author": "ARTIST", "Description": "COMMENT", "Copyright": "COPYRIGHT", "WM/AlbumTitle": "ALBUM",
-    "WM/AlbumArtist": "ALBUMARTIST", "WM/Year": "DATE", "WM/Genre": "GENRE", "WM/Composer": "COMPOSER",
-    "WM/Lyrics": "LYRICS", "WM/Publisher": "LABEL", "WM/IsCompilation": "COMPILATION", "WM/ISRC": "ISRC",
-    "WM/Conductor": "CONDUCTOR", "WM/BeatsPerMinute": "BPM", "WM/InitialKey": "KEY", "WM/Mood": "MOOD",
-    "WM/OriginalReleaseTime": "ORIGINALDATE",
-}  # fmt: skip
 _ASF_NUMBERED = {"WM/TrackNumber": ("TRACKNUMBER", "TRACKTOTAL"), "WM/PartOfSet": ("DISCNUMBER", "DISCTOTAL")}
+_OLD_TRACK = "WM/Track"
+"""Counts from 0; of the time before WM/TrackNumber."""
 
 
 def read_ape(tags: APEv2) -> TagSheet:
@@ -47,8 +43,11 @@ def read_asf(tags: ASFTags | None) -> TagSheet:
             sheet.add_numbered(number, total=total, value=str(values[0]))
         elif name == "WM/IsCompilation":
             sheet.add("COMPILATION", ["1"] if values[0] else [])
+        elif name == _OLD_TRACK:
+            if "WM/TrackNumber" not in tags and str(values[0]).isdigit():
+                sheet.add("TRACKNUMBER", [int(values[0]) + 1])
         elif not isinstance(values[0], bytes):
-            sheet.add(_ASF_NAMES.get(name, name.removeprefix("WM/").replace("/", " ")), values)
+            sheet.add(ASF.get(name, name.removeprefix("WM/").replace("/", " ")), values)
     return sheet
 
 

@@ -5,51 +5,30 @@ in `audio/tags.py`. Values are bounded here, because a tag is whatever the uploa
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-MAX_VALUE_BYTES = 4096
+from ironclad_assets.audio.tag_formats.mapping import ALIASES, KNOWN
+from ironclad_assets.audio.tag_formats.repair import undo_double
+from ironclad_assets.audio.tag_formats.text import MAX_LYRICS_BYTES, MAX_VALUE_BYTES, clean_text, is_hostile
+
 MAX_FIELDS = 100
+"""Fields of a file that the table of `mapping` does not know."""
+
 MAX_VALUES = 64
 """Values of one field."""
+
+MAX_SHEET_BYTES = 256 * 1024
+"""Bytes of all values of a file, of names that are known and of others each; what comes after them is left out."""
 
 MAX_NAME_CHARS = 80
 
 FRONT_COVER = 3
 """Type of a front cover, in ID3v2 and FLAC alike."""
 
-_LINE_ENDS = re.compile(r"\r\n?|[\u2028\u2029\x0b\x0c\x85]")
 _NUMBERED = re.compile(r"\s*([0-9]+)\s*/\s*([0-9]+)\s*", flags=re.ASCII)
 _NAME = re.compile(r"[^ -<>-}]")
-_ALIASES = {
-    "ALBUM ARTIST": "ALBUMARTIST",
-    "ALBUM_ARTIST": "ALBUMARTIST",
-    "DISC": "DISCNUMBER",
-    "TOTALDISCS": "DISCTOTAL",
-    "TOTALTRACKS": "TRACKTOTAL",
-    "TRACK": "TRACKNUMBER",
-    "UNSYNCEDLYRICS": "LYRICS",
-    "YEAR": "DATE",
-    "ACOUSTID FINGERPRINT": "ACOUSTID_FINGERPRINT",
-    "ACOUSTID ID": "ACOUSTID_ID",
-    "MUSICBRAINZ ALBUM ARTIST ID": "MUSICBRAINZ_ALBUMARTISTID",
-    "MUSICBRAINZ ALBUM ID": "MUSICBRAINZ_ALBUMID",
-    "MUSICBRAINZ ARTIST ID": "MUSICBRAINZ_ARTISTID",
-    "MUSICBRAINZ DISC ID": "MUSICBRAINZ_DISCID",
-    "MUSICBRAINZ RELEASE GROUP ID": "MUSICBRAINZ_RELEASEGROUPID",
-    "MUSICBRAINZ RELEASE TRACK ID": "MUSICBRAINZ_RELEASETRACKID",
-    "MUSICBRAINZ TRACK ID": "MUSICBRAINZ_TRACKID",
-    "MUSICBRAINZ WORK ID": "MUSICBRAINZ_WORKID",
-}
-"""Other spellings of names that have one meaning."""
-
-DESCRIPTIONS = {
-    "MUSICBRAINZ_ALBUMARTISTID": "MusicBrainz Album Artist Id",
-    "MUSICBRAINZ_ARTISTID": "MusicBrainz Artist Id",
-    "MUSICBRAINZ_WORKID": "MusicBrainz Work Id",
-}
-"""Names in ID3 (TXXX) and MP4 (free-form) that differ from the Vorbis name; only those that are ever written."""
+_LONG = ("LYRICS", "SYNCEDLYRICS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +52,25 @@ class Cover:
 class TagSheet:
     """Tags by canonical name, in the order they were met, and pictures."""
 
-    max_fields: int = MAX_FIELDS
     fields: dict[str, list[str]] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    _unknown: int = 0
+    _size_bytes: dict[bool, int] = field(default_factory=dict)
 
     def add(self, name: str, values: Iterable[object]) -> None:
         """Add the values to the field, without those that are empty or there already."""
         key = canonical_name(name)
-        if not key:
+        if not key or (key not in self.fields and not self._has_room(key)):
             return
-        if key not in self.fields and len(self.fields) >= self.max_fields:
-            self._warn(f"the file has more than {self.max_fields} tags; the rest is left out")
-            return
-        kept = self.fields.setdefault(key, [])
+        kept = self.fields.get(key, [])
         for value in values:
-            text, cut = clean_text(str(value))
-            if cut:
-                self._warn(f"the tag {key} is longer than {MAX_VALUE_BYTES} bytes and was cut")
-            if text and text not in kept and len(kept) < MAX_VALUES:
+            text = self._clean(key, str(value))
+            if text and text not in kept and len(kept) < MAX_VALUES and self._takes(key, text):
                 kept.append(text)
-        if not kept:
-            del self.fields[key]
+        if kept and key not in self.fields:
+            self.fields[key] = kept
+            self._unknown += key not in KNOWN
 
     def fill_from(self, other: "TagSheet") -> None:
         """Add the fields and pictures of `other` that are missing here."""
@@ -103,6 +79,8 @@ class TagSheet:
                 self.add(name, values)
         if not self.pictures:
             self.pictures.extend(other.pictures)
+        for warning in other.warnings:
+            self.warn(warning)
 
     def add_numbered(self, name: str, *, total: str, value: str) -> None:
         """Add ``3/12`` as number and total, anything else as it is."""
@@ -110,25 +88,50 @@ class TagSheet:
         self.add(name, [match[1] if match else value])
         self.add(total, [match[2] if match else ""])
 
-    def _warn(self, warning: str) -> None:
+    def warn(self, warning: str) -> None:
+        """Add a warning, once."""
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def _has_room(self, key: str) -> bool:
+        if key in KNOWN or self._unknown < MAX_FIELDS:
+            return True
+        self.warn(f"the file has more than {MAX_FIELDS} tags of its own; the rest is left out")
+        return False
+
+    def _clean(self, key: str, value: str) -> str:
+        most = MAX_LYRICS_BYTES if key in _LONG else MAX_VALUE_BYTES
+        if is_hostile(value[: 4 * most]):
+            self.warn(f"the tag {key} had control characters or overrides of direction, which were removed")
+        text, cut = self._mend(key, value[: 4 * most]), len(value) > 4 * most
+        while (cleaned := clean_text(text, most_bytes=most))[0] != text:
+            cut = cut or cleaned[1]
+            text = self._mend(key, cleaned[0])
+        if cut:
+            self.warn(f"the tag {key} is longer than {most} bytes and was cut")
+        if "\ufffd" in text:
+            self.warn(f"the tag {key} has bytes or characters that mean nothing")
+        return text
+
+    def _mend(self, key: str, text: str) -> str:
+        mended, doubtful = undo_double(text)
+        if doubtful:
+            self.warn(f"the tag {key} may be UTF-8 that was read as Latin-1")
+        if mended != text:
+            self.warn(f"the tag {key} was UTF-8 read as Latin-1, which was repaired")
+        return mended
+
+    def _takes(self, key: str, text: str) -> bool:
+        """Return whether `text` is kept: tags that are known, and those that are not, have an end."""
+        known = key in KNOWN
+        self._size_bytes[known] = self._size_bytes.get(known, 0) + len(text.encode())
+        if self._size_bytes[known] <= MAX_SHEET_BYTES:
+            return True
+        self.warn(f"the tags of the file are longer than {MAX_SHEET_BYTES} bytes; {key} and others are left out")
+        return False
 
 
 def canonical_name(name: str) -> str:
     """Return the one spelling of a tag's name: upper case, printable ASCII without ``=``, known aliases resolved."""
     upper = _NAME.sub("", name.strip().upper())[:MAX_NAME_CHARS].strip()
-    return _ALIASES.get(upper, upper)
-
-
-def clean_text(value: str) -> tuple[str, bool]:
-    """Return `value` as NFC without control characters and at most 4 kB long, and whether it was cut.
-
-    Line ends become ``\\n``; tabs stay; lone surrogates become U+FFFD.
-    """
-    text = value[: 4 * MAX_VALUE_BYTES].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    text = unicodedata.normalize("NFC", _LINE_ENDS.sub("\n", text))
-    text = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc").strip()
-    data = text.encode()
-    kept = data[:MAX_VALUE_BYTES].decode(errors="ignore").rstrip()
-    return kept, len(data) > MAX_VALUE_BYTES or len(value) > 4 * MAX_VALUE_BYTES
+    return ALIASES.get(upper, upper)

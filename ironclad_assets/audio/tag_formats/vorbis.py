@@ -27,7 +27,10 @@ def read_vorbis(tags: Iterable[tuple[str, str]] | None) -> TagSheet:
             sheet.add_numbered(name, total=name.replace("number", "total"), value=texts[0])
         else:
             sheet.add(name, texts)
-    sheet.pictures = [picture for picture in sheet.pictures if picture.data]
+    whole = [picture for picture in sheet.pictures if picture.data]
+    if len(whole) < len(sheet.pictures):
+        sheet.warn(f"{len(sheet.pictures) - len(whole)} pictures in comments cannot be decoded")
+    sheet.pictures = whole
     return sheet
 
 
