@@ -18,10 +18,23 @@ VOCALS = "vocals"
 
 _KEPT_IDENTITIES = frozenset({"MUSICBRAINZ_ARTISTID", "MUSICBRAINZ_ALBUMARTISTID", "MUSICBRAINZ_WORKID"})
 _DROPPED = re.compile(
-    r"MUSICBRAINZ_.*|ACOUSTID_.*|REPLAYGAIN_.*|R128_.*|ITUN.*|STEM|SEPARATION_.*|SOURCE_SHA256|ORIGINAL_RECORDING_ID"
-    r"|ISRC|BARCODE|CATALOGNUMBER|ASIN|MCDI|LENGTH|CUESHEET|DISCID|.*FINGERPRINT.*"
-    r"|ENCODER|ENCODED-?BY|ENCODERSETTINGS|ENCODING|GAPLESS|PLAYCOUNT|RATING.*|METADATA_BLOCK_PICTURE|COVERART.*"
+    # who the original is, for servers and shops
+    r"MUSICBRAINZ_.*|ACOUSTID_.*|MUSICIP_.*|.*FINGERPRINT.*|.*[_ ](RELEASE|TRACK|ALBUM|RECORDING|MASTER)[_ ]?ID"
+    r"|ISRC|BARCODE|UPC|EAN|CATALOGNUMBER|ASIN|DISCID|MCDI|RELEASESTATUS"
+    # whose copy it was
+    r"|(PL|CN|GE|AT|SF|CM|AK|AP|EG)ID|XID|OWNR|OWNER|PURD|PURL|PLAYCOUNT|RATING.*|ID3:.*"
+    # what holds for its file alone
+    r"|REPLAYGAIN_.*|R128_.*|(COMMENT:)?ITUN.*|SERATO_.*|LENGTH|CUESHEET|GAPLESS|PGAP|TDLY|TSIZ|METADATA_BLOCK_PICTURE"
+    r"|COVERART.*|ORIGINALFILENAME|ENCODER|ENCODED-?BY|ENCODERSETTINGS|ENCODING|ENCODINGTIME|TAGGINGTIME|TDEN|TDTG"
+    # how it was made itself
+    r"|STEM|SEPARATION_.*|SOURCE_SHA256|ORIGINAL_RECORDING_ID"
 )
+_SUNG = re.compile(r"(SYNCED|UNSYNCED)?LYRICS.*")
+_SORT_NAMES = ("TITLESORT", "ALBUMSORT")
+"""Labelled as the names are that they sort."""
+
+_JOINER = "; "
+"""Between several composers where they are one text (`audio.tags`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +120,20 @@ def derived_tags(
         "ORIGINAL_RECORDING_ID": recording[0] if recording else None,
     }
     tags: dict[str, tuple[str, ...]] = {key: (value,) for key, value in single.items() if value}
-    if len(metadata.artists) > 1:
+    if metadata.artists and metadata.artists != (track_name.artist,):
         tags["ARTISTS"] = metadata.artists
     if metadata.genres:
         tags["GENRE"] = metadata.genres
-    own = {key: values for key, values in metadata.fields.items() if _carries_over(key) and key not in tags}
-    return tags | own
+    composers = metadata.fields.get("COMPOSER", ())
+    if metadata.composer and metadata.composer == _JOINER.join(composers):
+        tags["COMPOSER"] = composers
+    for key, values in metadata.fields.items():
+        if key in _SORT_NAMES:
+            label = variant.label if key == "TITLESORT" else variant.album_label
+            tags[key] = tuple(label_text(value, label=label) for value in values)
+        elif key not in tags and _carries_over(key, variant=variant):
+            tags[key] = values
+    return tags
 
 
 def name_track(metadata: SongMetadata, *, variant: Variant, extension: str) -> TrackName:
@@ -134,7 +155,9 @@ def name_track(metadata: SongMetadata, *, variant: Variant, extension: str) -> T
     )
 
 
-def _carries_over(key: str) -> bool:
+def _carries_over(key: str, *, variant: Variant) -> bool:
+    if _SUNG.fullmatch(key) and not variant.has_vocals:
+        return False
     return key in _KEPT_IDENTITIES or _DROPPED.fullmatch(key) is None
 
 

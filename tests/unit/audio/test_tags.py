@@ -175,7 +175,7 @@ def test_a_picture_that_cannot_be_used_is_dropped_with_a_warning_and_the_next_is
     file.save()
     found = read(path)
     assert found["artwork"]["width_px"] == 32
-    assert found["warnings"] == ["a cover was dropped: the picture is neither JPEG nor PNG"]
+    assert found["warnings"] == ["a cover was dropped: the picture is neither JPEG nor PNG nor WebP"]
 
 
 def test_id3_fields_of_ones_own_keep_their_name(tmp_path: Path) -> None:

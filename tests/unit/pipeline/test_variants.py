@@ -23,7 +23,8 @@ DROPPED = (
     "MUSICBRAINZ_TRACKID", "MUSICBRAINZ_RELEASETRACKID", "MUSICBRAINZ_ALBUMID", "MUSICBRAINZ_RELEASEGROUPID",
     "MUSICBRAINZ_DISCID", "ACOUSTID_ID", "ACOUSTID_FINGERPRINT", "ISRC", "BARCODE", "CATALOGNUMBER", "ASIN",
     "REPLAYGAIN_TRACK_GAIN", "REPLAYGAIN_ALBUM_PEAK", "R128_TRACK_GAIN", "ITUNSMPB", "ITUNNORM", "MCDI", "LENGTH",
-    "ENCODER", "STEM", "SEPARATION_MODEL", "SOURCE_SHA256",
+    "ENCODER", "STEM", "SEPARATION_MODEL", "SOURCE_SHA256", "ID3:PRIV", "APID", "OWNR", "UPC", "DISCOGS_RELEASE_ID",
+    "SPOTIFY_TRACK_ID", "TDTG", "RELEASESTATUS", "COMMENT:ITUNNORM", "MUSICBRAINZ_ORIGINALALBUMID", "SERATO_OVERVIEW",
 )  # fmt: skip
 
 
@@ -67,6 +68,23 @@ def test_what_describes_the_music_is_kept_and_what_identifies_the_original_is_dr
     assert made["ORIGINAL_RECORDING_ID"] == ("original's",)
 
 
+def test_sort_names_are_labelled_as_the_names_are() -> None:
+    made = tags(fields={"TITLESORT": ("Run, The",), "ALBUMSORT": ("Far, The",), "ARTISTSORT": ("Ann, A",)})
+    assert made["TITLESORT"] == ("Run, The (Instrumental)",)
+    assert made["ALBUMSORT"] == ("Far, The (Instrumental)",)
+    assert made["ARTISTSORT"] == ("Ann, A",)
+
+
+def test_several_composers_stay_apart_unless_somebody_knew_better() -> None:
+    assert tags(composer="A; B", fields={"COMPOSER": ("A", "B")})["COMPOSER"] == ("A", "B")
+    assert tags(composer="C", fields={"COMPOSER": ("A", "B")})["COMPOSER"] == ("C",)
+
+
+def test_an_artist_with_a_guest_keeps_the_plain_name_beside() -> None:
+    assert tags(artist="Ann feat. Bob", artists=("Ann",))["ARTISTS"] == ("Ann",)
+    assert "ARTISTS" not in tags(artist="Ann", artists=("Ann",))
+
+
 def test_provenance_names_engine_model_version_and_source() -> None:
     made = tags()
     assert {name: made[name] for name in made if name.startswith(("STEM", "SEPARATION", "SOURCE"))} == {
@@ -77,6 +95,8 @@ def test_provenance_names_engine_model_version_and_source() -> None:
 
 def test_lyrics_stay_only_where_there_is_singing() -> None:
     assert "LYRICS" not in tags(lyrics="la")
+    assert "SYNCEDLYRICS" not in tags(fields={"SYNCEDLYRICS": ("[00:01.00]la",)})
+    assert "SYNCEDLYRICS" in tags("vocals", "stem", ("vocals",), fields={"SYNCEDLYRICS": ("[00:01.00]la",)})
     assert "LYRICS" not in tags("drums", "stem", ("drums",), lyrics="la")
     assert tags("vocals", "stem", ("vocals",), lyrics="la")["LYRICS"] == ("la",)
     assert tags("vocals+bass", "target", ("vocals", "bass"), lyrics="la")["LYRICS"] == ("la",)
