@@ -12,13 +12,17 @@ import numpy as np
 import soundfile
 from mutagen import MutagenError
 
-from ironclad_assets.audio.embed import read_back, write_tags
+from ironclad_assets.audio.embed import holds_tags, write_tags
+from ironclad_assets.audio.stem_mp4 import inspect_stem_mp4
+from ironclad_assets.audio.tag_formats.id3_frames import Id3Version
 from ironclad_assets.audio.tag_formats.sheet import Cover, TagSheet
 
 _BLOCK_FRAMES = 1 << 16
 
 
-def finish_track(path: Path, *, sheet: TagSheet, cover: Cover | None) -> tuple[dict[str, Any], str | None]:
+def finish_track(
+    path: Path, *, sheet: TagSheet, cover: Cover | None, id3_version: Id3Version = "2.4"
+) -> tuple[dict[str, Any], str | None]:
     """Tag the file and look at it as a player would; tags that cannot be written leave it playable.
 
     Returns:
@@ -27,24 +31,15 @@ def finish_track(path: Path, *, sheet: TagSheet, cover: Cover | None) -> tuple[d
     """
     problem = None
     try:
-        write_tags(path, sheet=sheet, cover=cover)
+        write_tags(path, sheet=sheet, cover=cover, id3_version=id3_version)
     except (MutagenError, ValueError) as error:
         problem = str(error)
-    return _verify(path, sheet=sheet, cover=cover), problem
-
-
-def _verify(path: Path, *, sheet: TagSheet, cover: Cover | None) -> dict[str, Any]:
-    """Return what a player will find: decoded length, rate and channels, and whether tags and art are there."""
-    found = _decode_mp4(path) if path.suffix == ".m4a" else _decode(path)
+    found = _DECODERS.get(path.suffix, _decode)(path)
     try:
-        written = read_back(path)
+        tagged, pictured = holds_tags(path, sheet=sheet, cover=cover, id3_version=id3_version)
     except (MutagenError, ValueError):
-        return {**found, "tags_embedded": False, "art_embedded": False}
-    return {
-        **found,
-        "tags_embedded": written.fields == sheet.fields,
-        "art_embedded": cover is not None and [picture.data for picture in written.pictures] == [cover.data],
-    }
+        tagged, pictured = False, False
+    return {**found, "tags_embedded": tagged, "art_embedded": pictured}, problem
 
 
 def _decode(path: Path) -> dict[str, int]:
@@ -62,6 +57,9 @@ def _decode_mp4(path: Path) -> dict[str, int]:
         stream = container.streams.audio[0]
         found = {"sample_rate_hz": stream.codec_context.sample_rate, "channels": stream.codec_context.channels}
         return {"frames": sum(frame.samples for frame in _frames(container, stream)), **found}
+
+
+_DECODERS = {".m4a": _decode_mp4, ".mp4": inspect_stem_mp4}
 
 
 def _frames(container: "av.container.InputContainer", stream: "av.AudioStream") -> Iterator[av.AudioFrame]:

@@ -61,6 +61,14 @@ def rate_for(sample_rate_hz: int, *, output: OutputFormat) -> int:
     return next((rate for rate in rates if rate >= sample_rate_hz), rates[-1])
 
 
+def dj_rate_for(sample_rate_hz: int) -> int:
+    """Return the rate of a file for DJ programs: 44.1 kHz for what is a multiple or a part of it, else 48 kHz.
+
+    Those two every one of them reads; higher ones only some do.
+    """
+    return 44_100 if sample_rate_hz % 11_025 == 0 else 48_000
+
+
 def check_sample_format(sample_format: SampleFormat, *, output: OutputFormat) -> None:
     """Check that a lossless `output` can hold samples of that kind; others have none, which is no error.
 

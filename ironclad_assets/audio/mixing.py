@@ -25,9 +25,17 @@ class Mixer:
     readers: dict[str, "_StagedReader"] = field(default_factory=dict)
 
     def blocks(self) -> Iterator[list[Samples]]:
-        """Yield one block of every track, each of shape (frames, channels). Blocks may share memory: do not change."""
+        """Yield one block of every track, each of shape (frames, channels). Blocks may share memory: do not change.
+
+        A track of several streams has the channels of all of them, one stream after the other.
+        """
         audio = self.request["audio"]
-        used = {name for track in self.request["tracks"] for name in (*track["add"], *track["subtract"])}
+        used = {
+            name
+            for track in self.request["tracks"]
+            for stream in (track, *track.get("streams", ()))
+            for name in (*stream["add"], *stream["subtract"])
+        }
         for name in sorted(used):
             reader = _StagedReader(
                 self.request["inputs"][name], sample_rate_hz=audio["sample_rate_hz"], channels=audio["channels"]
@@ -81,7 +89,9 @@ class _StagedReader:
 
 
 def _mix(track: dict[str, Any], inputs: dict[str, Samples]) -> Samples:
-    """Return the sum of the inputs to add minus the sum of those to subtract."""
+    """Return the sum of the inputs to add minus the sum of those to subtract; of several streams side by side."""
+    if track.get("streams"):
+        return np.concatenate([_mix(stream, inputs) for stream in track["streams"]], axis=1)
     first, *others = track["add"]
     y = inputs[first]
     for name in others:

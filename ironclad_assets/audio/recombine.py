@@ -23,6 +23,8 @@ from ironclad_assets.audio.lanes import Lane, Lanes
 from ironclad_assets.audio.levels import LevelMeter
 from ironclad_assets.audio.mixing import BLOCK_FRAMES, Mixer
 from ironclad_assets.audio.resample import Samples
+from ironclad_assets.audio.stem_mp4 import StemMp4Encoder
+from ironclad_assets.audio.tag_formats.replaygain import replaygain_fields
 from ironclad_assets.audio.tag_formats.sheet import Cover
 from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
 
@@ -40,42 +42,93 @@ def render_tracks(report: Report, *, request: dict[str, Any]) -> dict[str, Any]:
 
     All tracks get one gain: 0 dB, or just enough less that no sample of any track passes full scale. Whether it
     is needed shows on the way, so a second pass is made only by songs that need it. Files of float samples hold
-    what passes full scale and get no gain. The bytes do not depend on ``threads``.
+    what passes full scale and get no gain, but a file for DJ programs beside them then has its own. The bytes do
+    not depend on ``threads``.
 
     Args:
         report: takes progress.
         request: what to render, as `pipeline.recombine` makes it.
 
     Returns:
-        ``gain_db``, ``peak`` (the highest sample of any track before the gain), ``warnings``, and ``tracks`` in
-        the order of the request: ``frames``, ``sample_rate_hz``, ``channels`` as decoded, ``levels``,
-        ``tags_embedded``, ``art_embedded``.
+        ``gain_db``, ``peak`` (the highest sample before the gain), ``warnings``, and ``tracks`` in the order of
+        the request: ``frames``, ``sample_rate_hz``, ``channels`` as decoded, ``levels``, ``tags_embedded``,
+        ``art_embedded``.
     """
+    plain, several = _split(request)
     bounded = request["sample_format"] != SampleFormat.FLOAT32
-    first = _encode_all(report, request, gain=1.0, most=FULL_SCALE if bounded else math.inf)
-    gain_db = 0.0
-    levels = first.levels
-    if bounded and first.peak > FULL_SCALE:
-        gain_db = math.floor(-20 * math.log10(first.peak) * _GAIN_STEPS_PER_DB) / _GAIN_STEPS_PER_DB
-        levels = _encode_all(report, request, gain=10 ** (gain_db / 20), most=math.inf).levels
+    together, apart = ([plain, *several], []) if bounded else (several, [plain])
+    free = _encode_parts(report, apart, most=math.inf)
+    full = _encode_parts(report, together, most=FULL_SCALE)
     warnings: list[str] = []
+    if not bounded and full.gain_db:
+        warnings.append(f"the file for DJ programs is {-full.gain_db:.2f} dB quieter than the float files beside it")
+    levels = {**free.levels, **full.levels}
     tracks = []
-    for track, level, (found, problem) in zip(request["tracks"], levels, _finish_all(report, request), strict=True):
+    in_order = [levels[track["path"]] for track in request["tracks"]]
+    finished = _finish_all(report, request, levels=in_order)
+    for track, level, (found, problem) in zip(request["tracks"], in_order, finished, strict=True):
         tracks.append({**found, "levels": level})
         if problem:
             warnings.append(f"{track['name']}: the tags could not be written ({problem})")
     report(1.0, "tracks are ready")
-    return {"gain_db": gain_db, "peak": first.peak, "tracks": tracks, "warnings": warnings}
+    found_first = full if bounded else free
+    return {"gain_db": found_first.gain_db, "peak": found_first.peak, "tracks": tracks, "warnings": warnings}
 
 
-def _finish_all(report: Report, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str | None]]:
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """What tracks of one gain came to: the gain, the highest sample before it, and levels by path."""
+
+    gain_db: float
+    peak: float
+    levels: dict[str, dict[str, Any]]
+
+
+def _split(request: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the request of all files of one stream, and one for each file of several, with its own rate and channels.
+
+    Each gets the part of the progress bar that its streams are of all.
+    """
+    plain = [track for track in request["tracks"] if not track.get("streams")]
+    several = [track for track in request["tracks"] if track.get("streams")]
+    counts = [len(plain), *(len(track["streams"]) for track in several)]
+    parts = [(sum(counts[:at]) / sum(counts), count / sum(counts)) for at, count in enumerate(counts)]
+    return {**request, "tracks": plain, "progress": parts[0]}, [
+        {**request, "tracks": [track], "audio": track["audio"], "progress": part}
+        for track, part in zip(several, parts[1:], strict=True)
+    ]
+
+
+def _encode_parts(report: Report, parts: list[dict[str, Any]], *, most: float) -> _Rendered:
+    """Encode the tracks of several requests with one gain, by which none of their samples is above `most`."""
+    peak, gain_db = 0.0, 0.0
+    passes = []
+    for part in parts:
+        passes.append(_encode_all(report, part, gain=1.0, most=most if peak <= most else -math.inf))
+        peak = max(peak, passes[-1].peak)
+    if peak > most:
+        gain_db = math.floor(-20 * math.log10(peak) * _GAIN_STEPS_PER_DB) / _GAIN_STEPS_PER_DB
+        passes = [_encode_all(report, part, gain=10 ** (gain_db / 20), most=math.inf) for part in parts]
+    levels = {
+        track["path"]: level
+        for part, done in zip(parts, passes, strict=True)
+        for track, level in zip(part["tracks"], done.levels, strict=True)
+    }
+    return _Rendered(gain_db=gain_db, peak=peak, levels=levels)
+
+
+def _finish_all(
+    report: Report, request: dict[str, Any], *, levels: list[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], str | None]]:
     """Tag and verify all files, several at once; yield what was found, in the order of the request."""
     cover = _load_cover(request["cover"])
     found: dict[int, tuple[dict[str, Any], str | None]] = {}
 
     def finish(number: int, track: dict[str, Any]) -> None:
-        sheet = make_sheet({name: tuple(values) for name, values in track["tags"].items()})
-        found[number] = finish_track(Path(request["folder"]) / track["path"], sheet=sheet, cover=cover)
+        path = Path(request["folder"]) / track["path"]
+        loudness = replaygain_fields(levels[number], opus=path.suffix == ".opus")
+        sheet = make_sheet({name: tuple(values) for name, values in track["tags"].items()} | loudness)
+        found[number] = finish_track(path, sheet=sheet, cover=cover, id3_version=request.get("id3_version", "2.4"))
 
     tracks = request["tracks"]
     with Lanes(threads=request["threads"]) as lanes:
@@ -103,6 +156,7 @@ class _TooLoudError(Exception):
 def _encode_all(report: Report, request: dict[str, Any], *, gain: float, most: float) -> _Pass:
     """Encode all tracks with `gain`; after a sample beyond `most`, only look for the highest one."""
     count = max(1, math.ceil(request["audio"]["frames"] / BLOCK_FRAMES))
+    begin, share = request["progress"]
     highest = 0.0
     with ExitStack() as readers:
         blocks = enumerate(Mixer(request, readers).blocks())
@@ -115,7 +169,7 @@ def _encode_all(report: Report, request: dict[str, Any], *, gain: float, most: f
                         raise _TooLoudError
                     for output, y in zip(outputs, tracks, strict=True):
                         output.lane.post(partial(output.add, y, gain=gain))
-                    report(_ENCODING_SHARE * (number + 1) / count, "encoding")
+                    report(_ENCODING_SHARE * (begin + share * (number + 1) / count), "encoding")
                 for output in outputs:
                     output.lane.drain()
             return _Pass(highest, [output.levels(gain=gain) for output in outputs])
@@ -131,33 +185,23 @@ def _peak(y: Samples) -> float:
 
 @dataclass(slots=True)
 class _Output:
-    """One track's file and its meter. A track that is a measured stem as it is needs no meter."""
+    """One track's file and its meter, which hears the first stream. A measured stem as it is needs no meter."""
 
     encoder: Encoder
     lane: Lane
     meter: LevelMeter | None
+    channels: int
     known: dict[str, Any] | None
 
     @classmethod
     def open(cls, track: dict[str, Any], request: dict[str, Any], *, files: ExitStack, lanes: Lanes) -> "_Output":
         audio = request["audio"]
-        path = Path(request["folder"]) / track["path"]
-        path.parent.mkdir(exist_ok=True)
-        sample_format = request["sample_format"]
-        encoder = open_encoder(
-            path,
-            output=OutputFormat(request["format"]),
-            sample_rate_hz=audio["sample_rate_hz"],
-            channels=audio["channels"],
-            frames=audio["frames"],
-            sample_format=SampleFormat(sample_format) if sample_format else SampleFormat.INT24,
-            bitrate_kbps=request["bitrate_kbps"],
-        )
         known = track["levels"]
         return cls(
-            encoder=files.enter_context(encoder),
+            encoder=files.enter_context(_open_encoder(track, request)),
             lane=lanes.open_lane(),
             meter=None if known else LevelMeter(audio["sample_rate_hz"], audio["channels"]),
+            channels=audio["channels"],
             known=known,
         )
 
@@ -166,7 +210,7 @@ class _Output:
         y = y if gain == 1.0 else y * np.float32(gain)
         self.encoder.add(y.T)
         if self.meter is not None:
-            self.meter.add(y.T)
+            self.meter.add(y.T[: self.channels])
 
     def levels(self, *, gain: float) -> dict[str, Any]:
         """Return the track's levels; known ones follow from the stem's by the gain."""
@@ -177,6 +221,26 @@ class _Output:
         for name in ("loudness_lufs", "true_peak_dbtp"):
             known[name] = None if known[name] is None else known[name] + gain_db
         return {**known, "peak": known["peak"] * gain, "rms": known["rms"] * gain}
+
+
+def _open_encoder(track: dict[str, Any], request: dict[str, Any]) -> Encoder:
+    audio = request["audio"]
+    path = Path(request["folder"]) / track["path"]
+    path.parent.mkdir(exist_ok=True)
+    if track.get("streams"):
+        return StemMp4Encoder(
+            path, sample_rate_hz=audio["sample_rate_hz"], frames=audio["frames"], threads=request["threads"]
+        )
+    sample_format = request["sample_format"]
+    return open_encoder(
+        path,
+        output=OutputFormat(request["format"]),
+        sample_rate_hz=audio["sample_rate_hz"],
+        channels=audio["channels"],
+        frames=audio["frames"],
+        sample_format=SampleFormat(sample_format) if sample_format else SampleFormat.INT24,
+        bitrate_kbps=request["bitrate_kbps"],
+    )
 
 
 def _load_cover(cover: dict[str, Any] | None) -> Cover | None:

@@ -7,12 +7,19 @@ sandboxed child (`audio/recombine.py`) renders them. Where they go in the librar
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ironclad_assets.audio.formats import bit_rate_for, check_sample_format, format_name, is_lossless, rate_for
+from ironclad_assets.audio.formats import (
+    bit_rate_for,
+    check_sample_format,
+    dj_rate_for,
+    format_name,
+    is_lossless,
+    rate_for,
+)
 from ironclad_assets.contracts.v1.base import AudioFormat, CheckOutcome, Levels, StagedAudio
 from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat, SampleFormat
-from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
+from ironclad_assets.contracts.v1.recombined_track import DJ_STEMS, RecombinedTrack, Track
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Stems
@@ -50,6 +57,7 @@ def recombine(
     validated: ValidatedFile,
     options: JobOptions,
     work: Path,
+    id3_version: Literal["2.3", "2.4"] = "2.4",
     watch: Watch | None = None,
     limits: Limits | None = None,
 ) -> RecombinedTrack:
@@ -65,6 +73,7 @@ def recombine(
         validated: the original, for its bit depth and identity.
         options: targets and format asked for.
         work: folder of the artifact's files; gets ``targets/`` and ``stems/``.
+        id3_version: of the tags in MP3 and WAV.
         watch: hears of progress and may cancel.
         limits: of the child; by default enough for the song's length.
 
@@ -74,6 +83,7 @@ def recombine(
         StorageUnavailable: the disk is full, read-only or away.
     """
     audio, warnings = _output_format(staged, output=options.format)
+    dj_audio = _dj_format(staged)
     plans = plan_tracks(tuple(stem.name for stem in stems.stems), options=options)
     sample_format, bitrate_kbps, bit_rate_warnings = _encoding(validated, audio=audio, options=options)
     request = {
@@ -85,15 +95,23 @@ def recombine(
         "format": options.format.value,
         "sample_format": sample_format,
         "bitrate_kbps": bitrate_kbps,
-        "threads": min(len(os.sched_getaffinity(0)), len(plans)),
+        "threads": min(len(os.sched_getaffinity(0)), sum(len(plan.streams) or 1 for plan in plans)),
         "folder": str(work),
+        "id3_version": id3_version,
         "cover": _cover(metadata, folder=metadata_folder),
         "tracks": [
-            _render_request(plan, stems=stems, audio=audio, metadata=metadata, validated=validated) for plan in plans
+            _render_request(
+                plan,
+                stems=stems,
+                audio=dj_audio if plan.streams else audio,
+                metadata=metadata,
+                validated=validated,
+            )
+            for plan in plans
         ],
     }
     if limits is None:
-        limits = _limits(audio, tracks=len(plans), output=options.format)
+        limits = _limits(audio, plans=plans, output=options.format)
     answer = run_task(
         _RENDER,
         arguments={"request": request},
@@ -123,10 +141,11 @@ def check_tracks(track: RecombinedTrack, *, staged: StagedChunks, metadata: Song
     if not track.tracks:
         return (CheckOutcome(name="tracks_match_source", passed=False, detail="no track was rendered"),)
     wanted, _ = _output_format(staged, output=track.tracks[0].format)
+    dj_wanted = _dj_format(staged)
     wrong = [
         f"{one.name}: {one.audio.frames} frames at {one.audio.sample_rate_hz} Hz, {one.audio.channels} channels"
         for one in track.tracks
-        if one.audio != wanted
+        if one.audio != (dj_wanted if one.kind == DJ_STEMS else wanted)
     ]
     untagged = [one.name for one in track.tracks if not one.tags_embedded]
     bare = [one.name for one in track.tracks if not one.art_embedded] if metadata.artwork else []
@@ -154,9 +173,21 @@ def _output_format(staged: StagedChunks, *, output: OutputFormat) -> tuple[Audio
     rate = rate_for(source.sample_rate_hz, output=output)
     if rate == source.sample_rate_hz:
         return source, ()
-    frames = (2 * source.frames * rate + source.sample_rate_hz) // (2 * source.sample_rate_hz)
-    changed = source.model_copy(update={"sample_rate_hz": rate, "frames": frames})
+    changed = _at_rate(source, sample_rate_hz=rate)
     return changed, (f"{format_name(output)} cannot hold {source.sample_rate_hz} Hz; the tracks have {rate} Hz",)
+
+
+def _dj_format(staged: StagedChunks) -> AudioFormat:
+    """Return rate, channels and length of each stream of a file for DJ programs, which is always stereo."""
+    source = staged.source_format
+    at_rate = _at_rate(source, sample_rate_hz=dj_rate_for(source.sample_rate_hz))
+    return at_rate.model_copy(update={"channels": 2})
+
+
+def _at_rate(audio: AudioFormat, *, sample_rate_hz: int) -> AudioFormat:
+    """Return the format at another rate, its length rounded half up."""
+    frames = (2 * audio.frames * sample_rate_hz + audio.sample_rate_hz) // (2 * audio.sample_rate_hz)
+    return audio.model_copy(update={"sample_rate_hz": sample_rate_hz, "frames": frames})
 
 
 def _encoding(
@@ -217,15 +248,17 @@ def _render_request(
         engine=engine.engine, engine_version=engine.version, model=engine.model, source_sha256=validated.sha256
     )
     levels = None
-    if plan.method == "sum" and len(plan.stems) == 1:
+    if plan.method == "sum" and len(plan.stems) == 1 and not plan.streams:
         stem = stems.named(plan.stems[0])
         unchanged = (stem.audio.sample_rate_hz, stem.audio.channels) == (audio.sample_rate_hz, audio.channels)
         levels = stem.levels.model_dump() if unchanged else None
     return {
         "name": plan.name,
         "path": plan.path,
+        "audio": audio.model_dump(),
         "add": list(plan.add),
         "subtract": list(plan.subtract),
+        "streams": [{"add": list(stream.add), "subtract": list(stream.subtract)} for stream in plan.streams],
         "levels": levels,
         "tags": derived_tags(metadata, variant=variant, name=plan.name, provenance=provenance),
     }
@@ -238,7 +271,7 @@ def _track(plan: TrackPlan, found: dict[str, Any], *, options: JobOptions, work:
         stems=plan.stems,
         method=plan.method,
         file=record_file(work / plan.path, base=work),
-        format=options.format,
+        format=OutputFormat.M4A if plan.streams else options.format,
         audio=AudioFormat(sample_rate_hz=found["sample_rate_hz"], channels=found["channels"], frames=found["frames"]),
         levels=Levels.model_validate(found["levels"]),
         tags_embedded=found["tags_embedded"],
@@ -246,10 +279,9 @@ def _track(plan: TrackPlan, found: dict[str, Any], *, options: JobOptions, work:
     )
 
 
-def _limits(audio: AudioFormat, *, tracks: int, output: OutputFormat) -> Limits:
-    share, memory = _CPU_SHARE, _MEMORY_BYTES
-    if output is OutputFormat.M4A:
-        share = _AAC_CPU_SHARE
-        memory += audio.frames // _MP4_PACKET_FRAMES * _MP4_PACKET_BYTES * tracks
-    cpu_s = _START_CPU_S + math.ceil(audio.duration_s * tracks * share)
+def _limits(audio: AudioFormat, *, plans: tuple[TrackPlan, ...], output: OutputFormat) -> Limits:
+    aac = sum(len(plan.streams) or (output is OutputFormat.M4A) for plan in plans)
+    others = 0 if output is OutputFormat.M4A else sum(not plan.streams for plan in plans)
+    memory = _MEMORY_BYTES + audio.frames // _MP4_PACKET_FRAMES * _MP4_PACKET_BYTES * aac
+    cpu_s = _START_CPU_S + math.ceil(audio.duration_s * (aac * _AAC_CPU_SHARE + others * _CPU_SHARE))
     return Limits(cpu_s=cpu_s, memory_bytes=memory, wall_s=8 * cpu_s + 120)
