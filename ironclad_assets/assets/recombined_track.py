@@ -82,6 +82,8 @@ def recombined_track(
                 "format": options.format.value,
                 "sample_format": options.sample_format,
                 "bitrate_kbps": options.bitrate_kbps,
+                # Named only where it is wanted, so that results of earlier versions keep their key.
+                **({"dj_stems": True} if options.dj_stems else {}),
                 # The key of the stems says what was asked for; where memory was short they are something else.
                 "engine": separated.engine.model_dump(mode="json"),
                 "computed": [separated.device, separated.precision, separated.window_s],
