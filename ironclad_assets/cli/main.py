@@ -8,6 +8,7 @@ from ironclad_assets.cli.default_commands import clear_defaults, set_defaults, s
 from ironclad_assets.cli.engine_commands import doctor, install_engines, list_engines, remove_engine, verify_engines
 from ironclad_assets.cli.exits import EXIT_HELP
 from ironclad_assets.cli.job_commands import cancel, retry, status, submit
+from ironclad_assets.cli.library_commands import organise, preview
 from ironclad_assets.cli.model_commands import (
     export_models,
     fetch_models,
@@ -39,6 +40,10 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "verify": verify_models,
             "remove": remove_models,
         },
+    ),
+    "library": (
+        "Library: where songs are filed.",
+        {"preview": preview, "organise": organise},
     ),
     "defaults": (
         "Defaults: what a user gets where a job names nothing else.",

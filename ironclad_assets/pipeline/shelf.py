@@ -4,6 +4,7 @@ A name that another song has is never taken; a file of the song's own is replace
 another. The hands that do it are `pipeline/hands.py`'s, whose file a file is, `pipeline/ownership.py` knows.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ _COPY_NUMBER = re.compile(r" \((\d{1,3})\)\.[^/]+$")
 class Delivery:
     """One file on its way to the path it wants as first, second, ... copy.
 
-    `source` is where its bytes are; None for a file that is in the library already and can only be moved.
+    `source` is where its bytes are; None for a file that is in the library already and can only be moved. `earlier`
+    is its path so far below its root; None: the one of the song's last entry.
     """
 
     role: Role
@@ -42,6 +44,7 @@ class Delivery:
     record: FileRecord
     path: Callable[[int], str]
     source: Path | None
+    earlier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,13 @@ class Shelf:
     moved: list[str] = field(default_factory=list)
     missing: list[EntryFile] = field(default_factory=list)
 
+    def choose(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """Return the path below its root that each would get; nothing is done."""
+        return [slot.path for slot in self._choose_all(deliveries).values()]
+
     def place_all(self, deliveries: Sequence[Delivery]) -> list[EntryFile]:
         """Copy first what must be copied, then name everything, so that a full disk changes nothing visible."""
-        chosen: dict[str, _Slot] = {}
-        for item in deliveries:
-            slot = self._choose(item, taken=frozenset(map(fold, chosen)))
-            chosen[f"{item.root}/{slot.path}"] = slot
+        chosen = self._choose_all(deliveries)
         ready = []
         for item, slot in zip(deliveries, chosen.values(), strict=True):
             file = self._bring(item, slot, taken=frozenset(chosen))
@@ -155,6 +159,17 @@ class Shelf:
             self.hands.listing.forget(folder)
         return self.hands.listing.names(folder)
 
+    def _choose_all(self, deliveries: Sequence[Delivery]) -> dict[str, _Slot]:
+        """Return a slot for each delivery, in their order, by ``root/path``."""
+        chosen: dict[str, _Slot] = {}
+        taken: frozenset[str] = frozenset()
+        for item in deliveries:
+            slot = self._choose(item, taken=taken)
+            key = f"{item.root}/{slot.path}"
+            chosen[key] = slot
+            taken |= {fold(key)}
+        return chosen
+
     def _choose(self, item: Delivery, *, taken: frozenset[str]) -> _Slot:
         """Return the path that `item` had before if it still fits the tags, else the first that is free or ours."""
         root, find = self.store.library(item.root), self.hands.listing.find
@@ -181,7 +196,7 @@ class Shelf:
         return item.source is None and any((one.role, one.name) != (item.role, item.name) for one in others)
 
     def _earlier(self, item: Delivery) -> str | None:
-        return self.claims.earlier_path(role=item.role, name=item.name, root=item.root)
+        return item.earlier or self.claims.earlier_path(role=item.role, name=item.name, root=item.root)
 
     def _earlier_copy(self, item: Delivery) -> tuple[int, ...]:
         earlier = self._earlier(item)
@@ -257,8 +272,12 @@ def _key_of(file: Path, *, store: Store) -> str:
 
 
 def _is_same(file: Path, other: Path) -> bool:
+    """Return whether two paths are one directory entry, spelled differently where case means nothing.
+
+    A move that was killed half way leaves a file with two names: those are two entries.
+    """
     try:
-        return file.samefile(other)
+        return file.samefile(other) and not all(path.name in os.listdir(path.parent) for path in (file, other))
     except OSError:
         return False
 

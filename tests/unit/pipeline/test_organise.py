@@ -4,115 +4,23 @@ import errno
 import multiprocessing
 import os
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ironclad_assets.contracts.v1.base import AudioFormat, FileRecord, Levels
-from ironclad_assets.contracts.v1.library_entry import LibraryEntry
-from ironclad_assets.contracts.v1.options import OutputFormat
-from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
-from ironclad_assets.contracts.v1.song_metadata import Artwork, SongMetadata
+from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.errors import ErrorCode, PermanentFailure, StorageUnavailable
 from ironclad_assets.pipeline import hands, ownership, shelf, shelving
 from ironclad_assets.pipeline.organise import check_entry, organise
 from ironclad_assets.storage.hashing import record_file
 from ironclad_assets.storage.store import Store
-
-AUDIO = AudioFormat(sample_rate_hz=44_100, channels=2, frames=1)
-LEVELS = Levels(loudness_lufs=None, true_peak_dbtp=None, peak=0.0, rms=0.0)
-
-
-@dataclass
-class Song:
-    """A song whose delivered files exist, without any audio in them."""
-
-    store: Store
-    key: str
-    folder: Path
-    metadata: SongMetadata
-    stems: tuple[str, ...] = ("vocals", "drums")
-    targets: tuple[str, ...] = ("instrumental",)
-    content: str = ""
-    cover: bytes | None = b"jpeg"
-    entry: LibraryEntry | None = None
-
-    def organise(self, **tags: Any) -> LibraryEntry:
-        if tags:
-            self.metadata = self.metadata.model_copy(update=tags)
-        self.entry = organise(
-            self.track(),
-            track_folder=self.folder,
-            metadata=self._with_cover(),
-            metadata_folder=self.folder,
-            previous=self.entry,
-            store=self.store,
-            song=self.key,
-        )
-        return self.entry
-
-    def track(self) -> RecombinedTrack:
-        tracks = [
-            self._track(name, "target", ("drums",) if name == "instrumental" else (name,)) for name in self.targets
-        ]
-        tracks += [self._track(name, "stem", (name,)) for name in self.stems]
-        return RecombinedTrack(tracks=tuple(tracks), gain_db=0.0)
-
-    def _track(self, name: str, kind: Any, stems: tuple[str, ...]) -> Track:
-        path = self.folder / f"{kind}-{name}.flac"
-        path.write_bytes(f"{self.content or self.key}:{kind}:{name}".encode())
-        return Track(
-            name=name, kind=kind, stems=stems, method="sum", file=record_file(path, base=self.folder),
-            format=OutputFormat.FLAC, audio=AUDIO, levels=LEVELS, tags_embedded=True, art_embedded=True,
-        )  # fmt: skip
-
-    def _with_cover(self) -> SongMetadata:
-        if self.cover is None:
-            return self.metadata
-        (self.folder / "cover.jpg").write_bytes(self.cover)
-        record = record_file(self.folder / "cover.jpg", base=self.folder)
-        art = Artwork(file=record, media_type="image/jpeg", width_px=1, height_px=1)
-        return self.metadata.model_copy(update={"artwork": art})
-
-
-NewSong = Callable[..., Song]
+from tests.filing import NewSong, Song, audio_paths, folders, song_maker, tree
 
 
 @pytest.fixture
 def new_song(store: Store, tmp_path: Path) -> NewSong:
-    def make(key: str = "song-a", *, cover: bytes | None = b"jpeg", content: str = "", **tags: Any) -> Song:
-        folder = tmp_path / "made" / key
-        folder.mkdir(parents=True)
-        values = {"title": "Run", "artist": "Ann", "album": "Far", "track_number": 3, **tags}
-        return Song(store, key, folder, SongMetadata(**values), cover=cover, content=content)
-
-    return make
-
-
-def tree(store: Store) -> dict[str, bytes]:
-    """Return every file in both libraries, hidden ones too."""
-    return {
-        path.relative_to(store.root).as_posix(): path.read_bytes()
-        for root in ("output", "output-stems")
-        for path in sorted(store.library(root).rglob("*"))
-        if path.is_file()
-    }
-
-
-def folders(store: Store) -> set[str]:
-    return {
-        path.relative_to(store.root).as_posix()
-        for root in ("output", "output-stems")
-        for path in store.library(root).rglob("*")
-        if path.is_dir()
-    }
-
-
-def audio_paths(entry: LibraryEntry) -> list[str]:
-    return [f"{item.root}/{item.file.path}" for item in entry.files if item.role != "cover"]
+    return song_maker(store, tmp_path / "made")
 
 
 def test_the_instrumental_is_an_album_and_stems_have_a_root_of_their_own(store: Store, new_song: NewSong) -> None:
