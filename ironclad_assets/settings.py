@@ -70,12 +70,19 @@ class Settings(BaseSettings):
     stems_template: str | None = Field(
         default=None, description="Paths in the library of stems; default: the library's template."
     )
+    id3_version: Literal["2.3", "2.4"] = Field(
+        default="2.4", description="Version of the ID3 tags in MP3 and WAV; 2.3 for players that do not know 2.4."
+    )
 
     host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
     web_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
     code_port: int = Field(default=4000, ge=1, le=65535, description="Loopback port of the code server.")
     dagster_yaml: Path = Field(default=_CHECKOUT / "dagster.yaml", description="Configuration of the Dagster instance.")
     workspace_yaml: Path = Field(default=_CHECKOUT / "workspace.yaml", description="Where Dagster finds the graph.")
+
+    analyse: bool = Field(
+        default=True, description="Whether complete songs are analysed when no song waits; needs `make analysis`."
+    )
 
     settle_s: float = Field(default=2.0, ge=0, description="How long a foreign file must stay unchanged.")
     max_upload_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Largest accepted file.")

@@ -16,9 +16,10 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.recombine import check_tracks, recombine
 from ironclad_assets.resources.choice import settle_output
 from ironclad_assets.resources.engines import Engines
+from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 @stage_asset(
@@ -42,6 +43,7 @@ def recombined_track(
     ledger: dg.ResourceParam[Ledger],
     store: dg.ResourceParam[Store],
     engines: dg.ResourceParam[Engines],
+    settings: dg.ResourceParam[Settings],
 ) -> StageResult:
     """The targets and the stems as files at the source's rate and length, one common gain, tagged, with cover."""
     with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room:
@@ -62,6 +64,7 @@ def recombined_track(
                 validated=validated_file.read(ValidatedFile),
                 options=options,
                 work=work,
+                id3_version=settings.id3_version,
                 watch=room.watch,
             )
             return Made(track, check_tracks(track, staged=staged, metadata=metadata))
@@ -82,6 +85,7 @@ def recombined_track(
                 "format": options.format.value,
                 "sample_format": options.sample_format,
                 "bitrate_kbps": options.bitrate_kbps,
+                "id3_version": settings.id3_version,
                 # Named only where it is wanted, so that results of earlier versions keep their key.
                 **({"dj_stems": True} if options.dj_stems else {}),
                 # The key of the stems says what was asked for; where memory was short they are something else.
