@@ -29,8 +29,8 @@ _WESTERN_BYTES = {
 """The byte that a character was, if it was read as Latin-1 or Windows-1252."""
 
 _MISREAD = re.compile("[\xc2-\xf4][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
-_PLAIN_LATER = re.compile("[\xc2-\xdf][\x80-\xbf]")
-"""A capital with an accent before a symbol or a control of Latin-1; typographic marks do follow capitals."""
+_PLAIN_LATER = re.compile("[\xc2-\xdf][\xa0-\xbf]|[\x80-\x9f]")
+"""A capital with an accent before a symbol of Latin-1, or a control; typographic marks do follow capitals."""
 
 _SURE_START = ("â€", "â„¢", "ï»¿", "ð\x9f", "ðŸ")
 """How a typographic mark, a byte order mark and an emoji begin when their bytes are read one by one."""
