@@ -5,6 +5,7 @@ Looks only: nothing is created, mended or started, and a part that cannot be ask
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from ironclad_assets.engine_host.readiness import check_ready
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.worker import identify_process
+from ironclad_assets.lookup.health import source_health
+from ironclad_assets.lookup.policy import state_path
 from ironclad_assets.sandbox.report import FILE_LAYER, NETWORK_LAYER, describe_cage
 from ironclad_assets.supervisor.ports import answers
 from ironclad_assets.supervisor.services import WARM_SERVICE, socket_answers
@@ -38,7 +41,7 @@ class Finding:
 
 
 def examine(installation: Installation) -> list[Finding]:
-    """Return a finding for each part: store, disk, ledger, queue, engines, cage, processes, watcher."""
+    """Return a finding for each part: store, disk, ledger, queue, engines, cage, sources, processes, watcher."""
     findings = [
         _ask("store", lambda: _store(installation)),
         _ask("disk", lambda: _disk(installation)),
@@ -47,7 +50,7 @@ def examine(installation: Installation) -> list[Finding]:
         _ask("engines", lambda: _engines(installation)),
         _ask("cage", _cage),
     ]
-    return [*findings, *_processes(installation), _watcher(installation)]
+    return [*findings, *_sources(installation), *_processes(installation), _watcher(installation)]
 
 
 def _ask(part: str, question: Callable[[], str]) -> Finding:
@@ -103,6 +106,20 @@ def _cage() -> str:
     missing = [what for layer, what in isolation.items() if layer not in layers]
     warning = f"warning: code hidden in a song could {' and '.join(missing)}; " if missing else ""
     return f"{warning}untrusted files are decoded under {', '.join(layers)}"
+
+
+def _sources(installation: Installation) -> list[Finding]:
+    """Name each source of metadata; one that does not answer is a warning, because songs complete without it."""
+    try:
+        sources = source_health(installation.settings)
+    except sqlite3.Error as error:
+        path = state_path(installation.settings)
+        return [Finding("lookups", well=False, detail=f"{path}: {error}", remedy=f"remove {path}; it is a cache")]
+    troubled = ("failing", "resting")
+    return [
+        Finding(one.source, well=True, detail=f"warning: {one.detail}" if one.standing in troubled else one.detail)
+        for one in sources
+    ]
 
 
 def _processes(installation: Installation) -> list[Finding]:

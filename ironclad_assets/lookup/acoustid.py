@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 
 from ironclad_assets.audio.tag_formats.text import clean_text
 from ironclad_assets.lookup.courier import Courier, NoAnswer, Question
+from ironclad_assets.lookup.names import ACOUSTID, SOURCES
 
-SOURCE = "acoustid"
-NAME = "AcoustID"
+NAME = SOURCES[ACOUSTID]
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_RECORDINGS = 25
 
@@ -37,7 +37,7 @@ def find_recordings(courier: Courier, *, base_url: str, key: str, fingerprint: s
     }
     asked = hashlib.sha256(f"{base_url} {form['duration']} {fingerprint}".encode()).hexdigest()
     question = Question(
-        source=SOURCE,
+        source=ACOUSTID,
         name=NAME,
         url=f"{base_url}/v2/lookup",
         key=f"acoustid:{asked}",

@@ -5,9 +5,9 @@ Runs in the lookup's child.
 """
 
 from ironclad_assets.lookup.courier import Courier, Question
+from ironclad_assets.lookup.names import COVER_ART_ARCHIVE, SOURCES
 
-SOURCE = "cover_art_archive"
-NAME = "the Cover Art Archive"
+NAME = SOURCES[COVER_ART_ARCHIVE]
 PIXELS = 500
 MAX_PICTURE_BYTES = 10 * 1024 * 1024
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -21,7 +21,7 @@ def fetch_front(courier: Courier, *, base_url: str, kind: str, mbid: str) -> byt
         NoAnswer: it cannot be had.
     """
     question = Question(
-        source=SOURCE,
+        source=COVER_ART_ARCHIVE,
         name=NAME,
         url=f"{base_url}/{kind}/{mbid}/front-{PIXELS}",
         key="",

@@ -15,9 +15,9 @@ from musicbrainzngs import musicbrainz as transport
 
 from ironclad_assets.audio.tag_formats.text import clean_text
 from ironclad_assets.lookup.courier import Courier, NoAnswer, Question
+from ironclad_assets.lookup.names import MUSICBRAINZ, SOURCES
 
-SOURCE = "musicbrainz"
-NAME = "MusicBrainz"
+NAME = SOURCES[MUSICBRAINZ]
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 SEARCH_LIMIT = 15
 
@@ -89,7 +89,7 @@ class MusicBrainz:
         """Stand in for the function of musicbrainzngs that sends a request and reads the answer."""
         self._asked = req.full_url
         question = Question(
-            source=SOURCE, name=NAME, url=req.full_url, key=req.full_url, max_bytes=MAX_ANSWER_BYTES, check=_check
+            source=MUSICBRAINZ, name=NAME, url=req.full_url, key=req.full_url, max_bytes=MAX_ANSWER_BYTES, check=_check
         )
         answer = self._courier.ask(question)
         if answer is None:

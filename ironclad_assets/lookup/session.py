@@ -23,6 +23,7 @@ from ironclad_assets.contracts.v1.lookup import FetchedCover, FoundRecording, Re
 from ironclad_assets.errors import JobCanceled
 from ironclad_assets.lookup.covers import CoverCache, render_cover
 from ironclad_assets.lookup.fingerprint import find_fpcalc, make_fingerprint
+from ironclad_assets.lookup.names import ACOUSTID, COVER_ART_ARCHIVE, MUSICBRAINZ
 from ironclad_assets.lookup.policy import LookupPolicy
 from ironclad_assets.lookup.state import SharedState
 from ironclad_assets.sandbox.limits import MEBIBYTE, Limits
@@ -39,6 +40,9 @@ _BOOTSTRAP = (
 )
 _CHILD_LIMITS = {"cpu_s": 20.0, "file_bytes": 256 * MEBIBYTE, "open_files": 64}
 _MEMORY_BYTES = 256 * MEBIBYTE
+_LINGER_S = 10.0
+"""A child that nobody ended by then is ended for it; the song's own time is up long before."""
+
 _TICK_S = 0.1
 _PASSED_ON = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -76,16 +80,16 @@ class LookupSession:
 
     def recording(self, mbid: str) -> Reply:
         """Ask MusicBrainz for a recording."""
-        return self._ask("musicbrainz", {"ask": "recording", "mbid": mbid})
+        return self._ask(MUSICBRAINZ, {"ask": "recording", "mbid": mbid})
 
     def release(self, mbid: str) -> Reply:
         """Ask MusicBrainz for the recordings of a release."""
-        return self._ask("musicbrainz", {"ask": "release", "mbid": mbid})
+        return self._ask(MUSICBRAINZ, {"ask": "release", "mbid": mbid})
 
     def search(self, *, title: str = "", artist: str = "", album: str = "", recording: str = "") -> Reply:
         """Ask MusicBrainz for recordings that fit the words."""
         question = {"ask": "search", "title": title, "artist": artist, "album": album, "recording": recording}
-        return self._ask("musicbrainz", question)
+        return self._ask(MUSICBRAINZ, question)
 
     def by_fingerprint(self, audio: Path, *, duration_s: float) -> Reply | None:
         """Ask AcoustID what the audio sounds like; None where it is not set up."""
@@ -95,7 +99,7 @@ class LookupSession:
         fingerprint = make_fingerprint(audio, fpcalc=fpcalc, watch=self._watch)
         if fingerprint is None:
             return Reply(problem="fpcalc makes no fingerprint of this file")
-        return self._ask("acoustid", {"ask": "fingerprint", "fingerprint": fingerprint, "duration_s": duration_s})
+        return self._ask(ACOUSTID, {"ask": "fingerprint", "fingerprint": fingerprint, "duration_s": duration_s})
 
     def cover(self, *, kind: str, mbid: str) -> tuple[FetchedCover | None, Reply]:
         """Ask the Cover Art Archive for the front cover of a ``release`` or ``release-group``."""
@@ -103,9 +107,7 @@ class LookupSession:
         if kept is not None and kept.new:
             return kept.cover, Reply(picture=True)
         fetched = self._scratch / "fetched"
-        reply = self._ask(
-            "cover_art_archive", {"ask": "cover", "kind": kind, "mbid": mbid, "destination": str(fetched)}
-        )
+        reply = self._ask(COVER_ART_ARCHIVE, {"ask": "cover", "kind": kind, "mbid": mbid, "destination": str(fetched)})
         if reply.picture:
             cover, problem = render_cover(fetched, scratch=self._scratch, watch=self._watch)
             if cover is not None:
@@ -146,7 +148,7 @@ class _Talk:
     """The conversation with one child."""
 
     def __init__(self, policy: LookupPolicy, *, left_s: float) -> None:
-        limits = Limits(cpu_s=_CHILD_LIMITS["cpu_s"], memory_bytes=_MEMORY_BYTES, wall_s=max(left_s, 0.0) + 2 * GRACE_S)
+        limits = Limits(cpu_s=_CHILD_LIMITS["cpu_s"], memory_bytes=_MEMORY_BYTES, wall_s=max(left_s, 0.0) + _LINGER_S)
         self._channel, theirs = socket.socketpair()
         self._received = bytearray()
         paths = [str(IMPORT_ROOT), *(path for path in sys.path if os.path.isabs(path))]  # noqa: PTH117 - of texts

@@ -195,7 +195,7 @@ def read_states(path: Path) -> dict[str, SourceState]:
     """
     if not path.exists():
         return {}
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
         rows = connection.execute(
             "select name, failures, rest_until, last_error, last_error_at, last_answer_at from sources"
         ).fetchall()
