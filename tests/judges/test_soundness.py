@@ -1,0 +1,105 @@
+"""Every delivered file is whole in the eyes of others, as long as its source to the sample, and in step with it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import synth
+from tests.judges.album import COVER_PX
+from tests.judges.delivery import Library
+from tests.judges.programs import require, run
+from tests.judges.soundness import (
+    COMPLAIN,
+    count_flac,
+    count_opusdec,
+    count_sox,
+    decode_ffmpeg,
+)
+
+FORMATS = ("flac", "wav", "mp3", "m4a", "opus")
+WATCHERS = {
+    "flac": ("flac", "ffmpeg"),
+    "wav": ("exiftool", "ffmpeg"),
+    "mp3": ("mp3val",),
+    "m4a": ("exiftool", "ffmpeg"),
+    "opus": ("opusinfo",),
+}
+"""Who notices that a file was cut; who is not named says nothing against a cut file (or cannot read it)."""
+
+CUT_AT = {"flac": 0.6, "wav": 0.6, "mp3": 0.6, "m4a": 0.6, "opus": 0.85}
+"""Share of the bytes that is left: enough for the tags of all, and for the first of two pages of Opus."""
+
+COUNTERS = {"flac": count_flac, "wav": count_sox, "opus": count_opusdec}
+PAIRS = [(output, watcher) for output, watchers in WATCHERS.items() for watcher in watchers]
+
+
+@pytest.mark.parametrize(("output", "watcher"), PAIRS)
+def test_nobody_has_anything_against_a_delivered_file(library: Library, output: str, watcher: str) -> None:
+    """RECON-001"""
+    require(watcher)
+    files = library.of_format(output)
+    assert files
+    assert {str(file): COMPLAIN[watcher](file.path) for file in files} == {str(file): "" for file in files}
+
+
+@pytest.mark.parametrize(("output", "watcher"), PAIRS)
+def test_a_cut_file_is_noticed(library: Library, output: str, watcher: str, tmp_path: Path) -> None:
+    require(watcher)
+    whole = library.of_format(output)[0].path
+    cut = tmp_path / f"cut.{output}"
+    cut.write_bytes(whole.read_bytes())
+    synth.cut_file(cut, share=CUT_AT[output])
+    assert COMPLAIN[watcher](cut)
+
+
+@pytest.mark.parametrize("output", ["mp3", "opus"])
+def test_ffmpeg_says_nothing_of_a_cut_stream_so_decoded_samples_are_counted(
+    library: Library, output: str, tmp_path: Path
+) -> None:
+    require("ffmpeg")
+    whole = library.of_format(output)[0]
+    cut = tmp_path / f"cut.{output}"
+    cut.write_bytes(whole.path.read_bytes())
+    synth.cut_file(cut, share=CUT_AT[output])
+    assert decode_ffmpeg(cut).shape[1] < whole.frames - 1000
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_the_decoded_length_is_the_sources_to_the_sample(library: Library, output: str) -> None:
+    """STEM-001: counted by FFmpeg, and by the format's own decoder where it has one."""
+    require("ffmpeg")
+    for file in library.of_format(output):
+        assert decode_ffmpeg(file.path).shape[1] == file.frames, file
+
+
+@pytest.mark.parametrize(("output", "program"), [("flac", "flac"), ("wav", "sox"), ("opus", "opusdec")])
+def test_the_formats_own_decoder_counts_the_same(library: Library, output: str, program: str) -> None:
+    """STEM-001"""
+    require(program)
+    for file in library.of_format(output):
+        assert COUNTERS[output](file.path) == file.frames, file
+
+
+@pytest.mark.parametrize("output", [output for output in FORMATS if output != "opus"])
+def test_instrumental_and_vocals_are_in_step_and_add_up_to_the_upload(library: Library, output: str) -> None:
+    """STEM-001: no codec's delay is left in a file that others decode."""
+    require("ffmpeg")
+    files = {(file.kind, file.name): file for file in library.of_format(output) if not file.song.compilation}
+    song = files["target", "instrumental"].song
+    source = decode_ffmpeg(library.uploads / f"{song.name}.flac")
+    total = sum(decode_ffmpeg(files[key].path) for key in (("target", "instrumental"), ("stem", "vocals")))
+    middle = slice(4_800, -4_800)
+    error_db = synth.rms_db((np.asarray(total) - source)[:, middle]) - synth.rms_db(source[:, middle])
+    assert error_db < (-70 if output in ("flac", "wav") else -20)
+
+
+def test_covers_beside_the_songs_decode(library: Library) -> None:
+    """ORG-001"""
+    require("jpeginfo")
+    covers = sorted({file.cover for file in library.files})
+    assert covers
+    for cover in covers:
+        answer = run("jpeginfo", "-c", cover).stdout.decode()
+        assert re.search(rf"\b{COVER_PX} x +{COVER_PX} 24bit .* OK\b", answer), answer

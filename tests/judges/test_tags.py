@@ -1,0 +1,118 @@
+"""Tags and covers in every container, as programs read them that share no code with what writes them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ironclad_assets.audio.embed import read_back
+from tests.judges.album import COVER_PX, IDENTITIES, Fields, delivered_path
+from tests.judges.delivery import Library
+from tests.judges.programs import PACKAGES, require, run
+from tests.judges.readers import JUDGES, Judge
+
+PAIRS = [pytest.param(judge, output, id=f"{judge.program}-{output}")
+         for judge in JUDGES.values() for output in judge.formats]  # fmt: skip
+GONE = {*IDENTITIES, "MUSICBRAINZ_TRACKID", "MUSICBRAINZ_RELEASETRACKID"}
+MEASURED = {"REPLAYGAIN_TRACK_GAIN", "REPLAYGAIN_TRACK_PEAK", "R128_TRACK_GAIN"}
+REPLAYGAIN_LUFS, R128_LUFS = -18.0, -23.0
+Q7_8 = 256
+EXTENSIONS = {"flac": b"fLaC", "wav": b"RIFF", "mp3": b"ID3\x04", "m4a": b"ftypM4A ", "opus": b"OggS"}
+
+
+def strangers(fields: Fields) -> dict[str, tuple[str, ...]]:
+    """Return what identifies the original or measures it, and so may not be in what was made from it."""
+    values = set(IDENTITIES.values())
+    return {
+        name: found
+        for name, found in fields.items()
+        if (name in GONE - MEASURED or values & set(found)) and not name.startswith("ORIGINAL_")
+    }
+
+
+@pytest.mark.parametrize(("judge", "output"), PAIRS)
+def test_every_judge_reads_what_the_contract_says(library: Library, judge: Judge, output: str) -> None:
+    """META-001"""
+    require(judge.program)
+    files = library.of_format(output)
+    assert files
+    for file in files:
+        expected = judge.should_see(file.expected, output=output)
+        found = judge.read(file.path)
+        assert {name: found.fields.get(name) for name in expected} == expected, file
+        assert strangers(found.fields) == {}
+        assert ("LYRICS" in found.fields) == (file.name == "vocals"), file
+
+
+@pytest.mark.parametrize(("judge", "output"), PAIRS)
+def test_every_judge_finds_the_cover(library: Library, judge: Judge, output: str) -> None:
+    """META-001, ORG-001"""
+    require(judge.program)
+    for file in library.of_format(output):
+        found = judge.read(file.path)
+        if judge.program == "mediainfo":
+            assert "Yes" in found.fields["COVER"]
+        elif found.picture_px is not None:
+            assert found.picture_px == (COVER_PX, COVER_PX)
+        else:
+            assert found.picture == file.cover.read_bytes(), file
+
+
+@pytest.mark.parametrize("output", EXTENSIONS)
+def test_the_product_reads_back_what_the_judges_read(library: Library, output: str) -> None:
+    """META-001: what our own reader says is the same contract."""
+    for file in library.of_format(output):
+        sheet = read_back(file.path)
+        fields = {name: tuple(values) for name, values in sheet.fields.items()}
+        assert {name: fields.get(name) for name in file.expected} == file.expected, file
+        assert strangers(fields) == {}
+        assert [picture.data for picture in sheet.pictures] == [file.cover.read_bytes()]
+
+
+@pytest.mark.parametrize("output", EXTENSIONS)
+def test_the_files_are_what_their_extension_says(library: Library, output: str) -> None:
+    """ORG-001: no ID3 in front of FLAC, and AAC is an .m4a, which servers take for music."""
+    for file in library.of_format(output):
+        head = file.path.read_bytes()[:16]
+        assert head.startswith(EXTENSIONS[output]) or head[4:].startswith(EXTENSIONS[output])
+
+
+def test_wav_has_no_second_tag_that_could_contradict(library: Library) -> None:
+    """A LIST/INFO chunk beside ID3: FFmpeg believes the one, mediainfo the other."""
+    for file in library.of_format("wav"):
+        content = file.path.read_bytes()
+        assert b"LIST" not in content[:64]
+        assert b"INFOI" not in content
+
+
+@pytest.mark.parametrize("output", EXTENSIONS)
+def test_paths_are_as_the_contract_says(library: Library, output: str) -> None:
+    """ORG-001"""
+    for file in library.of_format(output):
+        assert file.relative == delivered_path(file.song, name=file.name, kind=file.kind)
+
+
+@pytest.mark.parametrize("output", EXTENSIONS)
+def test_gain_is_that_of_the_output_by_an_independent_meter(library: Library, output: str) -> None:
+    """META-001: FFmpeg's ebur128 measures the delivered file; the tag brings it to -18 LUFS (Opus: -23)."""
+    require("ffmpeg", "kid3-cli")
+    for file in library.of_format(output):
+        fields = JUDGES["kid3-cli"].read(file.path).fields
+        loudness = measure_lufs(file.path)
+        if output == "opus":
+            assert "REPLAYGAIN_TRACK_GAIN" not in fields
+            gain, reference = int(fields["R128_TRACK_GAIN"][0]) / Q7_8, R128_LUFS
+        else:
+            gain, reference = float(fields["REPLAYGAIN_TRACK_GAIN"][0].removesuffix(" dB")), REPLAYGAIN_LUFS
+        assert gain == pytest.approx(reference - loudness, abs=0.2), file
+
+
+def measure_lufs(path: Path) -> float:
+    done = run("ffmpeg", "-nostdin", "-nostats", "-i", path, "-map", "0:a", "-af", "ebur128", "-f", "null", "-")
+    return float(re.findall(r"I:\s+(-?[0-9.]+) LUFS", done.stderr.decode())[-1])
+
+
+def test_continuous_integration_installs_every_judge() -> None:
+    script = (Path(__file__).resolve().parents[2] / ".ci" / "run").read_text(encoding="utf-8")
+    (line,) = re.findall(r'^JUDGES="(.*)"$', script, flags=re.MULTILINE)
+    assert line.split() == sorted(set(PACKAGES.values()))
