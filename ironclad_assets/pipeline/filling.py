@@ -12,7 +12,8 @@ from typing import Any
 from ironclad_assets.contracts.v1.lookup import FetchedCover, FoundArtist, FoundRecording, FoundRelease
 from ironclad_assets.contracts.v1.song_metadata import Candidate, MatchedBy, Reason, TagSource
 from ironclad_assets.pipeline.identify import Identity, Inquiry, Sources, TaggedSong, identify
-from ironclad_assets.pipeline.matching import Match, choose_release, fold, is_without_vocals
+from ironclad_assets.pipeline.likeness import fold
+from ironclad_assets.pipeline.matching import Match, choose_release, is_without_vocals
 from ironclad_assets.storage.hashing import hash_json
 
 MAX_CANDIDATES = 5

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from ironclad_assets.contracts.v1.lookup import MBID_PATTERN, FetchedCover, FoundRecording, FoundRelease, Reply
 from ironclad_assets.contracts.v1.song_metadata import MatchedBy
-from ironclad_assets.pipeline.matching import LENGTH_MAX_S, Match, Song, Verdict, judge, judge_sound, text_distance
+from ironclad_assets.pipeline.likeness import text_distance
+from ironclad_assets.pipeline.matching import LENGTH_MAX_S, Match, Song, Verdict, judge, judge_sound
 
 WANTED = ("title", "artist", "album", "album_artist", "track_number", "date")
 """Fields that a lookup is worth while for, besides the cover."""

@@ -5,11 +5,11 @@ artist, album and length. Who is asked and what is done with a match belongs to 
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ironclad_assets.contracts.v1.lookup import FoundRecording, FoundRelease
+from ironclad_assets.pipeline.likeness import EDITION_COST, fold, text_distance
 
 STRONG = 0.04
 MEDIUM = 0.25
@@ -23,11 +23,7 @@ LENGTH_MAX_S = 30.0
 `track_length_grace`, `track_length_max`)."""
 
 _WEIGHTS = {"title": 3.0, "artist": 3.0, "length": 2.0, "album": 1.0}
-_EDITION_COST = 0.02
-"""What a bracket such as ``(Remastered 2009)`` adds, where the texts are equal without it."""
-
 _VERSION_COST = 0.3
-_LONGEST_COMPARED = 120
 
 _TWINS = {
     "without vocals": re.compile(
@@ -42,17 +38,6 @@ _VERSIONS = {
         "nightcore|sped up|slowed", "reprise", "interlude", "8d",
     )
 }  # fmt: skip
-_FEATURING = re.compile(r"\s[(\[]?\b(?:feat|ft|featuring)\b\.?\s.*", flags=re.IGNORECASE)
-_EDITION = (
-    r"(?:remaster\w*|deluxe|edition|expanded|anniversary|bonus tracks?|mono|stereo|explicit|album version"
-    r"|single version|original (?:version|mix))"
-)
-_BRACKETS = re.compile(
-    rf"\s*(?:\([^()]*\b{_EDITION}\b[^()]*\)|\[[^\[\]]*\b{_EDITION}\b[^\[\]]*\]|\s-\s[^-]*\b{_EDITION}\b[^-]*$)",
-    flags=re.IGNORECASE,
-)
-"""Editions of one recording. Parts, other languages and the like are other songs, so no bracket is dropped blindly."""
-
 SOUND_SCORE = 0.8
 """Least score of a fingerprint; below, AcoustID itself calls it a weak match."""
 
@@ -95,32 +80,6 @@ class Verdict:
 
     chosen: tuple[Match, ...] = ()
     candidates: tuple[Match, ...] = ()
-
-
-def fold(text: str) -> str:
-    """Return `text` as it is compared: no accents, case, punctuation, leading article; ``&`` is ``and``.
-
-    Text without a letter or digit is compared as it is written.
-    """
-    decomposed = unicodedata.normalize("NFKD", text.casefold().replace("&", " and "))
-    plain = "".join(char if char.isalnum() else " " for char in decomposed if not unicodedata.combining(char))
-    words = plain.split()
-    if len(words) > 1 and words[0] == "the":
-        del words[0]
-    return " ".join(words) or unicodedata.normalize("NFC", text.casefold()).strip()
-
-
-def text_distance(one: str, other: str) -> float:
-    """Return how different two names are: 0 equal, 1 nothing in common.
-
-    Featured artists do not count; a bracket or an edition after a dash counts little.
-    """
-    first, second = _FEATURING.sub("", one) or one, _FEATURING.sub("", other) or other
-    whole = _relative_edits(fold(first), fold(second))
-    if whole == 0.0:
-        return 0.0
-    bare = _relative_edits(fold(_BRACKETS.sub("", first) or first), fold(_BRACKETS.sub("", second) or second))
-    return min(whole, bare + _EDITION_COST)
 
 
 def length_distance(one_s: float, other_s: float) -> float:
@@ -264,8 +223,8 @@ def _edition_order(release: FoundRelease, album: str, track_number: int | None) 
 def _same_name(one: Match, other: Match) -> bool:
     first, second = one.recording, other.recording
     return (
-        text_distance(first.title, second.title) <= _EDITION_COST
-        and text_distance(first.artist or "", second.artist or "") <= _EDITION_COST
+        text_distance(first.title, second.title) <= EDITION_COST
+        and text_distance(first.artist or "", second.artist or "") <= EDITION_COST
     )
 
 
@@ -292,18 +251,3 @@ def _marks(patterns: Mapping[str, re.Pattern[str]], text: str) -> frozenset[str]
     """Return what kinds of version `text` names."""
     words = text.casefold().replace("-", " ")
     return frozenset(name for name, pattern in patterns.items() if pattern.search(words))
-
-
-def _relative_edits(one: str, other: str) -> float:
-    """Return Levenshtein's distance over the length of the longer text."""
-    if one == other:
-        return 0.0
-    first, second = one[:_LONGEST_COMPARED], other[:_LONGEST_COMPARED]
-    if not first or not second:
-        return 1.0
-    row = list(range(len(second) + 1))
-    for index, char in enumerate(first, start=1):
-        before, row[0] = row[0], index
-        for at, against in enumerate(second, start=1):
-            before, row[at] = row[at], min(row[at] + 1, row[at - 1] + 1, before + (char != against))
-    return max(row[-1], 1) / max(len(first), len(second))

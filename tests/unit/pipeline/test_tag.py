@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ironclad_assets.contracts.v1.base import AudioFormat
+from ironclad_assets.contracts.v1.lookup import FetchedCover
+from ironclad_assets.contracts.v1.song_metadata import Reason, SongMetadata
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.errors import JobCanceled
-from ironclad_assets.pipeline.tag import TAG_LIMITS, complete_metadata, parse_name, read_metadata
+from ironclad_assets.pipeline.filling import Findings
+from ironclad_assets.pipeline.tag import TAG_LIMITS, complete_metadata, describe_song, parse_name, read_metadata
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.watch import SilentWatch
 from ironclad_assets.storage.hashing import record_file
@@ -129,3 +132,53 @@ def test_a_name_that_contradicts_the_title_adds_nothing(work: Path) -> None:
 def test_a_dash_in_the_title_is_not_taken_for_an_artist_when_the_artist_is_known(work: Path) -> None:
     metadata = complete("Run - Part Two.flac", work, artist="Ann", artists=["Ann"])
     assert (metadata.title, metadata.artist) == ("Run - Part Two", "Ann")
+
+
+def test_every_field_has_its_reason(work: Path) -> None:
+    """META-001"""
+    metadata = complete("07 - Ann - Run.flac", work, artist="Ann", artists=["Ann"])
+    assert metadata.reasons["artist"] == Reason(source="file")
+    assert metadata.reasons["title"] == Reason(source="file_name")
+    assert metadata.reasons.keys() == metadata.sources.keys()
+
+
+def test_what_sources_found_fills_gaps_before_the_files_name(work: Path) -> None:
+    """META-001: from tags, then sources, then the file's name."""
+    found = Reason(source="musicbrainz", matched_by="tags", score=0.99)
+    findings = Findings(
+        values={"title": "Run", "album": "Album"},
+        fields={"MUSICBRAINZ_TRACKID": ("new",), "LABEL": ("theirs",)},
+        reasons={"title": found, "album": found, "MUSICBRAINZ_TRACKID": found, "artwork": found},
+        cover=FetchedCover(data=b"jpeg", width_px=3, height_px=2),
+        warnings=("AcoustID refused",),
+    )
+    read = {"fields": {"LABEL": ("mine",)}, "warnings": ["odd"], "artwork": None, "artist": "Ann"}
+    metadata = complete_metadata(read, original_name="07 - Bob - run.flac", work=work, findings=findings)
+    assert (metadata.title, metadata.artist, metadata.album, metadata.track_number) == ("Run", "Ann", "Album", 7)
+    assert metadata.fields == {"LABEL": ("mine",), "MUSICBRAINZ_TRACKID": ("new",)}
+    assert metadata.sources == {
+        "artist": "file", "title": "musicbrainz", "album": "musicbrainz", "track_number": "file_name",
+        "artwork": "musicbrainz",
+    }  # fmt: skip
+    assert metadata.warnings == ("odd", "AcoustID refused")
+    assert metadata.artwork is not None
+    assert (work / metadata.artwork.file.path).read_bytes() == b"jpeg"
+
+
+def test_a_song_is_described_to_the_sources_by_tags_then_name(store: Store) -> None:
+    song = validated(store, store.archive / "a.flac", name="03 - Ann - Run.flac")
+    described = describe_song(
+        {"fields": {"ISRC": ["x"]}, "artwork": {"path": "cover.jpg"}, "warnings": [], "album": "Album"},
+        validated=song, store=store,
+    )  # fmt: skip
+    assert (described.song.title, described.song.artist, described.song.album) == ("Run", "Ann", "Album")
+    assert described.has_cover
+    assert described.fields == {"ISRC": ("x",)}
+    assert described.gaps == ("title", "artist", "album_artist", "track_number", "date")
+
+
+def test_metadata_of_an_older_release_is_still_read() -> None:
+    """META-002"""
+    old = {"title": "Run", "sources": {"title": "file"}, "fields": {}, "warnings": []}
+    metadata = SongMetadata.model_validate(old)
+    assert (metadata.reasons, metadata.candidates) == ({}, ())
