@@ -57,9 +57,12 @@ def read_id3(tags: id3.ID3) -> TagSheet:
     return sheet
 
 
-def _by_kind(item: tuple[str, Any]) -> tuple[str, int]:  # a frame of mutagen's
-    """Return what to sort by: several frames of a kind come in the order of their keys, as they were written."""
-    return (item[0][:4], len(item[0])) if item[0].startswith("USLT") else ("", 0)
+def _by_kind(item: tuple[str, Any]) -> tuple[str, int, str]:  # a frame of mutagen's
+    """Return what to sort by where frames share a field: programs write frames in the order of their size."""
+    key, kind = item[0], item[0][:4]
+    if kind in ("TMCL", "USLT"):
+        return kind, len(key), ""
+    return ("", 0, "") if kind[0] in "ACTW" else (kind, 0, key)
 
 
 def _latin1_texts(frame: Any) -> Iterator[str]:  # noqa: ANN401 - mutagen gives frames their fields at run time

@@ -42,9 +42,8 @@ def fill_id3(tags: id3.ID3, *, sheet: TagSheet, cover: bytes | None, version: Id
         if people:
             tags.add(id3.Frames[kind](encoding=encoding, people=people))
     for name, values in fields.items():
-        if name.startswith(BINARY) and version == "2.4":
-            values = _restore(tags, name, values=values)
-        for frame in _frames(name, values, encoding=encoding) if values else ():
+        restored = _restore(name, values=values) if name.startswith(BINARY) and version == "2.4" else []
+        for frame in restored or _frames(name, values, encoding=encoding):
             tags.add(frame)
     if version == "2.3":
         _turn_into_v23(tags)
@@ -113,24 +112,20 @@ def _turn_into_v23(tags: id3.ID3) -> None:
         tags.add(frame)
 
 
-def _restore(tags: id3.ID3, name: str, *, values: list[str]) -> list[str]:
-    """Add the frames that were kept as Base64; return those values that would not come back as they are."""
-    left = []
-    kind = name.removeprefix(BINARY)
-    for value in values:
-        try:
+def _restore(name: str, *, values: list[str]) -> list[id3.Frame]:
+    """Return the frames that were kept as Base64; none unless all of them come back as they are."""
+    tags = id3.ID3()
+    kind = name.removeprefix(BINARY).encode("ascii")
+    try:
+        for value in values:
             content = b64decode(value, validate=True)
-            header = kind.encode("ascii") + id3.BitPaddedInt.to_str(len(content)) + b"\0\0"
-            size = id3.BitPaddedInt.to_str(len(header) + len(content))
-            frames = id3.ID3(BytesIO(b"ID3\x04\0\0" + size + header + content))
-        except Exception:  # noqa: BLE001 - what a free field holds may be anything; mutagen raises what it likes
-            left.append(value)
-            continue
-        if len(frames) == 1 and not frames.keys() & tags.keys() and read_id3(frames).fields == {name: [value]}:
-            tags.add(next(iter(frames.values())))
-        else:
-            left.append(value)
-    return left
+            frame = kind + id3.BitPaddedInt.to_str(len(content)) + b"\0\0" + content
+            size = id3.BitPaddedInt.to_str(len(frame))
+            for one in id3.ID3(BytesIO(b"ID3\x04\0\0" + size + frame)).values():
+                tags.add(one)
+    except Exception:  # noqa: BLE001 - what such a field holds may be anything; mutagen raises what it likes
+        return []
+    return list(tags.values()) if read_id3(tags).fields == {name: values} else []
 
 
 def _take_involved(fields: dict[str, list[str]]) -> list[list[str]]:

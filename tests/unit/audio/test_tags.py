@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import ID3, TIT2, TXXX
 
-from ironclad_assets.audio.embed import make_sheet, read_back, write_tags
-from ironclad_assets.audio.encode import open_encoder
 from ironclad_assets.audio.tag_formats.sheet import MAX_FIELDS, TagSheet
 from ironclad_assets.audio.tag_formats.text import MAX_VALUE_BYTES, clean_text
 from ironclad_assets.audio.tags import read_tags
-from ironclad_assets.contracts.v1.options import OutputFormat
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from tests import synth
 from tests.unit.audio import tagged_files
@@ -185,31 +182,3 @@ def test_id3_fields_of_ones_own_keep_their_name(tmp_path: Path) -> None:
     tags.add(TXXX(desc="my Own = tag", text=["1", "2"]))
     tags.save(path)
     assert read(path)["fields"] == {"MUSICBRAINZ_ALBUMID": ["x"], "MY OWN  TAG": ["1", "2"]}
-
-
-names = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7D, exclude_characters="="), min_size=1, max_size=30)
-texts = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40), min_size=1, max_size=3)
-known = st.sampled_from(
-    ["TITLE", "ARTIST", "ALBUM", "DATE", "ORIGINALDATE", "BPM", "COMMENT", "ISRC", "LABEL", "TRACKTOTAL"]
-)
-
-
-@pytest.mark.parametrize("kind", ["flac", "mp3", "wav", "m4a", "opus"])
-@example(tags={"TRACKNUMBER": ["A/1", "2"], "TRACKTOTAL": ["9"], "DISCTOTAL": ["2"], "DATE": ["spring 1999"]})
-@example(
-    tags={"TRACKNUMBER": ["1"], "TRACKTOTAL": ["9", "10"], "DISCNUMBER": ["1"], "DISCTOTAL": ["2"], "DATE": ["1999-04"]}
-)
-@given(tags=st.dictionaries(names | known, texts, max_size=8))
-def test_whatever_is_written_is_read_back(
-    kind: str, tags: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """META-001: no tag of an uploader is lost or changed by the format of the delivered file."""
-    path = tmp_path_factory.mktemp("written") / f"a.{kind}"
-    frames = synth.SR // 20
-    with open_encoder(path, output=OutputFormat(kind), sample_rate_hz=48_000, channels=1, frames=frames) as encoder:
-        encoder.add(synth.tone(0.05, channels=1))
-    sheet = make_sheet(
-        {name: tuple(values) for name, values in tags.items() if name.upper() not in ("GENRE", "LYRICS")}
-    )
-    write_tags(path, sheet=sheet, cover=None)
-    assert read_back(path).fields == sheet.fields
