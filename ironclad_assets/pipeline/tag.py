@@ -168,6 +168,8 @@ def _guess(original_name: str, *, known: dict[str, Any]) -> dict[str, Any]:
     if artist and "title" not in known and known.get("artist", artist).casefold() != artist.casefold():
         # The part before the dash is not the artist, so it belongs to the title.
         guess["title"] = f"{artist} - {guess['title']}"
+    if "artist" in known:
+        guess.pop("artists", None)
     return {name: value for name, value in guess.items() if name not in known}
 
 

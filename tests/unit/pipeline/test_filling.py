@@ -137,6 +137,33 @@ def test_where_the_source_is_silent_it_is_not_asked_again_for_the_song() -> None
     assert sources.asked == [f"release {mbid(2)}"]
 
 
+def test_each_silence_is_told_once_and_the_album_that_was_heard_of_stays() -> None:
+    class Sources(KnownSongs):
+        def recording(self, mbid: str) -> Reply:
+            super().recording(mbid)
+            return DOWN
+
+    ids = {"MUSICBRAINZ_TRACKID": mbid(55), "MUSICBRAINZ_ALBUMID": mbid(101)}
+    findings = look_up(tagged(title="x", fields=ids), sources=Sources([recording(1)]))
+    assert findings.values["album"] == "Album"
+    assert "track_number" not in findings.values
+    twice = look_up(tagged(title="Run", artist="Ann"), sources=KnownSongs(down=DOWN, heard=[]))
+    assert twice.warnings == ("MusicBrainz refused the connection",)
+
+
+def test_an_id_is_not_doubted_where_the_lengths_are_unknown() -> None:
+    sources = KnownSongs([recording(1, "Symphony", duration_s=None)])
+    assert look_up(tagged(title="Run", fields={"MUSICBRAINZ_TRACKID": mbid(1)}), sources=sources).values
+
+
+def test_of_two_editions_none_is_taken_for_the_files_own() -> None:
+    both = recording(1, releases=(release(11), release(12, group_id=mbid(5011), date="2010")))
+    findings = look_up(tagged(title="Run", artist="Ann"), sources=KnownSongs([both]))
+    assert findings.values["date"] == "2001-02-03"
+    assert "MUSICBRAINZ_ALBUMID" not in findings.fields
+    assert findings.fields["MUSICBRAINZ_RELEASEGROUPID"] == (mbid(5011),)
+
+
 def test_kinds_of_releases_are_asked_for_only_where_an_album_is_to_be_guessed() -> None:
     untold = recording(1, releases=(release(11, primary_type=None), release(12, "Live", primary_type=None)))
 
@@ -230,6 +257,15 @@ def test_what_acoustid_alone_knows_is_said_to_be_its() -> None:
     assert findings.reasons["title"].source == "acoustid"
 
 
+def test_a_search_that_answers_something_else_adds_nothing_to_a_sound() -> None:
+    class Sources(KnownSongs):
+        def search(self, **words: str) -> Reply:
+            return Reply(recordings=(recording(9),))
+
+    findings = look_up(tagged(), sources=Sources(heard=[heard(1)]))
+    assert findings.fields["MUSICBRAINZ_TRACKID"] == (mbid(1),)
+
+
 def test_sounds_of_two_names_are_candidates() -> None:
     findings = look_up(tagged(), sources=KnownSongs([], heard=[heard(1), heard(2, "Walk")]))
     assert findings.values == {}
@@ -261,6 +297,24 @@ def test_a_release_named_in_the_tags_gives_the_cover_without_a_match() -> None:
     assert findings.cover is not None
     assert sources.asked == [f"cover release {mbid(8)}"]
     assert findings.reasons["artwork"].matched_by == "ids"
+
+
+def test_an_archive_that_does_not_answer_is_not_asked_twice() -> None:
+    class Sources(KnownSongs):
+        def cover(self, *, kind: str, mbid: str) -> tuple[None, Reply]:
+            super().cover(kind=kind, mbid=mbid)
+            return None, Reply(problem="the Cover Art Archive gave no answer in time")
+
+    sources = Sources([recording(1)])
+    findings = look_up(tagged(title="Run", artist="Ann", has_cover=False), sources=sources)
+    assert findings.warnings == ("the Cover Art Archive gave no answer in time",)
+    assert sources.asked == ["search Run/Ann/", f"cover release {mbid(101)}"]
+
+
+def test_a_release_without_a_group_has_no_other_cover() -> None:
+    sources = KnownSongs([recording(1, releases=(release(11, group_id=None),))])
+    assert look_up(tagged(title="Run", artist="Ann", has_cover=False), sources=sources).cover is None
+    assert sources.asked[-1] == f"cover release {mbid(11)}"
 
 
 def test_a_cover_in_the_file_is_enough() -> None:
