@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIBIBYTE = 1024**3
@@ -18,6 +18,7 @@ MEBIBYTE = 1024**2
 
 _SQLITE = "sqlite:///"
 _SERVER = r"^https?://[A-Za-z0-9.\-\[\]:]{1,250}$"
+_MEDIA_SERVER = r"^https?://[A-Za-z0-9.\-\[\]:]{1,250}(/[A-Za-z0-9._~%/-]{0,250})?$"
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 DEFAULT_LIBRARY_TEMPLATE = "{album_artist}/{album}/<<{disc}->{track} - ><{compilation_artist} - >{title}.{ext}"
@@ -72,6 +73,31 @@ class Settings(BaseSettings):
     )
     id3_version: Literal["2.3", "2.4"] = Field(
         default="2.4", description="Version of the ID3 tags in MP3 and WAV; 2.3 for players that do not know 2.4."
+    )
+
+    refresh_plex_url: str | None = Field(
+        default=None, pattern=_MEDIA_SERVER, description="Plex server to tell of new entries, such as http://nas:32400."
+    )
+    refresh_plex_token: SecretStr | None = Field(default=None, description="Its X-Plex-Token.")
+    refresh_jellyfin_url: str | None = Field(
+        default=None, pattern=_MEDIA_SERVER, description="Jellyfin server to tell of new entries."
+    )
+    refresh_jellyfin_token: SecretStr | None = Field(default=None, description="Its API key.")
+    refresh_navidrome_url: str | None = Field(
+        default=None, pattern=_MEDIA_SERVER, description="Navidrome server to tell of new entries."
+    )
+    refresh_navidrome_user: str | None = Field(default=None, min_length=1, description="An administrator there.")
+    refresh_navidrome_password: SecretStr | None = Field(default=None, description="The administrator's password.")
+    refresh_subsonic_url: str | None = Field(
+        default=None, pattern=_MEDIA_SERVER, description="Another server that speaks Subsonic's protocol."
+    )
+    refresh_subsonic_user: str | None = Field(default=None, min_length=1, description="An administrator there.")
+    refresh_subsonic_password: SecretStr | None = Field(default=None, description="The administrator's password.")
+    refresh_interval_s: float = Field(
+        default=60.0, ge=0, le=86_400, description="Shortest time between two requests to a media server."
+    )
+    refresh_timeout_s: float = Field(
+        default=5.0, gt=0, le=60, description="How long a media server may take to answer a request."
     )
 
     host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
@@ -239,6 +265,9 @@ class Settings(BaseSettings):
     def as_environment(self) -> dict[str, str]:
         """Return the variables that give another process these settings, whatever folder it runs in."""
         values = self.model_dump(mode="json", exclude_none=True)
+        for name in values:
+            if isinstance(secret := getattr(self, name), SecretStr):
+                values[name] = secret.get_secret_value()
         return {
             f"IRONCLAD_{name.upper()}": json.dumps(value) if isinstance(value, (dict, list)) else str(value)
             for name, value in values.items()
