@@ -21,6 +21,8 @@ from ironclad_assets.ledger.worker import identify_process
 from ironclad_assets.lookup.health import source_health
 from ironclad_assets.lookup.policy import state_path
 from ironclad_assets.sandbox.report import FILE_LAYER, NETWORK_LAYER, describe_cage
+from ironclad_assets.servers.configured import configured_servers
+from ironclad_assets.servers.notes import last_entry, read_states
 from ironclad_assets.supervisor.ports import answers
 from ironclad_assets.supervisor.services import WARM_SERVICE, socket_answers
 
@@ -41,7 +43,7 @@ class Finding:
 
 
 def examine(installation: Installation) -> list[Finding]:
-    """Return a finding for each part: store, disk, ledger, queue, engines, cage, sources, processes, watcher."""
+    """Return a finding for each part, from the store and the media servers to the processes."""
     findings = [
         _ask("store", lambda: _store(installation)),
         _ask("disk", lambda: _disk(installation)),
@@ -50,7 +52,13 @@ def examine(installation: Installation) -> list[Finding]:
         _ask("engines", lambda: _engines(installation)),
         _ask("cage", _cage),
     ]
-    return [*findings, *_sources(installation), *_processes(installation), _watcher(installation)]
+    return [
+        *findings,
+        *_sources(installation),
+        *_servers(installation),
+        *_processes(installation),
+        _watcher(installation),
+    ]
 
 
 def _ask(part: str, question: Callable[[], str]) -> Finding:
@@ -120,6 +128,28 @@ def _sources(installation: Installation) -> list[Finding]:
         Finding(one.source, well=True, detail=f"warning: {one.detail}" if one.standing in troubled else one.detail)
         for one in sources
     ]
+
+
+def _servers(installation: Installation) -> list[Finding]:
+    """Say of each configured media server what came of the last request; a server that is away is a warning."""
+    configured = configured_servers(installation.settings)
+    states = read_states(installation.settings)
+    entry = last_entry(installation.settings)
+    findings = [
+        Finding(name, well=False, detail=f"{variable} is not set", remedy=f"set {variable}, or unset the address")
+        for name, variable in configured.incomplete
+    ]
+    for server in configured.servers:
+        state = states.get(server.name)
+        if state is None or state.url != server.url:
+            waits = "an entry waits to be told" if entry else "no entry landed yet"
+            findings.append(Finding(server.name, well=True, detail=f"{server.url} was not asked yet; {waits}"))
+            continue
+        warning = "warning: " if state.failures else ""
+        times = f", {state.failures} times in a row; it is asked again" if state.failures else ""
+        said = f"{warning}{server.url} {state.said}{times} (last at {state.at})"
+        findings.append(Finding(server.name, well=True, detail=said))
+    return findings
 
 
 def _processes(installation: Installation) -> list[Finding]:

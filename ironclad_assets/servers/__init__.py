@@ -1,0 +1,1 @@
+"""Media servers that are told of new entries in the library."""
