@@ -22,6 +22,7 @@ from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.pipeline.sidecars import find_lyrics, write_lyrics
 from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.resources.choice import wants_original
+from ironclad_assets.servers.notes import note_entry
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
@@ -72,6 +73,7 @@ def library_entry(
                     original=original,
                     lyrics=dropped or write_lyrics(metadata.lyrics or "", folder=work),
                 )
+            note_entry(settings, song=room.job.song)
             record = _song_record(room, entry, validated)
             atomic.write_json(work / RECORD_FILE, record.model_dump(mode="json"))
             return Made(entry, check_entry(entry, store=store))
