@@ -19,7 +19,10 @@ from ironclad_assets.jobs import process_song
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.sensors.reconcile import build_crash_catcher
+from ironclad_assets.sensors.refresh import build_server_refresher
 from ironclad_assets.sensors.upload_watcher import UploadWatcher, build_upload_watcher
+from ironclad_assets.servers.configured import configured_servers
+from ironclad_assets.servers.refresher import Refresher
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage.store import Store
 
@@ -51,6 +54,7 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
         sensors=[
             build_upload_watcher(watcher),
             build_crash_catcher(ledger=resources["ledger"]),
+            *([build_server_refresher(Refresher(settings))] if configured_servers(settings).servers else []),
         ],
         resources=resources,
         executor=dg.in_process_executor,
