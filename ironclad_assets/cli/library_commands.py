@@ -18,7 +18,8 @@ from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.library_show import draw_moves, draw_tree, entry_document
 from ironclad_assets.cli.show import SHORT_ID, print_json
-from ironclad_assets.pipeline.rearrange import Rearranged, Rearrangement, songs_in_library
+from ironclad_assets.pipeline.filed import songs_in_library
+from ironclad_assets.pipeline.rearrange import Rearranged, Rearrangement
 from ironclad_assets.pipeline.templates import Layout, read_layout
 
 TELL_S = 10.0

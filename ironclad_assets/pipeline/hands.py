@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from ironclad_assets.contracts.v1.base import FileRecord
@@ -48,23 +49,31 @@ class Hands(Protocol):
     def leave(self, folder: Path, *, root: str) -> None:
         """Remove a folder, and those above it, where they are empty."""
 
-    def finish(self) -> None:
-        """Make everything done so far last."""
-
 
 class RealHands:
     """Moves files, each in one step that other programs see whole."""
 
-    def __init__(self, *, store: Store, song: str, listing: Listing, stack: ExitStack) -> None:
-        """`stack` ends with the work: what waits for its name then is dropped."""
+    def __init__(
+        self,
+        *,
+        store: Store,
+        song: str,
+        listing: Listing,
+        stack: ExitStack,
+        announced: Mapping[str, FileRecord],
+    ) -> None:
+        """`stack` ends with the work: what waits for its name then is dropped. `announced` is kept already."""
         self.listing = listing
         self._store = store
         self._song = song
         self._stack = stack
         self._incoming: dict[str, Path] = {}
-        self._touched: set[Path] = set()
+        self._announced = announced
+        self.touched: set[Path] = set()
 
     def announce(self, claims: Claims, *, records: Mapping[str, FileRecord]) -> Claims:
+        if all(self._announced.get(key) == record for key, record in records.items()):
+            return replace(claims, records={**claims.records, **records})
         return claims.announce(records)
 
     def copy(self, source: Path, *, record: FileRecord, root: str) -> Path:
@@ -79,9 +88,10 @@ class RealHands:
         except FileExistsError:
             self.listing.forget(destination.parent)
             raise
-        self._touched |= {destination.parent, file.parent}
+        self.touched.add(destination.parent)
         self.listing.add(destination)
         if file.parent != self._incoming.get(root):
+            self.touched.add(file.parent)
             self.listing.remove(file, root=self._store.library(root))
 
     def remove(self, file: Path, *, root: str) -> None:
@@ -92,18 +102,21 @@ class RealHands:
         remove_empty(folder, root=self._store.library(root))
 
     def finish(self) -> None:
-        sync_folders(self._touched - set(self._incoming.values()))
-        self._touched.clear()
+        """Make everything done so far last."""
+        sync_folders(self.touched)
+        self.touched.clear()
 
 
 class PretendedHands:
-    """Touches nothing; only its listing tells what would be."""
+    """Touches nothing; only its listing, and what it was told to keep, tell what would be."""
 
     def __init__(self, *, store: Store, listing: Listing) -> None:
         self.listing = listing
+        self.announced: dict[str, FileRecord] = {}
         self._store = store
 
     def announce(self, claims: Claims, *, records: Mapping[str, FileRecord]) -> Claims:
+        self.announced.update(records)
         return replace(claims, records={**claims.records, **records})
 
     def copy(self, source: Path, *, record: FileRecord, root: str) -> Path:
@@ -121,12 +134,11 @@ class PretendedHands:
     def leave(self, folder: Path, *, root: str) -> None:
         """Do nothing: a listing drops folders that are empty by itself."""
 
-    def finish(self) -> None:
-        """Do nothing: there is nothing to keep."""
-
 
 @contextmanager
-def real_hands(*, store: Store, song: str, listing: Listing) -> Iterator[RealHands]:
+def real_hands(
+    *, store: Store, song: str, listing: Listing, announced: Mapping[str, FileRecord] = MappingProxyType({})
+) -> Iterator[RealHands]:
     """Give hands for the filing of one song; nothing that waits for a name outlives it."""
     with ExitStack() as stack:
-        yield RealHands(store=store, song=song, listing=listing, stack=stack)
+        yield RealHands(store=store, song=song, listing=listing, stack=stack, announced=announced)

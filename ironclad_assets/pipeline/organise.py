@@ -94,7 +94,9 @@ def organise(
             placed += shelf.place_fixed(
                 cover_deliveries(placed, record=art, source=metadata_folder / art.path, shelf=shelf)
             )
-        return LibraryEntry(files=tuple(placed), replaced=shelf.remove_all_but(placed), warnings=warnings)
+        replaced = shelf.remove_all_but(placed)
+        hands.finish()
+        return LibraryEntry(files=tuple(placed), replaced=replaced, warnings=warnings)
 
 
 def check_entry(entry: LibraryEntry, *, store: Store) -> tuple[CheckOutcome, ...]:

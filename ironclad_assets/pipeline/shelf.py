@@ -7,6 +7,7 @@ another. The hands that do it are `pipeline/hands.py`'s, whose file a file is, `
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -99,7 +100,8 @@ class Shelf:
             found = self.hands.listing.find(self.store.library(item.root) / item.path(1))
             slot = _Slot(path=item.path(1), found=found)
             if found is None or self._is_own(found, item):
-                ready.append((item, slot, self._bring(item, slot, taken=frozenset())))
+                with suppress(PermanentFailure):  # a song is never withheld for a cover that is damaged
+                    ready.append((item, slot, self._bring(item, slot, taken=frozenset())))
         self._announce([(item, slot) for item, slot, file in ready if file is not None])
         placed = []
         for item, slot, file in ready:
@@ -135,11 +137,11 @@ class Shelf:
                 continue  # the album has other songs, which keep the cover
             self.hands.remove(file, root=key.partition("/")[0])
             gone.add(key)
-        for key in sorted(gone):
+        # What a run that was killed has emptied is no file any more, but may be a folder still.
+        for key in sorted(gone | (keys(self.claims.previous) - kept)):
             folder = (self.store.root / key).parent
             self._remove_left_cover(folder, root=key.partition("/")[0])
             self.hands.leave(folder, root=key.partition("/")[0])
-        self.hands.finish()
         return tuple(sorted(gone - kept))
 
     def _remove_left_cover(self, folder: Path, *, root: str) -> None:

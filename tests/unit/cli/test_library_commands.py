@@ -10,6 +10,7 @@ from ironclad_assets.cli.exits import Exit
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline import rearrange
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 from tests.filing import NewSong, song_maker, tree
@@ -160,6 +161,7 @@ def test_ctrl_c_stops_after_the_song_at_hand(
     for at in range(3):
         new_song(f"song-{at}", title=f"T{at}", cover=None).keep()
     monkeypatch.setenv("IRONCLAD_LIBRARY_TEMPLATE", FLAT)
+    monkeypatch.setattr(rearrange, "BATCH", 1)
     monkeypatch.setattr(library_commands._Tally, "add", lambda self, one, **_: signal.raise_signal(signal.SIGINT))
     result = run("library", "organise")
     assert result.exit_code == Exit.INTERRUPTED

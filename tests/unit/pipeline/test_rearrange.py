@@ -7,8 +7,10 @@ import pytest
 
 from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.pipeline import hands, ownership
+from ironclad_assets.pipeline import rearrange as rearrange_module
+from ironclad_assets.pipeline.filed import songs_in_library
 from ironclad_assets.pipeline.organise import check_entry
-from ironclad_assets.pipeline.rearrange import Rearranged, Rearrangement, songs_in_library
+from ironclad_assets.pipeline.rearrange import Rearranged, Rearrangement
 from ironclad_assets.pipeline.templates import DEFAULT, Layout, read_layout
 from ironclad_assets.storage.store import Store
 from tests.filing import NewSong, Song, folders, song_maker, tree
@@ -189,10 +191,13 @@ def test_songs_of_other_users_are_passed_over(store: Store, new_song: NewSong) -
     assert any("03 - Hop" in path for path in tree(store))
 
 
-def test_a_stop_is_heard_between_two_songs_and_the_next_pass_goes_on(store: Store, new_song: NewSong) -> None:
+def test_a_stop_is_heard_between_two_batches_and_the_next_pass_goes_on(
+    store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch
+) -> None:
     songs = [new_song(f"song-{at}", title=f"T{at}") for at in range(3)]
     for song in songs:
         song.keep()
+    monkeypatch.setattr(rearrange_module, "BATCH", 1)
     asked = iter([False, True])
     assert len(rearrange(store, stop=lambda: next(asked))) == 1
     assert all(sound(song) for song in songs)
@@ -223,8 +228,8 @@ def test_a_pass_that_is_killed_anywhere_is_mended_by_the_next(
         return call
 
     with monkeypatch.context() as patch:
-        for name in ("give_name", "remove_empty", "sync_folders"):
-            patch.setattr(hands, name, die(getattr(hands, name)))
+        for module, name in ((hands, "give_name"), (hands, "remove_empty"), (rearrange_module, "sync_folders")):
+            patch.setattr(module, name, die(getattr(module, name)))
         patch.setattr(ownership.Claims, "announce", die(ownership.Claims.announce))
         try:
             rearrange(store, BY_YEAR)
