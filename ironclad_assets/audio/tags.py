@@ -12,13 +12,18 @@ from typing import Any
 from mutagen.id3 import TCON
 
 from ironclad_assets.audio.artwork import UnusablePicture, make_cover
+from ironclad_assets.audio.tag_formats.budget import BudgetSpent, cpu_budget
 from ironclad_assets.audio.tag_formats.containers import read_sheet
 from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Cover, Picture, TagSheet
 from ironclad_assets.audio.tag_formats.text import MAX_LYRICS_BYTES, clean_line, clean_text
 
 COVER = "cover.jpg"
 
+TAGS_CPU_S, COVER_CPU_S = 6.0, 8.0
+"""Processor time for tags and for pictures, together less than the child's limit; sane files need a tenth of one."""
+
 _MAX_NUMBER = 9999
+_MAX_WARNINGS = 50
 _JOINER = "; "
 _LINES = {
     "TITLE": "title", "ARTIST": "artist", "ALBUM": "album", "ALBUMARTIST": "album_artist", "DATE": "date",
@@ -53,10 +58,7 @@ def read_tags(report: Report, *, path: str, media_type: str, work: str) -> dict[
         ``{"path", "width_px", "height_px"}`` or None.
     """
     report(0.0, "reading tags")
-    try:
-        sheet = read_sheet(Path(path), media_type=media_type)
-    except Exception as error:  # noqa: BLE001 - mutagen raises what it likes; a playable song never fails by its tags
-        sheet = TagSheet(warnings=[f"the tags cannot be read ({type(error).__name__}: {error})"])
+    sheet = _read_sheet(Path(path), media_type=media_type)
     found = _describe(sheet)
     report(0.5, "looking at the cover")
     cover, problems = _choose_cover(sheet.pictures)
@@ -64,8 +66,18 @@ def read_tags(report: Report, *, path: str, media_type: str, work: str) -> dict[
     if cover is not None:
         (Path(work) / COVER).write_bytes(cover.data)
         found["artwork"] = {"path": COVER, "width_px": cover.width_px, "height_px": cover.height_px}
-    found["warnings"] = [clean_text(text)[0][:300] for text in (*sheet.warnings, *problems)]
+    found["warnings"] = [clean_line(clean_text(text)[0])[:300] for text in (*sheet.warnings, *problems)][:_MAX_WARNINGS]
     return found
+
+
+def _read_sheet(path: Path, *, media_type: str) -> TagSheet:
+    try:
+        with cpu_budget(TAGS_CPU_S, purpose="reading the tags"):
+            return read_sheet(path, media_type=media_type)
+    except BudgetSpent as spent:
+        return TagSheet(warnings=[str(spent)])
+    except Exception as error:  # noqa: BLE001 - mutagen raises what it likes; a playable song never fails by its tags
+        return TagSheet(warnings=[f"the tags cannot be read ({type(error).__name__}: {error})"])
 
 
 def _describe(sheet: TagSheet) -> dict[str, Any]:
@@ -110,11 +122,15 @@ def _number(text: str) -> int | None:
 def _choose_cover(pictures: list[Picture]) -> tuple[Cover | None, list[str]]:
     """Return the first usable picture, front covers before others, and why better ones were dropped."""
     problems: list[str] = []
-    for picture in _best_first(pictures):
-        try:
-            return make_cover(picture.data), problems
-        except UnusablePicture as error:
-            problems.append(f"a cover was dropped: {error}")
+    try:
+        with cpu_budget(COVER_CPU_S, purpose="looking at the pictures"):
+            for picture in _best_first(pictures):
+                try:
+                    return make_cover(picture.data), problems
+                except UnusablePicture as error:
+                    problems.append(f"a cover was dropped: {error}")
+    except BudgetSpent as error:
+        problems.append(f"a cover was dropped: {error}")
     return None, problems
 
 
