@@ -5,7 +5,7 @@ writes tags. The songs are one album in five formats, and one compilation in two
 """
 
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class Song:
     compilation: bool = False
     decomposed: bool = False
     targets: tuple[str, ...] = ("instrumental",)
-    ids: Fields = field(default_factory=dict)
+    dj_stems: bool = False
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ class Song:
 
 
 SONGS = (
-    Song("flac", "Svefn‐g‐Englar", 1, 3, 1, 2, targets=("instrumental", "vocals")),
+    Song("flac", "Svefn‐g‐Englar", 1, 3, 1, 2, targets=("instrumental", "vocals"), dj_stems=True),
     Song("wav", "Nótt í Été", 2, 3, 1, 2, decomposed=True),
     Song("mp3", "Ljós‐ár", 3, 3, 1, 2),
     Song("m4a", "Öræfi", 1, 2, 2, 2, decomposed=True),

@@ -36,9 +36,5 @@ def mpd(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """An MPD to whom originals, targets and stems are one library, which is the hardest case."""
     require("mpd")
     folder: Path = tmp_path_factory.mktemp("mpd")
-    music = folder / "music"
-    music.mkdir()
-    for name, root in (("originals", library.uploads), ("targets", library.targets), ("stems", library.stems)):
-        (music / name).symlink_to(root)
-    with running_mpd(music, folder=folder) as client:
+    with running_mpd(folder / "server", targets=library.targets, stems=library.stems) as client:
         yield client

@@ -62,12 +62,18 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Both library roots, a copy of the uploads as a library that was there before, and every delivered file."""
+    """Both library roots and every delivered audio file; `uploads` is a copy of what was sent.
+
+    `files` are what was made in the format asked for. The untouched originals stand in the same library, and the
+    files for DJ programs among the stems.
+    """
 
     targets: Path
     stems: Path
     uploads: Path
     files: tuple[Delivered, ...]
+    originals: tuple[Delivered, ...]
+    dj_files: tuple[Delivered, ...]
 
     def of_format(self, output: str) -> tuple[Delivered, ...]:
         return tuple(file for file in self.files if file.output == output)
@@ -92,18 +98,26 @@ def deliver(folder: Path, *, songs: Sequence[Song] = SONGS) -> Library:
         for song in songs:
             files.extend(_deliver_one(song, installation=installation, uploads=uploads))
     ledger.close()
-    return Library(store.library("output"), store.library("output-stems"), uploads, tuple(files))
+    return Library(
+        targets=store.library("output"), stems=store.library("output-stems"), uploads=uploads,
+        files=tuple(file for file in files if file.kind in ("target", "stem")),
+        originals=tuple(file for file in files if file.kind == "original"),
+        dj_files=tuple(file for file in files if file.kind == "dj_stems"),
+    )  # fmt: skip
 
 
 def _deliver_one(song: Song, *, installation: Installation, uploads: Path) -> list[Delivered]:
     upload = write_upload(song, folder=uploads)
     sent = shutil.copy(upload, installation.folder / upload.name)
-    job = installation.submit(sent, format=song.output, targets=song.targets, stems=STEMS)
+    job = installation.submit(
+        sent, user_id=song.output,  # equal files of one user would be one song
+        format=song.output, targets=song.targets, stems=STEMS, original=True, dj_stems=song.dj_stems,
+    )  # fmt: skip
     assert installation.dispatch(job).success, installation.ledger.job(job.job_uuid).error
     store = installation.store
     entry = load_artifact(store.stage("library_entry", job.song), LibraryEntry).payload
     return [
         Delivered(song, item.name, item.role, store.library(item.root), store.library(item.root) / item.file.path)
         for item in entry.files
-        if item.role in ("target", "stem")
+        if item.role not in ("cover", "lyrics")
     ]

@@ -17,6 +17,15 @@ _TAGS = (
     "date", "composer", "comment", "label", "musicbrainz_artistid", "musicbrainz_albumid",
     "musicbrainz_albumartistid", "musicbrainz_trackid", "musicbrainz_releasetrackid", "musicbrainz_workid",
 )  # fmt: skip
+FIELDS = {
+    "Title": "TITLE", "Artist": "ARTIST", "Album": "ALBUM", "AlbumArtist": "ALBUMARTIST", "Genre": "GENRE",
+    "Date": "DATE", "Composer": "COMPOSER", "Track": "TRACKNUMBER", "Disc": "DISCNUMBER",
+    "ArtistSort": "ARTISTSORT", "AlbumArtistSort": "ALBUMARTISTSORT",
+    "MUSICBRAINZ_ARTISTID": "MUSICBRAINZ_ARTISTID", "MUSICBRAINZ_ALBUMARTISTID": "MUSICBRAINZ_ALBUMARTISTID",
+    "MUSICBRAINZ_WORKID": "MUSICBRAINZ_WORKID",
+}  # fmt: skip
+"""MPD's names of what it reads, and the contract's."""
+
 _CONFIGURATION = """
 music_directory "{music}"
 db_file "{folder}/database"
@@ -120,13 +129,17 @@ class MpdClient:
 
 
 @contextmanager
-def running_mpd(music: Path, *, folder: Path) -> Iterator[MpdClient]:
-    """Start MPD on the folder `music`, have it read everything, and give a connection to it.
+def running_mpd(folder: Path, **roots: Path) -> Iterator[MpdClient]:
+    """Start MPD, have it read everything, and give a connection to it.
 
     Args:
-        music: the library, or a folder of links to several.
-        folder: takes its configuration, database and log.
+        folder: takes its configuration, database and log; is created.
+        roots: libraries, each under its name in one folder of links.
     """
+    music = folder / "music"
+    music.mkdir(parents=True)
+    for name, root in roots.items():
+        (music / name).symlink_to(root)
     port = _free_port()
     configuration = folder / "mpd.conf"
     values = {"music": music, "folder": folder, "port": port, "tags": ",".join(_TAGS)}

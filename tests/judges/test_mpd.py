@@ -11,111 +11,105 @@ from tests.judges.album import (
     ALBUM_SONGS,
     COMPILATION,
     COMPILED_SONGS,
+    KEPT_IDS,
     RELEASE,
     SONGS,
     VARIOUS_ARTISTS,
 )
 from tests.judges.delivery import Delivered, Library
-from tests.judges.mpd_server import MpdClient
+from tests.judges.mpd_server import FIELDS, MpdClient
 
-TARGET_ALBUMS = {
+DECOMPOSED = unicodedata.normalize("NFD", ALBUM_ARTIST)
+DJ_FILES = sum(song.dj_stems for song in SONGS)
+MADE_ALBUMS = {
     (ALBUM_ARTIST, f"{ALBUM} (Instrumental)"): len(ALBUM_SONGS),
     (ALBUM_ARTIST, f"{ALBUM} (A Cappella)"): 1,
+    (ALBUM_ARTIST, f"{ALBUM} (Stems)"): len(ALBUM_SONGS) + DJ_FILES,
     (VARIOUS_ARTISTS, f"{COMPILATION} (Instrumental)"): len(COMPILED_SONGS),
-}
-STEM_ALBUMS = {
-    (ALBUM_ARTIST, f"{ALBUM} (Stems)"): len(ALBUM_SONGS),
     (VARIOUS_ARTISTS, f"{COMPILATION} (Stems)"): len(COMPILED_SONGS),
 }
-TAGS = {
-    "Title": "TITLE", "Artist": "ARTIST", "Album": "ALBUM", "AlbumArtist": "ALBUMARTIST", "Genre": "GENRE",
-    "Date": "DATE", "Composer": "COMPOSER", "Track": "TRACKNUMBER", "Disc": "DISCNUMBER",
-    "ArtistSort": "ARTISTSORT", "AlbumArtistSort": "ALBUMARTISTSORT",
-    "MUSICBRAINZ_ARTISTID": "MUSICBRAINZ_ARTISTID", "MUSICBRAINZ_ALBUMARTISTID": "MUSICBRAINZ_ALBUMARTISTID",
-    "MUSICBRAINZ_WORKID": "MUSICBRAINZ_WORKID",
-}  # fmt: skip
-"""MPD's names of what it reads, and the contract's."""
 
 
 def uri(file: Delivered) -> str:
-    return f"{'targets' if file.kind == 'target' else 'stems'}/{file.relative}"
+    return f"{'stems' if file.kind in ('stem', 'dj_stems') else 'targets'}/{file.relative}"
 
 
-def albums(mpd: MpdClient, base: str) -> dict[tuple[str, str], int]:
-    """Return the albums below one root, by album artist and title, and how many songs of the whole library each has."""
-    found = {}
-    artist = ""
-    for name, value in mpd.ask("list", "album", f"(base '{base}')", "group", "albumartist"):
-        if name == "AlbumArtist":
-            artist = value
-        else:
-            found[artist, value] = len(mpd.songs("albumartist", artist, "album", value))
-    return found
+def made(library: Library, mpd: MpdClient) -> list[dict[str, tuple[str, ...]]]:
+    """Return every song that is not an original."""
+    originals = {uri(file) for file in library.originals}
+    return [song for song in mpd.songs() if song["file"][0] not in originals]
+
+
+def test_mpd_has_every_delivered_file(library: Library, mpd: MpdClient) -> None:
+    expected = {uri(file) for file in (*library.files, *library.originals, *library.dj_files)}
+    assert {song["file"][0] for song in mpd.songs()} == expected
 
 
 def test_what_is_made_from_an_album_is_albums_of_its_own(library: Library, mpd: MpdClient) -> None:
-    """ORG-001: grouped by tags alone; the counts are of all roots together, so nothing got into another's album."""
-    assert albums(mpd, "targets") == TARGET_ALBUMS
-    assert albums(mpd, "stems") == STEM_ALBUMS
+    """ORG-001: grouped by tags alone; the counts are of the whole library, so nothing got into another's album."""
+    artist, listed = "", set()
+    for name, value in mpd.ask("list", "album", "group", "albumartist"):
+        artist = value if name == "AlbumArtist" else artist
+        if name == "Album":
+            listed.add((artist, value))
+    assert set(MADE_ALBUMS) <= listed
+    counts = {album: len(mpd.songs("albumartist", album[0], "album", album[1])) for album in MADE_ALBUMS}
+    assert counts == MADE_ALBUMS
+    assert sum(MADE_ALBUMS.values()) == len(made(library, mpd))
 
 
 def test_no_album_is_spread_over_two_folders_and_no_folder_holds_two(library: Library, mpd: MpdClient) -> None:
     """ORG-001: Jellyfin groups by folder, Navidrome by tags; both must see the same albums."""
     folders, names = defaultdict(set), defaultdict(set)
-    for base in ("targets", "stems"):
-        for song in mpd.songs(f"(base '{base}')"):
-            folder, album = song["file"][0].rpartition("/")[0], (song["AlbumArtist"], song["Album"])
-            folders[album].add(folder)
-            names[folder].add(album)
-    assert len(folders) == len(TARGET_ALBUMS) + len(STEM_ALBUMS)
+    for song in made(library, mpd):
+        folder, album = song["file"][0].rpartition("/")[0], (song["AlbumArtist"], song["Album"])
+        folders[album].add(folder)
+        names[folder].add(album)
+    assert len(folders) == len(MADE_ALBUMS)
     assert all(len(each) == 1 for each in (*folders.values(), *names.values()))
 
 
 def test_the_originals_albums_hold_the_originals_alone(library: Library, mpd: MpdClient) -> None:
     """ORG-001"""
-    for album in (ALBUM, unicodedata.normalize("NFD", ALBUM), COMPILATION):
-        songs = mpd.songs("album", album)
-        assert songs
-        assert all(song["file"][0].startswith("originals/") for song in songs)
+    originals = {uri(file) for file in library.originals}
+    found = [
+        song["file"][0]
+        for album in (ALBUM, unicodedata.normalize("NFD", ALBUM), COMPILATION)
+        for song in mpd.songs("album", album)
+    ]
+    assert set(found) == originals
+    assert len(found) == len(SONGS)
 
 
 def test_the_originals_identities_find_the_originals_alone(library: Library, mpd: MpdClient) -> None:
     """ORG-001: with a shared id a server takes the instrumental for the same track."""
-    assert len(mpd.songs("musicbrainz_albumid", RELEASE)) == len(SONGS)
-    for name, value in (
-        ("musicbrainz_albumid", RELEASE),
-        *(("musicbrainz_trackid", song.recording) for song in SONGS),
-        *(("musicbrainz_releasetrackid", song.track) for song in SONGS),
-    ):
-        found = [song["file"][0] for song in mpd.songs(name, value)]
-        assert found
-        assert all(file.startswith("originals/") for file in found), (name, found)
+    originals = {uri(file): file.song for file in library.originals}
+    assert {song["file"][0] for song in mpd.songs("musicbrainz_albumid", RELEASE)} == set(originals)
+    for path, song in originals.items():
+        for name, value in (("musicbrainz_trackid", song.recording), ("musicbrainz_releasetrackid", song.track)):
+            assert [found["file"][0] for found in mpd.songs(name, value)] == [path]
 
 
 def test_artists_keep_their_identity_so_that_all_their_albums_are_theirs(library: Library, mpd: MpdClient) -> None:
-    artist = SONGS[0]
-    found = mpd.songs("musicbrainz_artistid", "5b1c9bd2-6a54-4a2c-8a3e-0b8f3c1d0b01")
-    assert len(found) == len(SONGS) + len(library.files)
-    assert artist.artist in {song["Artist"][0] for song in found}
+    found = mpd.songs("musicbrainz_artistid", KEPT_IDS["MUSICBRAINZ_ARTISTID"])
+    assert len(found) == len(mpd.songs())
 
 
 def test_two_spellings_of_one_name_become_one_artist(library: Library, mpd: MpdClient) -> None:
-    """ORG-001: uploads written in NFC and NFD make two artists of the originals, one of what we deliver."""
-    assert unicodedata.normalize("NFD", ALBUM_ARTIST) != ALBUM_ARTIST
-    of_originals = {value for name, value in mpd.ask("list", "albumartist", "(base 'originals')")}
-    assert {ALBUM_ARTIST, unicodedata.normalize("NFD", ALBUM_ARTIST)} <= of_originals
-    for base in ("targets", "stems"):
-        found = {value for name, value in mpd.ask("list", "albumartist", f"(base '{base}')")}
-        assert found == {ALBUM_ARTIST, VARIOUS_ARTISTS}
-        texts = [value for song in mpd.songs(f"(base '{base}')") for values in song.values() for value in values]
-        assert all(unicodedata.is_normalized("NFC", text) for text in texts)
+    """ORG-001: uploads in NFC and NFD make two artists of the untouched originals, one of what is made from them."""
+    assert DECOMPOSED != ALBUM_ARTIST
+    assert {value for _, value in mpd.ask("list", "albumartist")} >= {ALBUM_ARTIST, DECOMPOSED}
+    songs = made(library, mpd)
+    assert {song["AlbumArtist"] for song in songs} == {(ALBUM_ARTIST,), (VARIOUS_ARTISTS,)}
+    texts = [value for song in songs for values in song.values() for value in values]
+    assert all(unicodedata.is_normalized("NFC", text) for text in texts)
 
 
 def test_mpd_reads_the_contracts_tags(library: Library, mpd: MpdClient) -> None:
     """META-001"""
     for file in library.files:
         (song,) = mpd.songs("file", uri(file))
-        expected = {theirs: file.expected[ours] for theirs, ours in TAGS.items() if ours in file.expected}
+        expected = {theirs: file.expected[ours] for theirs, ours in FIELDS.items() if ours in file.expected}
         if file.output == "m4a":
             expected["Genre"] = expected["Genre"][:1]  # MPD has FFmpeg read MP4, and FFmpeg keeps one value
         found = {theirs: song.get(theirs) for theirs in expected}
