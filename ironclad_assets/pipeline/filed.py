@@ -5,6 +5,7 @@ Who moves its files is `pipeline/rearrange.py`; an entry is made the first time 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _delivery(item: EntryFile, *, metadata: SongMetadata, layout: Layout) -> Del
         name=item.name,
         root=item.root,
         record=item.file,
-        path=lambda copy: track_path(name, copy=copy, template=template),
+        path=cache(lambda copy: track_path(name, copy=copy, template=template)),
         source=None,
         earlier=item.file.path,
     )

@@ -14,15 +14,16 @@ from pathlib import Path
 from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import PermanentFailure
-from ironclad_assets.pipeline.filed import FiledEntry, keep_entry, load_filed, moved_covers, song_deliveries
+from ironclad_assets.pipeline.filed import STAGE, FiledEntry, keep_entry, load_filed, moved_covers, song_deliveries
 from ironclad_assets.pipeline.hands import Hands, PretendedHands, real_hands
 from ironclad_assets.pipeline.listing import Listing
 from ironclad_assets.pipeline.naming import fold
 from ironclad_assets.pipeline.organise import lyrics_deliveries
 from ironclad_assets.pipeline.ownership import hold_entry
-from ironclad_assets.pipeline.shelf import Delivery, Shelf
+from ironclad_assets.pipeline.shelf import Delivery, Shelf, Slot
 from ironclad_assets.pipeline.shelving import sync_folders
 from ironclad_assets.pipeline.templates import Layout
+from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 
 BATCH = 64
@@ -116,23 +117,26 @@ class Rearrangement:
             if self.user_id not in (None, one.manifest.user_id):
                 return _tell(one)
             deliveries = song_deliveries(one, layout=self.layout)
-            wanted = self._shelf(one, self._pretended(), world=self._thought).choose(deliveries)
+            chosen = self._shelf(one, self._pretended(), world=self._thought).choose(deliveries)
+            wanted = [slot.path for slot in chosen.values()]
             if wanted == [item.earlier for item in deliveries]:
                 return _tell(one)
             if patient and _crowded(wanted, deliveries=deliveries):
                 return song
             if not self.pretend:
                 locks.enter_context(hold_entry(self.store, song=song))
-                one = load_filed(self.store, song=song)
                 why = self.busy(song)
                 if why:
                     return replace(_tell(one), reason=why)
+                if read_manifest(self.store.stage(STAGE, song)) != one.manifest:
+                    return replace(_tell(one), reason="a job has just filed it; run this again")
             hands = self._pretended()
-            entry, missing = self._place(one, self._shelf(one, hands, world=self._thought))
+            shelf = self._shelf(one, hands, world=self._thought)
+            entry, missing = self._place(one, shelf, deliveries=deliveries, chosen=chosen)
         except PermanentFailure as error:
             return Rearranged(song, reason=error.describe())
         result = replace(_tell(one), files=entry.files, moves=_moves(one.entry.files, entry.files), missing=missing)
-        return _Plan(one, entry=entry, announced=hands.announced, result=result)
+        return _Plan(one, deliveries=deliveries, entry=entry, announced=hands.announced, result=result)
 
     def _carry_out(self, plans: Sequence["_Plan"], *, pool: ThreadPoolExecutor) -> None:
         """Do what was planned, then make it last; whatever happens, what was moved is kept."""
@@ -144,7 +148,8 @@ class Rearrangement:
                 with real_hands(
                     store=self.store, song=one.song, listing=self._real.listing, announced=plan.announced
                 ) as hands:
-                    entry, missing = self._place(one, self._shelf(one, hands, world=self._real))
+                    shelf = self._shelf(one, hands, world=self._real)
+                    entry, missing = self._place(one, shelf, deliveries=plan.deliveries)
                     touched |= hands.touched
                 if entry != plan.entry:  # somebody else was faster somewhere: what was thought is no guide
                     self._thought, self._real = _World(), _World()
@@ -164,8 +169,15 @@ class Rearrangement:
     def _shelf(self, one: FiledEntry, hands: Hands, *, world: "_World") -> Shelf:
         return Shelf(store=self.store, song=one.song, claims=one.claims, hands=hands, trusting=True, left=world.left)
 
-    def _place(self, one: FiledEntry, shelf: Shelf) -> tuple[LibraryEntry, tuple[str, ...]]:
-        placed = shelf.place_all(song_deliveries(one, layout=self.layout))
+    def _place(
+        self,
+        one: FiledEntry,
+        shelf: Shelf,
+        *,
+        deliveries: Sequence[Delivery],
+        chosen: Mapping[str, Slot] | None = None,
+    ) -> tuple[LibraryEntry, tuple[str, ...]]:
+        placed = shelf.place_all(deliveries, chosen=chosen)
         texts = [item for item in one.entry.files if item.role == "lyrics"]
         for text in texts[:1]:
             extension = text.file.path.rpartition(".")[2]
@@ -189,6 +201,7 @@ class _Plan:
     """What is to be done with one song, and what it comes to."""
 
     one: FiledEntry
+    deliveries: Sequence[Delivery]
     entry: LibraryEntry
     announced: Mapping[str, FileRecord]
     result: Rearranged

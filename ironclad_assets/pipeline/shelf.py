@@ -6,7 +6,7 @@ another. The hands that do it are `pipeline/hands.py`'s, whose file a file is, `
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class Slot:
     """The path chosen for a delivery. `found` is the song's own file that has it now and may be replaced."""
 
     path: str
@@ -73,13 +73,25 @@ class Shelf:
     moved: list[str] = field(default_factory=list)
     missing: list[EntryFile] = field(default_factory=list)
 
-    def choose(self, deliveries: Sequence[Delivery]) -> list[str]:
-        """Return the path below its root that each would get; nothing is done."""
-        return [slot.path for slot in self._choose_all(deliveries).values()]
+    def choose(self, deliveries: Sequence[Delivery]) -> dict[str, Slot]:
+        """Return the slot that each would get, in their order, by ``root/path``; nothing is done."""
+        chosen: dict[str, Slot] = {}
+        taken: frozenset[str] = frozenset()
+        for item in deliveries:
+            slot = self._choose(item, taken=taken)
+            key = f"{item.root}/{slot.path}"
+            chosen[key] = slot
+            taken |= {fold(key)}
+        return chosen
 
-    def place_all(self, deliveries: Sequence[Delivery]) -> list[EntryFile]:
-        """Copy first what must be copied, then name everything, so that a full disk changes nothing visible."""
-        chosen = self._choose_all(deliveries)
+    def place_all(self, deliveries: Sequence[Delivery], *, chosen: Mapping[str, Slot] | None = None) -> list[EntryFile]:
+        """Copy first what must be copied, then name everything, so that a full disk changes nothing visible.
+
+        Args:
+            deliveries: what is to be placed.
+            chosen: the answer of `choose`, where it was asked before and nothing happened since.
+        """
+        chosen = self.choose(deliveries) if chosen is None else chosen
         ready = []
         for item, slot in zip(deliveries, chosen.values(), strict=True):
             file = self._bring(item, slot, taken=frozenset(chosen))
@@ -98,7 +110,7 @@ class Shelf:
         ready = []
         for item in deliveries:
             found = self.hands.listing.find(self.store.library(item.root) / item.path(1))
-            slot = _Slot(path=item.path(1), found=found)
+            slot = Slot(path=item.path(1), found=found)
             if found is None or self._is_own(found, item):
                 with suppress(PermanentFailure):  # a song is never withheld for a cover that is damaged
                     ready.append((item, slot, self._bring(item, slot, taken=frozenset())))
@@ -161,18 +173,7 @@ class Shelf:
             self.hands.listing.forget(folder)
         return self.hands.listing.names(folder)
 
-    def _choose_all(self, deliveries: Sequence[Delivery]) -> dict[str, _Slot]:
-        """Return a slot for each delivery, in their order, by ``root/path``."""
-        chosen: dict[str, _Slot] = {}
-        taken: frozenset[str] = frozenset()
-        for item in deliveries:
-            slot = self._choose(item, taken=taken)
-            key = f"{item.root}/{slot.path}"
-            chosen[key] = slot
-            taken |= {fold(key)}
-        return chosen
-
-    def _choose(self, item: Delivery, *, taken: frozenset[str]) -> _Slot:
+    def _choose(self, item: Delivery, *, taken: frozenset[str]) -> Slot:
         """Return the path that `item` had before if it still fits the tags, else the first that is free or ours."""
         root, find = self.store.library(item.root), self.hands.listing.find
         for copy in (*self._earlier_copy(item), *range(1, MAX_COPIES)):
@@ -181,7 +182,7 @@ class Shelf:
                 continue
             found = find(root / path)
             if found is None or (self._is_own(found, item) and not self._is_anothers(found, item)):
-                return _Slot(path=path, found=found)
+                return Slot(path=path, found=found)
         raise PermanentFailure(
             f"{MAX_COPIES} songs are called {item.path(1)!r} already; give this one other tags",
             code=ErrorCode.INTERNAL,
@@ -208,7 +209,7 @@ class Shelf:
         standing = (self.store.library(item.root) / earlier).exists()
         return (int(match[1]),) if standing and fold(item.path(int(match[1]))) == fold(earlier) else ()
 
-    def _stays(self, item: Delivery, slot: _Slot) -> bool:
+    def _stays(self, item: Delivery, slot: Slot) -> bool:
         """Return whether the song's own file has the very path, and the very bytes, already."""
         file = self.store.library(item.root) / slot.path
         return slot.found == file and self._holds(file, item.record)
@@ -218,7 +219,7 @@ class Shelf:
             return False
         return self.trusting or hash_file(file) == record.sha256
 
-    def _bring(self, item: Delivery, slot: _Slot, *, taken: frozenset[str]) -> Path | None:
+    def _bring(self, item: Delivery, slot: Slot, *, taken: frozenset[str]) -> Path | None:
         """Return the file that is to get the slot's name: the song's own under another name, else a copy.
 
         None where the file stands there already, or there is none. A name that is in `taken`, the keys of all paths
@@ -241,14 +242,14 @@ class Shelf:
         """Return whether a cover is that of other songs too, so that it is copied instead of moved."""
         return item.role == "cover" and self._has_others(file.parent)
 
-    def _announce(self, intended: Sequence[tuple[Delivery, _Slot]]) -> None:
+    def _announce(self, intended: Sequence[tuple[Delivery, Slot]]) -> None:
         records = {
             f"{item.root}/{slot.path}": item.record.model_copy(update={"path": slot.path}) for item, slot in intended
         }
         if records:
             self.claims = self.hands.announce(self.claims, records=records)
 
-    def _name(self, item: Delivery, slot: _Slot, *, file: Path | None, placed: Sequence[EntryFile]) -> EntryFile:
+    def _name(self, item: Delivery, slot: Slot, *, file: Path | None, placed: Sequence[EntryFile]) -> EntryFile:
         while file is not None:
             try:
                 self._move(item, slot, file=file)
@@ -258,7 +259,7 @@ class Shelf:
                 self._announce([(item, slot)])
         return _entry(item, path=slot.path)
 
-    def _move(self, item: Delivery, slot: _Slot, *, file: Path) -> None:
+    def _move(self, item: Delivery, slot: Slot, *, file: Path) -> None:
         root = self.store.library(item.root)
         destination = root / slot.path
         # Where case means nothing, the new spelling of a name is taken by the old one.
