@@ -21,7 +21,8 @@ def run_fpcalc(report: Callable[[float, str], None], *, fpcalc: str, audio: str,
     """
     report(0.0, "listening")
     command = [fpcalc, "-json", "-length", str(seconds), audio]
-    done = subprocess.run(command, capture_output=True, timeout=LONGEST_S, check=False, stdin=subprocess.DEVNULL)
+    # No DEVNULL: it is opened for writing too, which the cage forbids.
+    done = subprocess.run(command, input=b"", capture_output=True, timeout=LONGEST_S, check=False)
     try:
         answer = json.loads(done.stdout)
         return {"fingerprint": str(answer["fingerprint"])}

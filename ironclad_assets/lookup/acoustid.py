@@ -58,7 +58,10 @@ def find_recordings(courier: Courier, *, base_url: str, key: str, fingerprint: s
 
 
 def _check(body: bytes) -> bool:
-    answer = json.loads(body)
+    try:
+        answer = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(answer, dict) or answer.get("status") != "ok":
         raise ValueError("no answer of the web service")
     return bool(answer.get("results"))

@@ -7,7 +7,9 @@ which the parent ends when the time is up. Standard library and musicbrainzngs o
 import json
 import os
 import sqlite3
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,9 @@ class _Answering:
             return {"problem": str(error)}
         except sqlite3.Error as error:
             return {"problem": f"the lookups' memory cannot be used ({error})"}
+        except Exception as error:  # noqa: BLE001 - the child's door: whatever happened is told, and the song goes on
+            traceback.print_exc(file=sys.stderr)
+            return {"problem": f"the lookup failed ({type(error).__name__})"}
         if self._courier.excuse is not None:
             return {**reply, "stale": True, "problem": self._courier.excuse}
         return reply

@@ -152,13 +152,17 @@ class _Talk:
         self._channel, theirs = socket.socketpair()
         self._received = bytearray()
         paths = [str(IMPORT_ROOT), *(path for path in sys.path if os.path.isabs(path))]  # noqa: PTH117 - of texts
-        with theirs:
-            self._process = ChildProcess.start(
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, str(theirs.fileno()), *paths],
-                limits=limits,
-                env=_environment(),
-                pass_fds=(theirs.fileno(),),
-            )
+        try:
+            with theirs:
+                self._process = ChildProcess.start(
+                    [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, str(theirs.fileno()), *paths],
+                    limits=limits,
+                    env=_environment(),
+                    pass_fds=(theirs.fileno(),),
+                )
+        except OSError:
+            self._channel.close()
+            raise
         self._send(_setup(policy, left_s=left_s))
 
     def ask(self, question: Json, *, until: float, watch: Watch) -> Json:

@@ -1,5 +1,6 @@
 """A session over the real child, against a fake of the sources that answers well, badly, late or never."""
 
+import inspect
 import itertools
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import musicbrainzngs
 import pytest
 
 from ironclad_assets.errors import JobCanceled
@@ -196,6 +198,42 @@ def test_the_time_for_a_song_bounds_all_its_questions(
         assert time.monotonic() - started < 0.1
         state = read_states(session._policy.state)["musicbrainz"]
     assert (state.failures, state.last_error) == (1, "the time for lookups of this song was up")
+
+
+def test_a_child_that_dies_is_told_and_is_no_failure_of_the_song(
+    open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_BOOTSTRAP", "raise SystemExit(3)")
+    with open_session() as session:
+        assert session.search(title="Run").problem == "the lookup ended unexpectedly"
+        assert session.cover(kind="release", mbid=ALBUM.id)[0] is None
+
+
+def test_a_child_that_answers_nonsense_is_ended(open_session: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    for nonsense in ("[]", "{"):
+        talk = f"import os, sys; os.write(int(sys.argv[1]), b'{nonsense}\\n'); import time; time.sleep(60)"
+        monkeypatch.setattr(session_module, "_BOOTSTRAP", talk)
+        with open_session() as session:
+            assert session.search(title="Run").problem == "the lookup ended unexpectedly"
+
+
+def test_what_cannot_be_started_is_a_problem(open_session: OpenSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module.sys, "executable", "/nonexistent/python")
+    with open_session() as session:
+        problem = session.search(title="Run").problem
+    assert problem is not None
+    assert problem.startswith("the lookup could not be started")
+
+
+def test_the_library_still_has_the_seam_that_our_courier_stands_in() -> None:
+    parameters = inspect.signature(musicbrainzngs.musicbrainz._safe_read).parameters
+    assert list(parameters)[:3] == ["opener", "req", "body"]
+
+
+def test_a_run_loads_no_client_library() -> None:
+    program = "import sys, ironclad_assets.definitions; print('musicbrainzngs' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_a_refused_connection_is_a_problem(server: LookupServer, open_session: OpenSession) -> None:
