@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
+ANALYSIS := $(VENV)/.analysis-installed
 DEV := $(VENV)/.dev-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
@@ -16,7 +17,7 @@ DEMO_HOME ?= $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup engines demo up test chaos check format clean
+.PHONY: help setup engines analysis demo up test chaos check format clean
 
 help: ## List these commands.
 	@echo "Ironclad: a song dropped into the upload folder comes out in the library."
@@ -33,6 +34,8 @@ setup: $(CORE) $(DEV) ## Make the virtual environment with everything for develo
 
 engines: $(CORE) ## Build the environments of Demucs and Spleeter (a few minutes; up to 1 GB of downloads, 4 GB of disk).
 	@$(BIN)/pipelinectl engines install demucs spleeter
+
+analysis: $(ANALYSIS) ## Add what finds tempo, key and beats of songs (75 MB of downloads, 270 MB of disk).
 
 test: $(DEV) ## Run the tests; those of engines whose environment is there included.
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -68,7 +71,12 @@ $(CORE): constraints/core.txt constraints/build.txt pyproject.toml | $(BIN)/pyth
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(DEV): constraints/dev.txt $(CORE)
+$(ANALYSIS): constraints/analysis.txt constraints/analysis-python313.txt $(CORE)
+	@$(PIP) install -qq --no-deps --only-binary :all: -r constraints/analysis.txt \
+	  $$($(BIN)/python -c 'import sys; print("-r constraints/analysis-python313.txt" * (sys.version_info >= (3, 13)))')
+	@touch $@
+
+$(DEV): constraints/dev.txt $(CORE) $(ANALYSIS)
 	@$(PIP) install -qq --no-deps --only-binary :all: -r constraints/dev.txt
 	@$(PIP) check > /dev/null
 	@touch $@

@@ -10,14 +10,17 @@ import dagster as dg
 
 from ironclad_assets.assets.library_entry import library_entry
 from ironclad_assets.assets.recombined_track import recombined_track
+from ironclad_assets.assets.song_analysis import song_analysis
 from ironclad_assets.assets.song_metadata import song_metadata
 from ironclad_assets.assets.staged_chunks import staged_chunks
 from ironclad_assets.assets.stems import stems
 from ironclad_assets.assets.validated_file import validated_file
 from ironclad_assets.io_managers.contract_io_manager import ContractIOManager
-from ironclad_assets.jobs import process_song
+from ironclad_assets.jobs import analyse_song, process_song
 from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.resources.engines import Engines
+from ironclad_assets.sensors.analysis import AnalysisRequests, build_analysis_requests
 from ironclad_assets.sensors.reconcile import build_crash_catcher
 from ironclad_assets.sensors.refresh import build_server_refresher
 from ironclad_assets.sensors.upload_watcher import UploadWatcher, build_upload_watcher
@@ -26,7 +29,7 @@ from ironclad_assets.servers.refresher import Refresher
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage.store import Store
 
-ASSETS = (validated_file, song_metadata, staged_chunks, stems, recombined_track, library_entry)
+ASSETS = (validated_file, song_metadata, staged_chunks, stems, recombined_track, library_entry, song_analysis)
 
 
 def build_definitions(settings: Settings | None = None, **overrides: object) -> dg.Definitions:
@@ -37,6 +40,7 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
         **overrides: resources to use instead of the built ones, by their key.
     """
     settings = settings or load_settings()
+    layout_of(settings)  # refuses a template now, not at the first song
     store = Store(settings.store_root, settings.disk_reserve_bytes)
     ledger = Ledger(settings.ledger_url)
     resources: dict[str, Any] = {  # resources are plain objects of many types
@@ -48,12 +52,14 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
         **overrides,
     }
     watcher = UploadWatcher(ledger=resources["ledger"], store=resources["store"], settings=settings)
+    requests = AnalysisRequests(ledger=resources["ledger"], store=resources["store"], settings=settings)
     return dg.Definitions(
         assets=ASSETS,
-        jobs=[process_song],
+        jobs=[process_song, analyse_song],
         sensors=[
             build_upload_watcher(watcher),
             build_crash_catcher(ledger=resources["ledger"]),
+            build_analysis_requests(requests),
             *([build_server_refresher(Refresher(settings))] if configured_servers(settings).servers else []),
         ],
         resources=resources,

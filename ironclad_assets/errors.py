@@ -139,6 +139,11 @@ class ErrorCode(Enum):
         permanent=False,
     )
     BUSY = CodeFacts("another command is changing the same files", "wait for it, then try again", 409, permanent=False)
+    ANALYSIS_UNAVAILABLE = CodeFacts(
+        "the packages that analyse songs are not installed",
+        "run `make analysis`, or pip install -r constraints/analysis.txt; then materialize song_analysis",
+        503,
+    )
     ENGINE_PROTOCOL = CodeFacts("the engine broke the engine protocol", "update or replace the engine", 500)
     OUT_OF_MEMORY = CodeFacts(
         "the work ran out of memory", "free memory, or choose a smaller model", 507, permanent=False

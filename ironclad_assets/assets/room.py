@@ -136,7 +136,7 @@ class Room:
             value=product,
             metadata=metadata,
             data_version=dg.DataVersion(key),
-            check_results=[_dagster_check(check, stage=self.stage) for check in made.checks],
+            check_results=[describe_check(check, stage=self.stage) for check in made.checks],
         )
 
     def _refuse_failed_checks(self, checks: tuple[CheckOutcome, ...]) -> None:
@@ -196,7 +196,7 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
             ledger.canceled(job.job_uuid, actor="dagster")
         raise
     except Exception as unexpected:  # the door of the room: context is added, nothing swallowed
-        error = _published(unexpected, store)
+        error = published_error(unexpected, store)
         if job is not None and song is not None:
             settle_failure(ledger, job_uuid=job.job_uuid, stage=stage, error=error)
             if error.permanent and job.state.active and not isinstance(error, JobCanceled):
@@ -227,11 +227,11 @@ def asked_job(run: dg.DagsterRun) -> str | None:
 
 
 def last_stage(run: dg.DagsterRun) -> str:
-    """Return the last stage that `run` will execute."""
+    """Return the last stage that `run` will execute; what stands beside the job is none."""
     if run.step_keys_to_execute:
         chosen = {key for key in run.step_keys_to_execute if key in STAGES}
     elif run.asset_selection:
-        chosen = {key.path[-1] for key in run.asset_selection}
+        chosen = {key.path[-1] for key in run.asset_selection if key.path[-1] in STAGES}
     else:
         chosen = set(STAGES)
     return max(chosen or STAGES, key=STAGES.index)
@@ -261,7 +261,8 @@ def _contract_check(payload: Contract) -> CheckOutcome:
     return CheckOutcome(name="contract_valid", passed=True, detail=type(payload).__name__)
 
 
-def _published(error: Exception, store: Store) -> IroncladError:
+def published_error(error: Exception, store: Store) -> IroncladError:
+    """Return `error` with a published code."""
     if isinstance(error, IroncladError):
         return error
     if isinstance(error, OSError):
@@ -271,7 +272,8 @@ def _published(error: Exception, store: Store) -> IroncladError:
     return IroncladError(f"{type(error).__name__}: {error}", code=ErrorCode.INTERNAL)
 
 
-def _dagster_check(check: CheckOutcome, *, stage: str) -> dg.AssetCheckResult:
+def describe_check(check: CheckOutcome, *, stage: str) -> dg.AssetCheckResult:
+    """Return the check of `stage` as Dagster records it."""
     return dg.AssetCheckResult(
         asset_key=stage,
         check_name=check.name,

@@ -21,6 +21,8 @@ _BIN_LU = 0.01
 _OFFSET_LU = -0.691
 _STEPS_PER_S = 10
 _STEPS_PER_BLOCK = 4
+_STEPS_PER_SHORT_TERM = 30
+_RANGE_GATE_LU = -20.0
 _RESPONSE_S = 0.11
 """After this long the impulse response of the K-weighting has fallen below -200 dB."""
 
@@ -73,18 +75,35 @@ class LevelMeter:
         }
 
 
-class _Loudness:
-    """Energy of the K-weighted signal in steps of 100 ms, their blocks of 400 ms, then the two gates."""
+class LoudnessRangeMeter:
+    """Measures the loudness range of one stream of audio (EBU Tech 3342): how far loud parts are from quiet ones."""
 
     def __init__(self, sample_rate_hz: int, channels: int) -> None:
+        self._loudness = _Loudness(sample_rate_hz, channels, steps_per_block=_STEPS_PER_SHORT_TERM)
+
+    def add(self, y: Samples) -> None:
+        """Take the next block, shape (channels, frames), full scale 1.0, finite."""
+        self._loudness.add(y)
+
+    def result(self) -> float | None:
+        """Return the range in LU, or None where the stream is shorter than 3 s or silent. Call it once, last."""
+        self._loudness.result()
+        return self._loudness.spread()
+
+
+class _Loudness:
+    """Energy of the K-weighted signal in steps of 100 ms, their blocks (of 400 ms), then the two gates."""
+
+    def __init__(self, sample_rate_hz: int, channels: int, *, steps_per_block: int = _STEPS_PER_BLOCK) -> None:
         self._rate = sample_rate_hz
+        self._steps_per_block = steps_per_block
         self._taps, self._size, self._response = _k_weighting(sample_rate_hz)
         self._steps_at_once = (self._size - self._taps - 1) * _STEPS_PER_S // sample_rate_hz
         self._history = np.zeros((channels, self._taps - 1), dtype=np.float32)
         self._held: list[npt.NDArray[np.float32]] = []
         self._held_frames = 0
         self._steps = 0
-        self._recent: deque[float] = deque(maxlen=_STEPS_PER_BLOCK)
+        self._recent: deque[float] = deque(maxlen=steps_per_block)
         self._blocks = _Blocks()
 
     def _edge(self, step: int) -> int:
@@ -113,8 +132,8 @@ class _Loudness:
             part = weighted[:, self._edge(self._steps) - start : self._edge(self._steps + 1) - start]
             self._steps += 1
             self._recent.append(sum(float(np.dot(row, row)) for row in part))
-            if len(self._recent) == _STEPS_PER_BLOCK:
-                self._blocks.add(sum(self._recent) / (_STEPS_PER_BLOCK * self._rate / _STEPS_PER_S))
+            if len(self._recent) == self._steps_per_block:
+                self._blocks.add(sum(self._recent) / (self._steps_per_block * self._rate / _STEPS_PER_S))
 
     def result(self) -> float | None:
         """Return integrated loudness in LUFS; audio shorter than one 400 ms block is measured as one."""
@@ -125,9 +144,13 @@ class _Loudness:
                 whole += 1
             self._weigh(held, steps=whole - self._steps)
             self._held = []
-        if 0 < self._steps < _STEPS_PER_BLOCK:
+        if 0 < self._steps < self._steps_per_block:
             self._blocks.add(sum(self._recent) / self._edge(self._steps))
         return self._blocks.gated_loudness()
+
+    def spread(self) -> float | None:
+        """Return the range of the blocks in LU, or None where there was no whole block."""
+        return self._blocks.gated_range() if self._steps >= self._steps_per_block else None
 
 
 class _Blocks:
@@ -156,6 +179,17 @@ class _Blocks:
         gate = _lufs(float(self._sums.sum()) / count) + _RELATIVE_GATE_LU
         first = max(0, math.floor((gate - _ABSOLUTE_GATE_LUFS) / _BIN_LU))
         return _lufs(float(self._sums[first:].sum()) / int(self._counts[first:].sum()))
+
+    def gated_range(self) -> float | None:
+        """Return the LU between the 10th and the 95th percentile of the blocks above -20 LU, or None without any."""
+        count = int(self._counts.sum())
+        if not count:
+            return None
+        gate = _lufs(float(self._sums.sum()) / count) + _RANGE_GATE_LU
+        first = max(0, math.floor((gate - _ABSOLUTE_GATE_LUFS) / _BIN_LU))
+        ranks = np.cumsum(self._counts[first:])
+        low, high = (int(np.searchsorted(ranks, share * ranks[-1])) for share in (0.10, 0.95))
+        return (high - low) * _BIN_LU
 
 
 def _lufs(power: float) -> float:

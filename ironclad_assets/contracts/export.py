@@ -16,6 +16,7 @@ from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.contracts.v1.models import ModelCatalogue, StoredWeights
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
+from ironclad_assets.contracts.v1.song_analysis import AnalysisDocument, SongAnalysis
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Stems
@@ -36,6 +37,8 @@ CONTRACTS: dict[str, type[Contract]] = {
     "recombined_track": RecombinedTrack,
     "library_entry": LibraryEntry,
     "song_record": SongRecord,
+    "song_analysis": SongAnalysis,
+    "analysis_document": AnalysisDocument,
     "manifest": Manifest,
     "stored_weights": StoredWeights,
 }

@@ -13,8 +13,10 @@ from typing import TypeVar
 import dagster as dg
 
 from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
+from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
+from ironclad_assets.contracts.v1.song_analysis import SongAnalysis
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Stems
@@ -41,8 +43,9 @@ CONTRACTS: Mapping[str, type[Contract]] = {
     "stems": Stems,
     "recombined_track": RecombinedTrack,
     "library_entry": LibraryEntry,
+    "song_analysis": SongAnalysis,
 }
-"""The contract of each stage's payload."""
+"""The contract of each asset's payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class Product:
     """What a room made, on its way into the store.
 
     `reused` says that the store already holds exactly this; `last` that the run has no further stage;
-    `seconds` is the wall time that the room took.
+    `seconds` is the wall time that the room took; `beside_job` that it is no stage, so that the job of the
+    envelope, which has ended, hears nothing of it.
     """
 
     payload: Contract
@@ -61,6 +65,7 @@ class Product:
     reused: bool
     last: bool
     seconds: float
+    beside_job: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +137,10 @@ class ContractIOManager(dg.IOManager):
                     heed=CancelHeed(self._ledger, envelope.job_uuid),
                 )
         except IroncladError as error:
-            settle_failure(self._ledger, job_uuid=envelope.job_uuid, stage=envelope.stage, error=error)
+            if not obj.beside_job:
+                settle_failure(self._ledger, job_uuid=envelope.job_uuid, stage=envelope.stage, error=error)
             raise dagster_failure(error) from error
-        if all(check.passed for check in obj.checks if check.blocking):
+        if not obj.beside_job and all(check.passed for check in obj.checks if check.blocking):
             self._ledger.finish_stage(envelope.job_uuid, envelope.stage, seconds=obj.seconds, reused=obj.reused)
             if obj.last:
                 self._ledger.complete(envelope.job_uuid, actor=f"run:{envelope.run_id}")
@@ -149,6 +155,8 @@ class ContractIOManager(dg.IOManager):
         try:
             return Upstream(load_artifact(self._store.stage(stage, song), CONTRACTS[stage], heed=heed))
         except IroncladError as error:
+            if context.step_context.step.key not in STAGES:
+                raise dagster_failure(error) from error
             actor = f"run:{run.run_id}"
             job = self._ledger.begin_run(song, run_id=run.run_id, worker=current_worker(), actor=actor)
             settle_failure(self._ledger, job_uuid=job.job_uuid, stage=stage, error=error)

@@ -39,6 +39,17 @@ class LedgerReads:
         with self._database.read() as connection:
             return find_song(connection, user_id, sha256=sha256)
 
+    def songs_named(self, user_id: str, stem: str) -> list[SongIdentity]:
+        """Return the user's songs whose original name is `stem` with any extension, newest first."""
+        chosen = select(songs).where(
+            songs.c.user_id == user_id,
+            songs.c.sha256.is_not(None),
+            songs.c.original_name.startswith(f"{stem}.", autoescape=True),
+        )
+        with self._database.read() as connection:
+            found = [song_of(row) for row in connection.execute(chosen.order_by(songs.c.song.desc())).mappings()]
+        return [song for song in found if song.original_name.rpartition(".")[0] == stem]
+
     def job(self, job_uuid: str) -> Job:
         """Return the job.
 
@@ -96,6 +107,17 @@ class LedgerReads:
         with self._database.read() as connection:
             found = {row[0]: int(row[1]) for row in connection.execute(counted)}
         return {state: found.get(state.value, 0) for state in JobState}
+
+    def completions(self, *, after: int, limit: int) -> list[tuple[int, Job]]:
+        """Return jobs that completed after line `after` of the history, in order, each with the line that says so."""
+        chosen = select(history.c.sequence, history.c.job_uuid).where(
+            history.c.sequence > after, history.c.to_state == JobState.COMPLETED.value
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(chosen.order_by(history.c.sequence).limit(limit)).all()
+            found = select_jobs(connection, job_query.where(jobs.c.job_uuid.in_([row.job_uuid for row in rows])))
+        by_id = {job.job_uuid: job for job in found}
+        return [(int(row.sequence), by_id[row.job_uuid]) for row in rows]
 
     def dispatchable(self, *, limit: int) -> list[Job]:
         """Return queued jobs that no run was asked for, in the order in which they deserve one.

@@ -39,6 +39,7 @@ def test_the_pins_meet_what_the_project_asks_for(project: dict[str, dict]) -> No
     asked = [
         *((core, text) for text in project["project"]["dependencies"]),
         *((dev, text) for text in project["project"]["optional-dependencies"]["dev"]),
+        *((_pins("analysis.txt"), text) for text in project["project"]["optional-dependencies"]["analysis"]),
         *((_pins("build.txt"), text) for text in project["build-system"]["requires"]),
     ]
     for pins, text in asked:

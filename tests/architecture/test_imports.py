@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MEDIA = ("av", "mutagen", "numpy", "PIL", "scipy", "soundfile", "soxr")
+MEDIA = ("av", "librosa", "mutagen", "numba", "numpy", "PIL", "scipy", "soundfile", "soxr")
 CORE = sorted((ROOT / "ironclad_assets").rglob("*.py"))
 ENGINES = sorted((ROOT / "engines").rglob("*.py"))
 

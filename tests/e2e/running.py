@@ -205,6 +205,7 @@ class RunningSystem:
             "IRONCLAD_WEB_PORT": str(self.web_port),
             "IRONCLAD_CODE_PORT": str(code_port),
             "IRONCLAD_SETTLE_S": "0.2",
+            "IRONCLAD_ANALYSE": "false",  # else it would come between songs whose timing is looked at
             "IRONCLAD_DISK_RESERVE_BYTES": "1048576",
             "PYTHONWARNINGS": "default",
             **environment,
