@@ -19,7 +19,7 @@ from ironclad_assets.audio.tag_formats.text import MAX_LYRICS_BYTES, clean_line,
 
 COVER = "cover.jpg"
 
-TAGS_CPU_S, COVER_CPU_S = 6.0, 8.0
+TAGS_CPU_S, COVER_CPU_S = 3.0, 8.0
 """Processor time for tags and for pictures, together less than the child's limit; sane files need a tenth of one."""
 
 _MAX_NUMBER = 9999
