@@ -13,6 +13,7 @@ from pathlib import Path
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import IroncladError, StorageUnavailable
 from ironclad_assets.intake.archive import sweep_abandoned
+from ironclad_assets.intake.lyrics import WAITS_FOR_SONG, LyricsDoor
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.scan import FoundFile, InputScanner
 from ironclad_assets.intake.source import UploadChanged
@@ -39,6 +40,9 @@ class Collected:
     taken: list[Registration] = field(default_factory=list)
     """Jobs of files that left the folder: new ones, duplicates, and refused ones (failed jobs)."""
 
+    lyrics: list[tuple[str, str]] = field(default_factory=list)
+    """Lyrics that left the folder, with the song they are kept for."""
+
     waiting: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
 
@@ -64,6 +68,7 @@ class Inbox:
         self._store = store
         self._settings = settings
         self._scanner = InputScanner(store, settings)
+        self._lyrics = LyricsDoor(ledger=ledger, store=store)
         self._open: dict[Path, Upload] = {}
         self._postponed: dict[Path, _Postponed] = {}
         self._lock = threading.Lock()
@@ -112,15 +117,19 @@ class Inbox:
         now_s = time.monotonic()
         name = display_name(found.path.name)
         known = self._postponed.get(found.path)
-        if known is not None and now_s < known.until_s:
+        if known is not None and now_s < known.until_s and not self._lyrics.knows(found.path):
             (done.waiting if known.waiting else done.ignored).append((name, known.why))
             return
         if now_s >= deadline or (found.path not in self._open and len(self._open) >= MOST_OPEN):
             if found.path not in self._open:
                 done.waiting.append((name, "next tick"))
             return
+        registration = None
         try:
-            registration = self._carry(found, deadline=min(deadline, now_s + SLICE_S))
+            if self._lyrics.concerns(found):
+                self._take_lyrics(found, done=done)
+            else:
+                registration = self._carry(found, deadline=min(deadline, now_s + SLICE_S))
         except (NoRoom, UploadChanged) as error:
             # Finding out costs next to nothing: tried again at every look.
             self._drop(found.path)
@@ -135,6 +144,14 @@ class Inbox:
         else:
             if registration is not None:
                 done.taken.append(registration)
+
+    def _take_lyrics(self, found: FoundFile, *, done: Collected) -> None:
+        """Keep lyrics for their song, or let them wait for it."""
+        name, song = display_name(found.path.name), self._lyrics.take(found)
+        if song is None:
+            done.waiting.append((name, WAITS_FOR_SONG))
+        else:
+            done.lyrics.append((name, song))
 
     def _postpone(self, found: FoundFile, *, why: str, waiting: bool, done: Collected) -> None:
         self._postponed[found.path] = _Postponed(found, time.monotonic() + RETRY_S, why, waiting)
@@ -169,6 +186,7 @@ class Inbox:
         if not upload.advance(deadline):
             return None
         registration = upload.finish()
+        self._lyrics.remember(found.path, song=registration.job.song)
         self._drop(found.path)
         return registration
 

@@ -106,6 +106,7 @@ class UploadWatcher:
         """Take files once and return the jobs that shall run now, noted as dispatched."""
         collected = inbox.collect(budget_s=INTAKE_S)
         report.taken += [_describe_taken(registration) for registration in collected.taken]
+        report.taken += [f"{name!r}: lyrics of {song}" for name, song in collected.lyrics]
         report.waiting, report.ignored = collected.waiting, collected.ignored
         report.released += release_held(self._ledger, at_once=self._was_paused)
         self._was_paused = False

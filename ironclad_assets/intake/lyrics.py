@@ -1,0 +1,126 @@
+"""Lyrics dropped beside a song: which song they belong to, and keeping them for it.
+
+``Run.lrc`` belongs to ``Run.flac`` of the same folder, whichever came first. Until its song is taken it waits in the
+upload folder, and says so; then its bytes go into the store, untouched, and the library gets them under the song's new
+name. A text file is lyrics only beside a song: alone it is refused like anything that is no audio.
+"""
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.intake.names import display_name
+from ironclad_assets.intake.scan import FoundFile
+from ironclad_assets.intake.source import fingerprint, open_source
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.naming import fold
+from ironclad_assets.pipeline.sidecars import EXTENSIONS, MAX_LYRICS_BYTES, sidecar_folder
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.store import Store
+
+MOST_REMEMBERED = 10_000
+"""Songs taken lately, by folder and name; older ones are looked for in the ledger."""
+
+WAITS_FOR_SONG = "lyrics, waiting for their song to be taken"
+"""What is said of them meanwhile."""
+
+_PLAIN = "txt"
+
+
+class LyricsDoor:
+    """Finds the song of each lyrics file in the upload folder."""
+
+    def __init__(self, *, ledger: Ledger, store: Store) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._taken: OrderedDict[tuple[Path, str], str] = OrderedDict()
+
+    def remember(self, path: Path, *, song: str) -> None:
+        """Note that the file at `path` was taken as `song`."""
+        self._taken[_key(path)] = song
+        while len(self._taken) > MOST_REMEMBERED:
+            self._taken.popitem(last=False)
+
+    def knows(self, path: Path) -> bool:
+        """Return whether the song of these lyrics was taken a while ago."""
+        return _key(path) in self._taken
+
+    def concerns(self, found: FoundFile) -> bool:
+        """Return whether the file is to be treated as lyrics."""
+        extension = _extension(found.path)
+        if extension not in EXTENSIONS:
+            return False
+        return extension != _PLAIN or self.knows(found.path) or _has_song_beside(found.path)
+
+    def take(self, found: FoundFile) -> str | None:
+        """Keep the lyrics for their song and let go of the file; return that song, or None while it waits for one.
+
+        Raises:
+            Refusal: `UNREADABLE`: no song, or several, can be meant, or it is no text of a sensible size.
+            UploadChanged: it changed or went away meanwhile.
+            StorageUnavailable: the store cannot take it now; the file is where it was.
+        """
+        song = self._taken.get(_key(found.path))
+        if song is None and _has_song_beside(found.path):
+            return None
+        song = song or self._song_of_name(found)
+        content = _read(found)
+        folder = sidecar_folder(self._store, song=song)
+        atomic.make_folder(folder)
+        atomic.write_bytes(folder / f"lyrics.{_extension(found.path)}", content)
+        try:
+            if found.path.lstat().st_ctime_ns == found.changed_ns:
+                found.path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise atomic.storage_error(error, found.path) from error
+        return song
+
+    def _song_of_name(self, found: FoundFile) -> str:
+        """Return the user's one song of that name.
+
+        Raises:
+            Refusal: `UNREADABLE`.
+        """
+        stem = display_name(found.path.name).rpartition(".")[0]
+        songs = self._ledger.songs_named(found.user_id, stem)
+        if len(songs) == 1:
+            return songs[0].song
+        why = f"{len(songs)} songs are called so" if songs else "no song of that name has come"
+        raise Refusal(f"{display_name(found.path.name)!r} are lyrics, but {why}", code=ErrorCode.UNREADABLE)
+
+
+def _read(found: FoundFile) -> bytes:
+    name = display_name(found.path.name)
+    if found.size_bytes > MAX_LYRICS_BYTES:
+        detail = f"{name!r} has {found.size_bytes} bytes; lyrics may have {MAX_LYRICS_BYTES}"
+        raise Refusal(detail, code=ErrorCode.UNREADABLE)
+    with open_source(found.path) as descriptor:
+        before = fingerprint(os.fstat(descriptor))
+        with os.fdopen(os.dup(descriptor), "rb") as stream:
+            content = stream.read(MAX_LYRICS_BYTES + 1)
+        changed = fingerprint(os.fstat(descriptor)) != before or len(content) != found.size_bytes
+    if changed or (b"\0" in content and not content.startswith((b"\xff\xfe", b"\xfe\xff"))):
+        raise Refusal(f"{name!r} {'changed' if changed else 'is no text'}", code=ErrorCode.UNREADABLE)
+    return content
+
+
+def _has_song_beside(path: Path) -> bool:
+    """Return whether another file of the folder has the same name but for its extension, and is no lyrics."""
+    wanted = _key(path)[1]
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return False
+    others = (path.with_name(name) for name in names if not name.startswith("."))
+    return any(_key(other)[1] == wanted and _extension(other) not in (*EXTENSIONS, "") for other in others)
+
+
+def _key(path: Path) -> tuple[Path, str]:
+    return path.parent, fold(os.fsencode(path.name).decode("utf-8", errors="replace").rpartition(".")[0])
+
+
+def _extension(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()

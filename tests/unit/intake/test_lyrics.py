@@ -1,0 +1,143 @@
+"""Lyrics in the upload folder: they find their song, wait for it, and are never lost."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ironclad_assets.intake import inbox as inbox_module
+from ironclad_assets.intake.inbox import Collected, Inbox
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.sidecars import MAX_LYRICS_BYTES, find_lyrics, sidecar_folder
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage.store import Store
+
+TIMED = b"[00:01.00]la la\n"
+
+
+def drop(store: Store, name: str, content: bytes = TIMED) -> Path:
+    path = store.input / name
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def collect(inbox: Inbox) -> Collected:
+    """Look, wait for what must settle, and look twice more; say what the last look left."""
+    found = Collected()
+    for _ in range(3):
+        one = inbox.collect(budget_s=5.0)
+        found = Collected(found.taken + one.taken, found.lyrics + one.lyrics, one.waiting, one.ignored)
+        time.sleep(0.25)
+    return found
+
+
+def kept(store: Store, song: str) -> bytes | None:
+    lyrics = find_lyrics(store, song=song)
+    return None if lyrics is None else lyrics.source.read_bytes()
+
+
+@pytest.mark.parametrize("extension", ["lrc", "LRC", "elrc", "txt"])
+def test_lyrics_beside_a_song_are_kept_for_it(inbox: Inbox, store: Store, extension: str) -> None:
+    drop(store, "Run.mp3", b"audio")
+    drop(store, f"run.{extension}")
+    done = collect(inbox)
+    (taken,) = done.taken
+    assert done.lyrics == [(f"run.{extension}", taken.job.song)]
+    assert kept(store, taken.job.song) == TIMED
+    assert not any(path.is_file() for path in store.input.rglob("*"))
+
+
+def test_lyrics_that_come_first_wait_for_their_song_and_say_so(inbox: Inbox, store: Store, ledger: Ledger) -> None:
+    path = drop(store, "Run.lrc")
+    done = collect(inbox)
+    assert done.taken == []
+    assert "no song of that name has come" in done.ignored[0][1]
+    assert path.read_bytes() == TIMED
+    drop(store, "Run.flac", b"audio")
+    done = collect(inbox)
+    (taken,) = done.taken
+    assert done.lyrics == [("Run.lrc", taken.job.song)]
+    assert kept(store, taken.job.song) == TIMED
+    assert ledger.jobs() == [taken.job]
+
+
+def test_lyrics_that_come_later_find_their_song_after_a_restart(
+    inbox: Inbox, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    drop(store, "ada/Run.flac", b"audio")
+    drop(store, "bob/Run.flac", b"other audio")
+    songs = {one.job.user_id: one.job.song for one in collect(inbox).taken}
+    inbox.close()
+    later = Inbox(ledger=ledger, store=store, settings=settings)
+    drop(store, "bob/Run.lrc")
+    assert collect(later).lyrics == [("Run.lrc", songs["bob"])]
+    later.close()
+    assert kept(store, songs["bob"]) == TIMED
+    assert kept(store, songs["ada"]) is None
+
+
+def test_lyrics_that_two_songs_could_own_stay_where_they_are(
+    inbox: Inbox, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    drop(store, "ada/one/Intro.flac", b"one")
+    drop(store, "ada/two/Intro.flac", b"two")
+    assert len(collect(inbox).taken) == 2
+    path = drop(store, "ada/three/Intro.lrc")
+    assert "2 songs are called so" in collect(inbox).ignored[0][1]
+    assert path.exists()
+    drop(store, "ada/two/Intro.lrc")
+    assert len(collect(inbox).lyrics) == 1
+
+
+def test_a_text_without_a_song_is_refused_as_before(inbox: Inbox, store: Store) -> None:
+    """CAT-003: what is no audio becomes a job that says so."""
+    drop(store, "notes.txt", b"not lyrics")
+    assert [one.job.original_name for one in collect(inbox).taken] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("content", [b"\0\1\2", b"x" * (MAX_LYRICS_BYTES + 1)], ids=["binary", "too-large"])
+def test_what_is_no_lyrics_stays_and_is_named(inbox: Inbox, store: Store, content: bytes) -> None:
+    drop(store, "Run.mp3", b"audio")
+    path = drop(store, "Run.lrc", content)
+    done = collect(inbox)
+    assert path.read_bytes() == content
+    assert "Run.lrc" in str(done.ignored)
+
+
+def test_lyrics_without_a_song_are_not_looked_up_at_every_look(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+) -> None:
+    drop(store, "Run.lrc")
+    collect(inbox)
+    monkeypatch.setattr(type(ledger), "songs_named", lambda *_: pytest.fail("asked again"))
+    collect(inbox)
+    assert inbox_module.RETRY_S > 1
+
+
+def test_newer_lyrics_replace_the_older(inbox: Inbox, store: Store) -> None:
+    drop(store, "Run.mp3", b"audio")
+    drop(store, "Run.lrc")
+    song = collect(inbox).taken[0].job.song
+    drop(store, "Run.lrc", b"[00:02.00]better\n")
+    collect(inbox)
+    assert kept(store, song) == b"[00:02.00]better\n"
+
+
+def test_a_store_that_is_full_keeps_them_in_the_upload_folder(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(store, "Run.mp3", b"audio")
+    song = collect(inbox).taken[0].job.song
+    path = drop(store, "Run.lrc")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        done = collect(inbox)
+    assert path.exists()
+    assert "storage_full" in str(done.waiting)
+    assert not list(sidecar_folder(store, song=song).glob("lyrics.*"))
