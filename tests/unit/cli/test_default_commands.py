@@ -84,6 +84,16 @@ def test_submit_takes_every_option_and_leaves_the_rest_to_defaults(run: Run, tun
     assert "targets" not in tunable.jobs()[0].options.named()
 
 
+def test_a_file_for_dj_programs_is_refused_before_there_is_a_job(run: Run, tunable: Ledger, song: Path) -> None:
+    """STEM-001: the engine makes no bass."""
+    result = run("submit", song, "--engine", "other", "--dj-stems")
+    assert result.exit_code == Exit.REFUSED
+    assert result.stderr.startswith("unknown_target: other with small: the file for DJ programs needs bass;")
+    assert tunable.jobs() == []
+    assert run("submit", song, "--engine", "other", "--no-dj-stems").exit_code == 0
+    assert tunable.jobs()[0].options.named()["dj_stems"] is False
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
