@@ -1,6 +1,7 @@
 """The file for DJ programs, as programs see it that know nothing of it, and as its published layout says."""
 
 import json
+import re
 
 import pytest
 
@@ -31,11 +32,15 @@ def test_ffprobe_sees_five_streams_of_aac_of_which_the_first_is_played(file: Del
 
 def test_atomicparsley_sees_the_stem_atom_where_it_belongs(file: Delivered) -> None:
     require("AtomicParsley")
-    tree = text("AtomicParsley", file.path, "-T", "1").splitlines()
-    depths = [(line.index("Atom") // 5, line.split()[1]) for line in tree if line.lstrip("\ufeff ").startswith("Atom")]
-    at = next(number for number, (_, kind) in enumerate(depths) if kind == "stem")
-    above = [next(kind for depth, kind in reversed(depths[:at]) if depth == level) for level in (1, 0)]
-    assert (depths[at][0], above) == (2, ["udta", "moov"])
+    tree = text("AtomicParsley", file.path, "-T", "1").replace("\ufeff", "")
+    atoms = [(len(match[1]), match[2]) for match in re.finditer(r"^( *)Atom (....) @", tree, flags=re.MULTILINE)]
+    (at,) = (number for number, (_, kind) in enumerate(atoms) if kind == "stem")
+    path, depth = [], atoms[at][0] + 1
+    for indent, kind in reversed(atoms[: at + 1]):
+        if indent < depth:
+            path.append(kind)
+            depth = indent
+    assert path == ["stem", "udta", "moov"]
 
 
 def test_all_streams_are_as_long_as_the_song_and_the_stems_add_up_to_the_first(

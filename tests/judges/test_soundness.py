@@ -75,6 +75,11 @@ def test_instrumental_and_vocals_are_in_step_and_add_up_to_the_upload(library: L
     assert error_db < (-70 if output in ("flac", "wav") else -20)
 
 
+def test_the_original_in_the_library_is_the_upload_byte_for_byte(library: Library) -> None:
+    for file in library.originals:
+        assert file.path.read_bytes() == (library.uploads / f"{file.song.name}.flac").read_bytes()
+
+
 def test_covers_beside_the_songs_decode(library: Library) -> None:
     """ORG-001"""
     require("jpeginfo")
