@@ -14,9 +14,10 @@ from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.contracts.v1.recombined_track import DJ_STEMS, DJ_STEMS_EXTENSION
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.pipeline.naming import track_path
-from ironclad_assets.pipeline.organise import cover_deliveries, name_file
+from ironclad_assets.pipeline.organise import cover_deliveries, lyrics_deliveries, name_file
 from ironclad_assets.pipeline.ownership import Claims, load_claims
 from ironclad_assets.pipeline.shelf import Delivery, Shelf
+from ironclad_assets.pipeline.sidecars import Lyrics, find_lyrics
 from ironclad_assets.pipeline.templates import Layout
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
@@ -29,7 +30,10 @@ RECORD_FILE = "metadata.json"
 
 @dataclass(frozen=True, slots=True)
 class FiledEntry:
-    """A song's place in the library, with what decides about it."""
+    """A song's place in the library, with what decides about it.
+
+    `dropped` are lyrics that were dropped beside its upload, maybe after it was filed.
+    """
 
     song: str
     manifest: Manifest
@@ -37,6 +41,13 @@ class FiledEntry:
     metadata: SongMetadata
     claims: Claims
     art: Path | None
+    dropped: Lyrics | None
+
+    @property
+    def lacks_lyrics(self) -> bool:
+        """Whether lyrics were dropped that do not lie beside its songs."""
+        filed = {item.file.sha256 for item in self.entry.files if item.role == "lyrics"}
+        return self.dropped is not None and self.dropped.record.sha256 not in filed
 
 
 def songs_in_library(store: Store) -> list[str]:
@@ -57,7 +68,15 @@ def load_filed(store: Store, *, song: str) -> FiledEntry:
     claims = load_claims(store, song=song, previous=entry)
     folder = store.stage("song_metadata", song).path / tags.folder
     art = None if metadata.artwork is None else folder / metadata.artwork.file.path
-    return FiledEntry(song=song, manifest=manifest, entry=entry, metadata=metadata, claims=claims, art=art)
+    return FiledEntry(
+        song=song,
+        manifest=manifest,
+        entry=entry,
+        metadata=metadata,
+        claims=claims,
+        art=art,
+        dropped=find_lyrics(store, song=song),
+    )
 
 
 def song_deliveries(one: FiledEntry, *, layout: Layout) -> list[Delivery]:
@@ -83,6 +102,18 @@ def _delivery(item: EntryFile, *, metadata: SongMetadata, layout: Layout) -> Del
         source=None,
         earlier=item.file.path,
     )
+
+
+def wanted_lyrics(placed: Sequence[EntryFile], *, one: FiledEntry) -> list[Delivery]:
+    """Return the lyrics beside each song: those that were dropped, else those that are there already."""
+    if one.dropped is not None:
+        text = one.dropped
+        return lyrics_deliveries(placed, record=text.record, extension=text.extension, source=text.source)
+    filed = next((item for item in one.entry.files if item.role == "lyrics"), None)
+    if filed is None:
+        return []
+    extension = filed.file.path.rpartition(".")[2]
+    return lyrics_deliveries(placed, record=filed.file, extension=extension, source=None)
 
 
 def moved_covers(placed: Sequence[EntryFile], *, one: FiledEntry, shelf: Shelf) -> list[Delivery]:

@@ -14,11 +14,18 @@ from pathlib import Path
 from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import PermanentFailure
-from ironclad_assets.pipeline.filed import STAGE, FiledEntry, keep_entry, load_filed, moved_covers, song_deliveries
+from ironclad_assets.pipeline.filed import (
+    STAGE,
+    FiledEntry,
+    keep_entry,
+    load_filed,
+    moved_covers,
+    song_deliveries,
+    wanted_lyrics,
+)
 from ironclad_assets.pipeline.hands import Hands, PretendedHands, real_hands
 from ironclad_assets.pipeline.listing import Listing
 from ironclad_assets.pipeline.naming import fold
-from ironclad_assets.pipeline.organise import lyrics_deliveries
 from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.pipeline.shelf import Delivery, Shelf, Slot
 from ironclad_assets.pipeline.shelving import sync_folders
@@ -119,7 +126,7 @@ class Rearrangement:
             deliveries = song_deliveries(one, layout=self.layout)
             chosen = self._shelf(one, self._pretended(), world=self._thought).choose(deliveries)
             wanted = [slot.path for slot in chosen.values()]
-            if wanted == [item.earlier for item in deliveries]:
+            if wanted == [item.earlier for item in deliveries] and not one.lacks_lyrics:
                 return _tell(one)
             if patient and _crowded(wanted, deliveries=deliveries):
                 return song
@@ -178,10 +185,7 @@ class Rearrangement:
         chosen: Mapping[str, Slot] | None = None,
     ) -> tuple[LibraryEntry, tuple[str, ...]]:
         placed = shelf.place_all(deliveries, chosen=chosen)
-        texts = [item for item in one.entry.files if item.role == "lyrics"]
-        for text in texts[:1]:
-            extension = text.file.path.rpartition(".")[2]
-            placed += shelf.place_fixed(lyrics_deliveries(placed, record=text.file, extension=extension, source=None))
+        placed += shelf.place_fixed(wanted_lyrics(placed, one=one))
         placed += shelf.place_fixed(moved_covers(placed, one=one, shelf=shelf))
         shelf.remove_all_but(placed)
         entry = one.entry.model_copy(update={"files": (*placed, *shelf.missing)})

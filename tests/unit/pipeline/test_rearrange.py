@@ -11,6 +11,7 @@ from ironclad_assets.pipeline import rearrange as rearrange_module
 from ironclad_assets.pipeline.filed import songs_in_library
 from ironclad_assets.pipeline.organise import check_entry
 from ironclad_assets.pipeline.rearrange import Rearranged, Rearrangement
+from ironclad_assets.pipeline.sidecars import sidecar_folder
 from ironclad_assets.pipeline.templates import DEFAULT, Layout, read_layout
 from ironclad_assets.storage.store import Store
 from tests.filing import NewSong, Song, folders, song_maker, tree
@@ -100,6 +101,24 @@ def test_a_changed_tag_moves_the_entry_and_leaves_nothing_behind(store: Store, n
     assert all("/Bob/" in path for path in tree(store))
     assert all("/Bob" in folder for folder in folders(store))
     assert "output/Bob/Far (Instrumental)/03 - Walk (Instrumental).txt" in tree(store)
+    assert sound(song)
+
+
+def test_lyrics_that_were_dropped_since_are_filed_in_place_of_those_from_the_tags(
+    store: Store, new_song: NewSong, marks: bool
+) -> None:
+    song = new_song()
+    song.lyrics = "without times"
+    song.keep()
+    folder = sidecar_folder(store, song=song.key)
+    folder.mkdir(parents=True)
+    (folder / "lyrics.lrc").write_bytes(b"[00:01.00]la")
+    (move,) = moved(rearrange(store, DEFAULT, pretend=True)).items()
+    assert [path and path[-4:] for path in move] == [".txt", ".lrc"]
+    rearrange(store, DEFAULT)
+    names = [path.rpartition("/")[2] for path in tree(store) if path.startswith("output/")]
+    assert names == ["03 - Run (Instrumental).flac", "03 - Run (Instrumental).lrc", "cover.jpg"]
+    assert moved(rearrange(store, DEFAULT)) == {}
     assert sound(song)
 
 
