@@ -128,6 +128,8 @@ class LossyEncoder(Encoder):
 def _muxer_options(output: OutputFormat, *, sample_rate_hz: int) -> dict[str, str]:
     if output is OutputFormat.MP3:
         return {"id3v2_version": "0"}
+    if output is OutputFormat.OPUS:
+        return {"serial_offset": "1"}  # the serial number 0 is legal, but opusinfo warns that some tools stumble on it
     # In milliseconds, its default, an edit list could not say a length to the sample.
     return {"movie_timescale": str(sample_rate_hz)} if output is OutputFormat.M4A else {}
 
