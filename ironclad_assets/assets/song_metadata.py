@@ -7,6 +7,8 @@ part of the key: equal answers give an equal artifact, other answers another one
 import base64
 import shutil
 import tempfile
+import traceback
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from ironclad_assets.assets.room import Made, Metadata, Room, empty_folder, open
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
+from ironclad_assets.errors import JobCanceled
 from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.lookup.policy import LookupPolicy
@@ -47,12 +50,12 @@ def song_metadata(
 ) -> StageResult:
     """Tags and cover of the song, read from the file, looked up where that is set up, and taken from its name."""
     policy = LookupPolicy.from_settings(settings)
-    with (
-        open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room,
-        tempfile.TemporaryDirectory(prefix="ironclad-") as scratch,
-    ):
+    with open_room(context, ledger=ledger, store=store, code_version=CODE_VERSION) as room, ExitStack() as stack:
         validated = validated_file.read(ValidatedFile)
-        asked = None if policy is None else _ask(room, validated, policy=policy, scratch=Path(scratch))
+        asked = None
+        if policy is not None:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ironclad-"))
+            asked = _ask(room, validated, policy=policy, scratch=Path(scratch))
 
         def make(work: Path, key: str) -> Made[SongMetadata]:
             empty_folder(work)
@@ -97,8 +100,15 @@ def _ask(room: Room, validated: ValidatedFile, *, policy: LookupPolicy, scratch:
     room.ledger.start_stage(room.job.job_uuid, room.stage)
     found = read_file(validated, store=room.store, work=scratch, watch=room.watch)
     song = describe_song(found, validated=validated, store=room.store)
-    with LookupSession(policy, covers=room.store.path("cover-art-cache"), scratch=scratch, watch=room.watch) as sources:
-        return _Asked(found, look_up(song, sources=sources), scratch)
+    covers = room.store.path("cover-art-cache")
+    try:
+        with LookupSession(policy, covers=covers, scratch=scratch, watch=room.watch) as sources:
+            return _Asked(found, look_up(song, sources=sources), scratch)
+    except JobCanceled:
+        raise
+    except Exception as error:  # noqa: BLE001 - no song fails by what is only asked for its sake
+        room.context.log.warning(f"the lookup failed: {traceback.format_exc()}")
+        return _Asked(found, Findings(warnings=(f"the lookup failed ({type(error).__name__})",)), scratch)
 
 
 def describe(metadata: SongMetadata, folder: Path) -> Metadata:

@@ -177,6 +177,8 @@ class Courier:
         interval_s = self._manners.interval_for(host)
         while True:
             wait_s = self._state.take_turn(host, interval_s=interval_s, patience_s=self._left_s())
+            if wait_s is None and self._state.blocked_s(host) > 0.0:
+                raise _NoTurn(f"{name} was not asked: it is too busy and wants to be left alone for a while")
             if wait_s is None:
                 raise _NoTurn(f"{name} was not asked: the time for this song was up before its turn")
             time.sleep(wait_s)

@@ -6,7 +6,7 @@ file's name.
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.lookup import FetchedCover
@@ -18,6 +18,9 @@ from ironclad_assets.storage import atomic
 
 _RENDER = "ironclad_assets.audio.fetched_cover:render"
 _LIMITS = Limits(cpu_s=10.0, memory_bytes=768 * MEBIBYTE, wall_s=60.0, file_bytes=16 * MEBIBYTE)
+_LEAST_S = 2.0
+"""A picture that arrived in the last moment is still worth so much."""
+
 _SIZE = re.compile(r".*-([0-9]{1,5})x([0-9]{1,5})\.jpg")
 _DAY_S = 86_400.0
 
@@ -63,7 +66,7 @@ class CoverCache:
             return
 
 
-def render_cover(picture: Path, *, scratch: Path, watch: Watch) -> tuple[FetchedCover | None, str]:
+def render_cover(picture: Path, *, scratch: Path, within_s: float, watch: Watch) -> tuple[FetchedCover | None, str]:
     """Return the cover made of what was fetched, or None and why there is none.
 
     Raises:
@@ -73,7 +76,7 @@ def render_cover(picture: Path, *, scratch: Path, watch: Watch) -> tuple[Fetched
         made = run_task(
             _RENDER,
             arguments={"picture": str(picture), "work": str(scratch)},
-            limits=_LIMITS,
+            limits=replace(_LIMITS, wall_s=min(_LIMITS.wall_s, max(_LEAST_S, within_s))),
             readable=[picture],
             writable=[scratch],
             watch=watch,

@@ -5,6 +5,7 @@ the song. Asking who knows the fingerprint is `acoustid`'s business.
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from ironclad_assets.errors import IroncladError, JobCanceled
@@ -25,8 +26,8 @@ def find_fpcalc() -> Path | None:
     return None if found is None else Path(found).resolve()
 
 
-def make_fingerprint(audio: Path, *, fpcalc: Path, watch: Watch) -> str | None:
-    """Return the fingerprint of a file, None where fpcalc cannot make one.
+def make_fingerprint(audio: Path, *, fpcalc: Path, within_s: float, watch: Watch) -> str | None:
+    """Return the fingerprint of a file, None where fpcalc cannot make one in time.
 
     Raises:
         JobCanceled: the watch asked for it.
@@ -35,7 +36,7 @@ def make_fingerprint(audio: Path, *, fpcalc: Path, watch: Watch) -> str | None:
         found = run_task(
             _TASK,
             arguments={"fpcalc": str(fpcalc), "audio": str(audio), "seconds": LISTENED_S},
-            limits=_LIMITS,
+            limits=replace(_LIMITS, wall_s=min(_LIMITS.wall_s, max(0.0, within_s))),
             readable=[audio],
             executable=[fpcalc],
             watch=watch,

@@ -96,7 +96,7 @@ class LookupSession:
         fpcalc = find_fpcalc()
         if self._policy.acoustid_key is None or fpcalc is None:
             return None
-        fingerprint = make_fingerprint(audio, fpcalc=fpcalc, watch=self._watch)
+        fingerprint = make_fingerprint(audio, fpcalc=fpcalc, within_s=self._left_s(), watch=self._watch)
         if fingerprint is None:
             return Reply(problem="fpcalc makes no fingerprint of this file")
         return self._ask(ACOUSTID, {"ask": "fingerprint", "fingerprint": fingerprint, "duration_s": duration_s})
@@ -109,7 +109,7 @@ class LookupSession:
         fetched = self._scratch / "fetched"
         reply = self._ask(COVER_ART_ARCHIVE, {"ask": "cover", "kind": kind, "mbid": mbid, "destination": str(fetched)})
         if reply.picture:
-            cover, problem = render_cover(fetched, scratch=self._scratch, watch=self._watch)
+            cover, problem = render_cover(fetched, scratch=self._scratch, within_s=self._left_s(), watch=self._watch)
             if cover is not None:
                 self._covers.keep(kind, mbid, cover)
                 return cover, reply
@@ -118,12 +118,15 @@ class LookupSession:
             return kept.cover, Reply(picture=True, stale=True, problem=reply.problem)
         return None, reply
 
+    def _left_s(self) -> float:
+        return self._deadline - time.monotonic()
+
     def _ask(self, source: str, question: Json) -> Reply:
         if self._ended is not None:
             return Reply(problem=self._ended)
         try:
             if self._talk is None:
-                self._talk = _Talk(self._policy, left_s=self._deadline - time.monotonic())
+                self._talk = _Talk(self._policy, left_s=self._left_s())
             answer = self._talk.ask(question, until=self._deadline + GRACE_S, watch=self._watch)
             return _validated(answer)
         except _Ended as ended:

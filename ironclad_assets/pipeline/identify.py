@@ -127,12 +127,14 @@ class Inquiry:
     sources: Sources
     warnings: list[str] = field(default_factory=list)
     stale: bool = False
+    silence: bool = False
 
     def heard(self, reply: Reply) -> Reply:
         """Take note of how an answer came about."""
         if reply.problem is not None:
             self.warn(f"{reply.problem}; {_OTHER_ANSWERS}" if reply.stale else reply.problem)
         self.stale = self.stale or reply.stale
+        self.silence = self.silence or (reply.problem is not None and not reply.stale)
         return reply
 
     def warn(self, warning: str) -> None:
@@ -252,7 +254,7 @@ def _by_sound(inquiry: Inquiry) -> Identity:
     if reply is None:
         return Identity()
     identity = _settled(judge_sound(tagged.song, inquiry.heard(reply).recordings), matched_by="fingerprint")
-    if identity.recording is None:
+    if identity.recording is None or inquiry.silence:
         return identity
     full = inquiry.heard(inquiry.sources.search(recording=identity.recording.id))
     for recording in full.recordings:

@@ -24,10 +24,12 @@ LENGTH_MAX_S = 30.0
 
 _WEIGHTS = {"title": 3.0, "artist": 3.0, "length": 2.0, "album": 1.0}
 _VERSION_COST = 0.3
+_EQUALLY_NEAR = 0.01
 
 _TWINS = {
     "without vocals": re.compile(
         r"\b(instrumentals?|karaoke|backing tracks?|off vocal|minus one|tv track|without vocals?|no vocals?)\b"
+        r"|[(\[]\s*inst\b|カラオケ|インスト|伴奏|노래방"
     ),
     "vocals alone": re.compile(r"\b(a ?capp?ella|vocals? only|isolated vocals?)\b"),
 }
@@ -125,8 +127,9 @@ def recording_distance(song: Song, recording: FoundRecording) -> float | None:
 
 
 def artist_distance(artist: str, recording: FoundRecording) -> float:
-    """Return how different the artist is from the recording's credit, or from the first of its artists."""
-    names = [recording.artist or "", recording.artists[0].name if recording.artists else ""]
+    """Return how different the artist is from the recording's credit, however joined, or from its first artist."""
+    each = [one.name for one in recording.artists]
+    names = (recording.artist or "", each[0] if each else "", "; ".join(each))
     return min(text_distance(artist, name) for name in names if name) if any(names) else 1.0
 
 
@@ -146,7 +149,7 @@ def judge(song: Song, recordings: Iterable[FoundRecording]) -> Verdict:
         return Verdict(candidates=near)
     if others and others[0].distance <= STRONG:
         return Verdict(candidates=near)
-    chosen = tuple(match for match in same if match.distance <= max(STRONG, best))
+    chosen = tuple(match for match in same if match.distance <= best + _EQUALLY_NEAR)
     return Verdict(chosen=chosen, candidates=tuple(match for match in near if match not in chosen))
 
 

@@ -38,10 +38,10 @@ def test_fpcalc_works_in_the_cage(song: Path) -> None:
     """META-001"""
     fpcalc = find_fpcalc()
     assert fpcalc is not None
-    made = make_fingerprint(song, fpcalc=fpcalc, watch=SilentWatch())
+    made = make_fingerprint(song, fpcalc=fpcalc, within_s=60.0, watch=SilentWatch())
     assert made is not None
     assert made.startswith("AQ")
-    assert made == make_fingerprint(song, fpcalc=fpcalc, watch=SilentWatch())
+    assert made == make_fingerprint(song, fpcalc=fpcalc, within_s=60.0, watch=SilentWatch())
 
 
 @pytest.mark.skipif(find_fpcalc() is None, reason="fpcalc (libchromaprint-tools) is not installed")
@@ -49,14 +49,14 @@ def test_what_cannot_be_decoded_has_no_fingerprint(tmp_path: Path) -> None:
     fpcalc = find_fpcalc()
     assert fpcalc is not None
     for bad in (synth.zero_bytes(tmp_path / "a.mp3"), synth.random_bytes(tmp_path / "b.mp3"), tmp_path / "gone"):
-        assert make_fingerprint(bad, fpcalc=fpcalc, watch=SilentWatch()) is None
+        assert make_fingerprint(bad, fpcalc=fpcalc, within_s=60.0, watch=SilentWatch()) is None
 
 
 @pytest.mark.parametrize(
     "body", ["exit 3", "echo not json", "echo '{\"duration\": 1}'", 'echo \'{"fingerprint": ""}\'', "echo '[]'"]
 )
 def test_a_program_that_says_something_else_makes_none(tmp_path: Path, song: Path, body: str) -> None:
-    assert make_fingerprint(song, fpcalc=program(tmp_path, body), watch=SilentWatch()) is None
+    assert make_fingerprint(song, fpcalc=program(tmp_path, body), within_s=60.0, watch=SilentWatch()) is None
 
 
 def heard(monkeypatch: pytest.MonkeyPatch, made: str | None = "AQADtMkS") -> None:

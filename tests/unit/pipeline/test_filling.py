@@ -266,6 +266,18 @@ def test_a_search_that_answers_something_else_adds_nothing_to_a_sound() -> None:
     assert findings.fields["MUSICBRAINZ_TRACKID"] == (mbid(1),)
 
 
+def test_a_source_that_gave_no_answer_to_the_tags_is_not_asked_about_the_sound() -> None:
+    class Sources(KnownSongs):
+        def search(self, **words: str) -> Reply:
+            super().search(**words)
+            return DOWN
+
+    sources = Sources(heard=[heard(1)])
+    findings = look_up(tagged(title="Run"), sources=sources)
+    assert sources.asked == ["search Run//", "sound"]
+    assert findings.values["artist"] == "Ann"
+
+
 def test_sounds_of_two_names_are_candidates() -> None:
     findings = look_up(tagged(), sources=KnownSongs([], heard=[heard(1), heard(2, "Walk")]))
     assert findings.values == {}

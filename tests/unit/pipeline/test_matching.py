@@ -105,6 +105,8 @@ def test_a_recording_of_another_length_is_another_one(seconds: float | None, pos
         {"title": "Run - a cappella"},
         {"title": "Run (Acapella)"},
         {"title": "Run [backing track]"},
+        {"title": "Run (Inst.)"},
+        {"title": "Run (オリジナル・カラオケ)"},
     ],
 )
 def test_an_instrumental_is_never_taken_for_its_original_nor_the_other_way_round(twin: dict[str, Any]) -> None:
@@ -154,7 +156,9 @@ def test_the_same_title_by_somebody_else_is_somebody_elses_song() -> None:
 
 def test_the_first_of_several_artists_is_enough() -> None:
     two = (FoundArtist(name="Ann"), FoundArtist(name="Bob"))
-    assert artist_distance("Ann", recording(1, artist="Ann & Bob", artists=two)) == 0.0
+    both = recording(1, artist="Ann & Bob", artists=two)
+    assert [artist_distance(name, both) for name in ("Ann", "Ann; Bob", "ann, bob", "Ann & Bob")] == [0.0] * 4
+    assert artist_distance("Zoe", both) > 0.5
     assert artist_distance("Ann", recording(1, artists=()).model_copy(update={"artist": None})) == 1.0
 
 
@@ -185,6 +189,12 @@ def test_a_fair_match_is_taken_only_alone_and_with_the_same_length() -> None:
 def test_one_song_that_is_there_twice_is_no_ambiguity() -> None:
     verdict = judge(SONG, [recording(1), recording(2, duration_s=203.0)])
     assert len(verdict.chosen) == 2
+
+
+def test_a_longer_cut_of_the_same_name_is_not_the_same_recording() -> None:
+    verdict = judge(SONG, [recording(1), recording(2, duration_s=215.0)])
+    assert [match.recording.id for match in verdict.chosen] == [mbid(1)]
+    assert [match.recording.id for match in verdict.candidates] == [mbid(2)]
 
 
 def test_an_album_that_fits_comes_first() -> None:
