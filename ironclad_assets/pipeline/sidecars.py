@@ -44,7 +44,8 @@ def write_lyrics(text: str, *, folder: Path) -> Lyrics | None:
         return None
     extension = guess_extension(lines)
     file = folder / f"lyrics.{extension}"
-    atomic.write_bytes(file, f"{lines}\n".encode(errors="replace")[:MAX_LYRICS_BYTES])
+    cut = lines.encode(errors="replace")[: MAX_LYRICS_BYTES - 1].decode(errors="ignore")
+    atomic.write_bytes(file, f"{cut}\n".encode())
     return Lyrics(source=file, record=record_file(file, base=folder), extension=extension)
 
 
