@@ -105,19 +105,26 @@ def _read_frame(sheet: TagSheet, frame: Any, *, encoding: Encoding) -> None:  # 
             sheet.add("LYRICS", [text(frame.text)])
         case "SYLT":
             sheet.add("SYNCEDLYRICS", [_as_lrc(frame, text=text)])
+        case "WXXX":
+            sheet.add(f"WEBSITE:{text(frame.desc)}" if frame.desc else "WEBSITE", [frame.url])
+        case kind if kind.startswith(("T", "MVN", "GRP")) and hasattr(frame, "text"):
+            sheet.add(_TEXT_FRAMES.get(kind, kind), texts())
+        case _:
+            _read_other(sheet, frame)
+
+
+def _read_other(sheet: TagSheet, frame: Any) -> None:  # noqa: ANN401 - as above
+    """Read a frame that holds no text of the song's."""
+    match frame.FrameID:
         case "UFID" if frame.owner == UFID_OWNER:
             sheet.add("MUSICBRAINZ_TRACKID", [frame.data.decode("ascii", "replace")])
         case "RVA2" if frame.desc.lower() in _GAINS:
             name = _GAINS[frame.desc.lower()]
             sheet.add(f"{name}_GAIN", [f"{frame.gain:.2f} dB"])
             sheet.add(f"{name}_PEAK", [f"{frame.peak:.6f}"] if frame.peak else [])
-        case "WXXX":
-            sheet.add(f"WEBSITE:{text(frame.desc)}" if frame.desc else "WEBSITE", [frame.url])
         case "APIC":
             if frame.mime != "-->":  # a link to a picture, which nobody here follows
                 sheet.pictures.append(Picture(data=frame.data, kind=int(frame.type)))
-        case kind if kind.startswith(("T", "MVN", "GRP")) and hasattr(frame, "text"):
-            sheet.add(_TEXT_FRAMES.get(kind, kind), texts())
         case kind if kind.startswith("W") and hasattr(frame, "url"):
             sheet.add(_URL_FRAMES.get(kind, kind), [frame.url])
         case kind if kind not in _SKIPPED:
