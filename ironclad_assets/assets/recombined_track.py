@@ -1,11 +1,13 @@
 """Room *recombine*: what the user asked for, mixed from the stems, encoded and tagged."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
 from ironclad_assets.assets.room import Made, Metadata, empty_folder, open_room
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
@@ -78,22 +80,30 @@ def recombined_track(
                 "song_metadata": song_metadata.key,
                 "validated_file": validated_file.key,
             },
-            settings={
-                "targets": list(options.targets),
-                "stems": None if options.stems is None else list(options.stems),
-                "residual": options.residual,
-                "format": options.format.value,
-                "sample_format": options.sample_format,
-                "bitrate_kbps": options.bitrate_kbps,
-                "id3_version": settings.id3_version,
-                # Named only where it is wanted, so that results of earlier versions keep their key.
-                **({"dj_stems": True} if options.dj_stems else {}),
-                # The key of the stems says what was asked for; where memory was short they are something else.
-                "engine": separated.engine.model_dump(mode="json"),
-                "computed": [separated.device, separated.precision, separated.window_s],
-            },
+            settings={**_delivery(options), **_origin(separated), "id3_version": settings.id3_version},
             describe=describe,
         )
+
+
+def _delivery(options: JobOptions) -> dict[str, Any]:  # a JSON object
+    """Return what of the options shows in the files."""
+    return {
+        "targets": list(options.targets),
+        "stems": None if options.stems is None else list(options.stems),
+        "residual": options.residual,
+        "dj_stems": options.dj_stems,
+        "format": options.format.value,
+        "sample_format": options.sample_format,
+        "bitrate_kbps": options.bitrate_kbps,
+    }
+
+
+def _origin(separated: Stems) -> dict[str, Any]:  # a JSON object
+    """Return what really made the stems: their key says what was asked for, and memory may have been short."""
+    return {
+        "engine": separated.engine.model_dump(mode="json"),
+        "computed": [separated.device, separated.precision, separated.window_s],
+    }
 
 
 def describe(track: RecombinedTrack, folder: Path) -> Metadata:

@@ -83,7 +83,6 @@ def recombine(
         StorageUnavailable: the disk is full, read-only or away.
     """
     audio, warnings = _output_format(staged, output=options.format)
-    dj_audio = _dj_format(staged)
     plans = plan_tracks(tuple(stem.name for stem in stems.stems), options=options)
     sample_format, bitrate_kbps, bit_rate_warnings = _encoding(validated, audio=audio, options=options)
     request = {
@@ -100,22 +99,14 @@ def recombine(
         "id3_version": id3_version,
         "cover": _cover(metadata, folder=metadata_folder),
         "tracks": [
-            _render_request(
-                plan,
-                stems=stems,
-                audio=dj_audio if plan.streams else audio,
-                metadata=metadata,
-                validated=validated,
-            )
+            _render_request(plan, stems=stems, staged=staged, audio=audio, metadata=metadata, validated=validated)
             for plan in plans
         ],
     }
-    if limits is None:
-        limits = _limits(audio, plans=plans, output=options.format)
     answer = run_task(
         _RENDER,
         arguments={"request": request},
-        limits=limits,
+        limits=limits or _limits(audio, plans=plans, output=options.format),
         readable=[stems_folder, staged_folder, metadata_folder],
         writable=[work],
         watch=watch or SilentWatch(),
@@ -123,7 +114,7 @@ def recombine(
     tracks = tuple(
         _track(plan, found, options=options, work=work) for plan, found in zip(plans, answer["tracks"], strict=True)
     )
-    beyond = _beyond_full_scale(answer["peak"]) if sample_format is SampleFormat.FLOAT32 else ()
+    beyond = _beyond_full_scale(answer["peak"], sample_format=sample_format)
     return RecombinedTrack(
         tracks=tracks,
         gain_db=answer["gain_db"],
@@ -216,9 +207,9 @@ def _encoding(
     return None, kbps, (f"{kind} has no {asked} kbit/s; the tracks have {kbps} kbit/s",)
 
 
-def _beyond_full_scale(peak: float) -> tuple[str, ...]:
+def _beyond_full_scale(peak: float, *, sample_format: SampleFormat | None) -> tuple[str, ...]:
     """Return a warning where float samples are kept that a player would clip."""
-    if peak <= 1.0:
+    if peak <= 1.0 or sample_format is not SampleFormat.FLOAT32:
         return ()
     return (f"the highest sample is {20 * math.log10(peak):.1f} dB above full scale; float WAV keeps it as it is",)
 
@@ -239,7 +230,13 @@ def _cover(metadata: SongMetadata, *, folder: Path) -> dict[str, Any] | None:  #
 
 
 def _render_request(
-    plan: TrackPlan, *, stems: Stems, audio: AudioFormat, metadata: SongMetadata, validated: ValidatedFile
+    plan: TrackPlan,
+    *,
+    stems: Stems,
+    staged: StagedChunks,
+    audio: AudioFormat,
+    metadata: SongMetadata,
+    validated: ValidatedFile,
 ) -> dict[str, Any]:  # a JSON object
     """Return one track of a rendering request; a track that is a stem as it is brings its measured levels."""
     variant = describe_variant(plan.name, kind=plan.kind, stems=plan.stems)
@@ -248,14 +245,14 @@ def _render_request(
         engine=engine.engine, engine_version=engine.version, model=engine.model, source_sha256=validated.sha256
     )
     levels = None
-    if plan.method == "sum" and len(plan.stems) == 1 and not plan.streams:
+    if plan.method == "sum" and len(plan.stems) == 1:
         stem = stems.named(plan.stems[0])
         unchanged = (stem.audio.sample_rate_hz, stem.audio.channels) == (audio.sample_rate_hz, audio.channels)
         levels = stem.levels.model_dump() if unchanged else None
     return {
         "name": plan.name,
         "path": plan.path,
-        "audio": audio.model_dump(),
+        "audio": (_dj_format(staged) if plan.streams else audio).model_dump(),
         "add": list(plan.add),
         "subtract": list(plan.subtract),
         "streams": [{"add": list(stream.add), "subtract": list(stream.subtract)} for stream in plan.streams],
