@@ -20,6 +20,8 @@ BINARY = "ID3:"
 """Begins the names of fields that hold a frame without text, as Base64."""
 
 V23_JOINER = "; "
+NO_ROLE = "performer"
+"""What stands for the role of one who has none, as in Picard."""
 
 _LATIN1 = 0
 _TEXT_FRAMES = {frame: name for name, frame in ID3.items() if re.fullmatch("T[A-Z0-9]{3}|MVNM", frame)} | {
@@ -136,7 +138,7 @@ def _read_person(sheet: TagSheet, *, role: str, name: str) -> None:
     if role in _ROLES:
         sheet.add(_ROLES[role], [name])
     elif name:
-        sheet.add("PERFORMER", [f"{name} ({role})" if role else name])
+        sheet.add("PERFORMER", [f"{name} ({role})" if role not in ("", NO_ROLE) else name])
 
 
 def _as_lrc(frame: Any, *, text: Any) -> str:  # noqa: ANN401 - as above

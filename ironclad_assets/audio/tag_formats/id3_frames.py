@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mutagen import id3
 
-from ironclad_assets.audio.tag_formats.id3 import BINARY, V23_JOINER, read_id3, split_joined
+from ironclad_assets.audio.tag_formats.id3 import BINARY, NO_ROLE, V23_JOINER, read_id3, split_joined
 from ironclad_assets.audio.tag_formats.mapping import FREE_ID3, ID3, UFID_OWNER, free_name
 from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, TagSheet
 
@@ -133,12 +133,12 @@ def _take_involved(fields: dict[str, list[str]]) -> list[list[str]]:
 
 
 def _take_performers(fields: dict[str, list[str]]) -> list[list[str]]:
-    """Take PERFORMER out of `fields`: ``name (role)`` is a pair, whatever else a name without a role."""
+    """Take PERFORMER out of `fields`: ``name (role)`` is a pair, anything else a name without a role."""
     pairs = []
     for value in fields.pop("PERFORMER", []):
         match = _PERFORMER.fullmatch(value)
-        named = match is not None and match[2] not in _ROLES.values()
-        pairs.append([match[2], match[1]] if match and named else ["", value])
+        named = match is not None and match[2] not in (NO_ROLE, *_ROLES.values())
+        pairs.append([match[2], match[1]] if match and named else [NO_ROLE, value])
     return pairs
 
 

@@ -133,7 +133,11 @@ def every_example(test: Any) -> Any:
         {"TRACKNUMBER": ["A/1", "2"], "TRACKTOTAL": ["9"], "DISCTOTAL": ["2"], "DATE": ["spring 1999"]},
         {"TRACKNUMBER": ["1"], "TRACKTOTAL": ["9", "10"], "DISCNUMBER": ["1"], "DATE": ["1999-04"]},
         {"GENRE": ["17", "(17)Rock", "Folk"], "LYRICS": ["a", "b", "c" * 300], "COMMENT": ["a", "b"]},
-        {"GENRE": ["²"], "PERFORMER": ["a (b) (c)", "(d)", "e (producer)", "f (x(y))", "g (mix)"], "MIXER": ["m"]},
+        {
+            "GENRE": ["²"],
+            "PERFORMER": ["a (b) (c)", "(d)", "e (producer)", "f (x(y))", "g (mix)", "h (performer)"],
+            "MIXER": ["m"],
+        },
         {"ID3:TIT2": ["AwB0"], "ID3:PRIV": ["not base64", "YQA="], "ID3:XYZ": ["YQ=="], "TITLE": ["t"]},
         {"BPM": ["120", "121"], "WEBSITE": ["no address"], "LICENSE": ["http://é"], "COMPILATION": ["maybe"]},
         {"COMMENT:": ["x"], "COMMENT:ITUNNORM": ["y"], "COMMENT:A": ["z", "w"], "WEBSITE:A": ["http://a"]},
