@@ -34,7 +34,9 @@ def _encode(path: Path, *, container: str, codec: str) -> Path:
         stream.bit_rate = 128_000
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(Y), format="fltp", layout="stereo")
         frame.sample_rate = 44_100
-        for packet in (*stream.encode(frame), *stream.encode(None)):
+        resampler = av.AudioResampler(format=stream.codec_context.format)
+        converted = [stream.encode(one) for one in (*resampler.resample(frame), None)]
+        for packet in (packet for packets in converted for packet in packets):
             output.mux(packet)
     return path
 
@@ -53,6 +55,15 @@ def id3_tags() -> ID3:
 
 def mp3(folder: Path, *, picture: bytes | None = None) -> Path:
     path = synth.write_mp3(folder / "a.mp3", Y)
+    tags = id3_tags()
+    if picture:
+        tags.add(APIC(mime="image/jpeg", type=3, desc="", data=picture))
+    tags.save(path)
+    return path
+
+
+def adts_with_id3(folder: Path, *, picture: bytes | None = None) -> Path:
+    path = _encode(folder / "a.aac", container="adts", codec="aac")
     tags = id3_tags()
     if picture:
         tags.add(APIC(mime="image/jpeg", type=3, desc="", data=picture))
@@ -119,7 +130,14 @@ def _block(picture: bytes) -> Picture:
 
 
 def m4a(folder: Path, *, picture: bytes | None = None) -> Path:
-    path = _encode(folder / "a.m4a", container="ipod", codec="aac")
+    return _with_atoms(_encode(folder / "a.m4a", container="ipod", codec="aac"), picture=picture)
+
+
+def alac(folder: Path, *, picture: bytes | None = None) -> Path:
+    return _with_atoms(_encode(folder / "a.m4a", container="ipod", codec="alac"), picture=picture)
+
+
+def _with_atoms(path: Path, *, picture: bytes | None) -> Path:
     file = MP4(path)
     file["\xa9nam"], file["\xa9ART"], file["\xa9alb"], file["aART"] = "Ærø", "Ann", "Far", "Ann & Co"
     file["trkn"], file["disk"], file["\xa9day"], file["\xa9gen"] = [(3, 12)], [(1, 2)], "1999-04-01", ["Folk", "Dub"]
@@ -186,4 +204,6 @@ def wav_with_info(path: Path, *, identifier: bytes = b"RIFF", **info: bytes) -> 
     return path
 
 
-EVERY_CONTAINER = (mp3, mp3_with_ape_only, flac, ogg_vorbis, opus, m4a, wav, aiff, wavpack, wma)
+EVERY_CONTAINER = (
+    mp3, mp3_with_ape_only, adts_with_id3, flac, ogg_vorbis, opus, m4a, alac, wav, aiff, wavpack, wma,
+)  # fmt: skip
