@@ -54,7 +54,7 @@ class Candidate(Contract):
 
 
 class SongMetadata(Contract):
-    """A song's tags, Unicode NFC, each value at most 4 kB.
+    """A song's tags, Unicode NFC, each value at most 4 kB, lyrics at most 64 kB.
 
     `sources` says for each filled field where it came from, and `reasons` why. `fields` keeps every other tag of the
     file under its own name, so that nothing the uploader wrote is lost; a source adds ids and sort names to it, and
