@@ -54,6 +54,12 @@ OWN_FIELDS = {
     "LANTERN": ("eins", "zwölf"),
     "ARTISTSORT": ("Åström, Þórdís",),
     "ALBUMARTISTSORT": ("Åström, Þórdís",),
+    "BPM": ("92",),
+    "KEY": ("F#m",),
+    "LABEL": ("Jökull Útgáfa",),
+    "COPYRIGHT": ("℗ 1999 Jökull",),
+    "ORIGINALDATE": ("1998-01-02",),
+    "CONDUCTOR": ("Hildur Öxn",),
 }
 """Fields with a name of their own in some containers, and one that nobody knows, with two values."""
 

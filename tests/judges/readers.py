@@ -30,6 +30,9 @@ _NAMES = {
     "©NAM": "TITLE", "©ART": "ARTIST", "©ALB": "ALBUM", "AART": "ALBUMARTIST", "©GEN": "GENRE", "©DAY": "DATE",
     "©WRT": "COMPOSER", "©CMT": "COMMENT", "©LYR": "LYRICS", "TRKN": "TRACKNUMBER", "DISK": "DISCNUMBER",
     "SOAA": "ALBUMARTISTSORT", "SOAR": "ARTISTSORT", "CPIL": "COMPILATION",
+    "PUBLISHER": "LABEL", "TPUB": "LABEL", "INITIAL KEY": "KEY", "INITIAL_KEY": "KEY", "INITIALKEY": "KEY",
+    "TKEY": "KEY", "TBPM": "BPM", "TMPO": "BPM", "BEATSPERMINUTE": "BPM", "CPRT": "COPYRIGHT", "TDOR": "ORIGINALDATE",
+    "ORIGINAL DATE": "ORIGINALDATE", "ORIGINAL_RELEASED_DATE": "ORIGINALDATE", "ORIGINALRELEASETIME": "ORIGINALDATE",
     **{
         spelling.format(who): f"MUSICBRAINZ_{who.replace('_', '')}ID"
         for who in ("ARTIST", "ALBUM_ARTIST", "WORK", "TRACK", "ALBUM", "RELEASE_TRACK", "RELEASE_GROUP")
@@ -96,7 +99,7 @@ def _fields(pairs: Iterable[tuple[str, str]]) -> Fields:
         if name in _NUMBERED and number:
             found[name], found[_NUMBERED[name]] = (number[1],), (number[2],)
             continue
-        if name == "DATE":
+        if name in ("DATE", "ORIGINALDATE"):
             value = value.replace(":", "-")
         if name == "COMPILATION":
             value = _TRUE.get(value, value)
@@ -154,6 +157,8 @@ def read_ffprobe(path: Path) -> Reading:
     covers = [stream for stream in streams if stream["disposition"]["attached_pic"]]
     tags = audio.get("tags", {}) | answer["format"].get("tags", {})
     several = path.suffix in (".flac", ".opus")
+    if not several and "performer" in tags:
+        tags["CONDUCTOR"] = tags.pop("performer")  # so it calls the frame TPE3
     pairs = [(name, value) for name, joined in tags.items() for value in (joined.split(";") if several else [joined])]
     size = (covers[0]["width"], covers[0]["height"]) if covers else None
     return Reading(_fields(pairs), picture_px=size)
@@ -251,7 +256,13 @@ JUDGES = {
         Judge(
             "mediainfo", read_mediainfo, _ALL, {"wav": _SEVERAL, "mp3": _SEVERAL}, {"flac": _PEOPLE, "opus": _PEOPLE}
         ),
-        Judge("ffprobe", read_ffprobe, _ALL, {"wav": _SEVERAL, "mp3": _SEVERAL, "m4a": _SEVERAL}, {}),
+        Judge(
+            "ffprobe",
+            read_ffprobe,
+            _ALL,
+            {"wav": _SEVERAL, "mp3": _SEVERAL, "m4a": _SEVERAL},
+            {"m4a": frozenset({"BPM"})},
+        ),
         Judge("exiftool", read_exiftool, _ALL, {"wav": _OWN, "mp3": _OWN}, {}),
         Judge("AtomicParsley", read_atomicparsley, ("m4a",), {}, {}),
         Judge("metaflac", read_metaflac, ("flac",), {}, {}),

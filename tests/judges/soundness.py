@@ -31,7 +31,7 @@ def complain_mp3val(path: Path) -> str:
 def complain_opusinfo(path: Path) -> str:
     done = run("opusinfo", path, allowed=(0, 1))
     lines = (done.stdout + done.stderr).decode().splitlines()
-    return "\n".join(line for line in lines if "WARNING" in line or "EOS not set" in line or "ERROR" in line)
+    return "\n".join(line for line in lines if line.startswith(("WARNING", "ERROR", "Note")) or "EOS not set" in line)
 
 
 def complain_exiftool(path: Path) -> str:
