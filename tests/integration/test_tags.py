@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.pipeline.tag import read_metadata
 from ironclad_assets.storage.store import Store
 from tests import synth
+from tests.integration.conftest import Installation
 from tests.unit.audio import tagged_files
 from tests.unit.audio.tagged_files import RECORDING
 from tests.unit.audio.test_artwork import bomb, picture
@@ -171,3 +173,13 @@ def test_a_file_made_to_hurt_costs_tags_at_most(
     assert warned in metadata.warnings[0]
     assert not metadata.warnings[0].startswith("the tags cannot be read: ")
     assert metadata.artwork is None
+
+
+def test_the_setting_decides_the_version_of_id3(installation: Installation) -> None:
+    """RECON-001"""
+    path = synth.write_flac(installation.folder / "song.flac", synth.noise(1.5))
+    old = replace(installation, settings=installation.settings.model_copy(update={"id3_version": "2.3"}))
+    job = old.submit(path, format="mp3", stems=())
+    assert old.dispatch(job).success
+    (delivered,) = installation.store.library("output").rglob("*.mp3")
+    assert ID3(delivered, translate=False).version == (2, 3, 0)
