@@ -1,8 +1,9 @@
 """A session over the real child, against a fake of the sources that answers well, badly, late or never."""
 
+import contextlib
 import inspect
-import itertools
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from ironclad_assets.errors import JobCanceled
 from ironclad_assets.lookup import session as session_module
 from ironclad_assets.lookup.health import source_health
+from ironclad_assets.lookup.session import LookupSession
 from ironclad_assets.lookup.state import FILE_NAME, SharedState, read_states
 from ironclad_assets.sandbox.watch import SilentWatch
 from tests.fakes.lookup_server import LookupServer, Misbehaviour, Recording, Release, jpeg, mbid
@@ -176,7 +178,7 @@ def test_a_server_that_never_answers_costs_no_more_than_its_time(
     with open_session(lookup_request_s=0.3) as session:
         reply = session.search(title="Run")
     assert reply.problem == "MusicBrainz gave no answer in time"
-    assert time.monotonic() - started < 5.0
+    assert time.monotonic() - started < 30.0, "it took as long as the server"
 
 
 def test_a_server_that_trickles_is_ended_like_a_silent_one(server: LookupServer, open_session: OpenSession) -> None:
@@ -193,9 +195,8 @@ def test_the_time_for_a_song_bounds_all_its_questions(
     server.always_wrong = Misbehaviour(silent_s=60.0)
     with open_session(lookup_request_s=50.0, lookup_total_s=0.8) as session:
         assert session.search(title="Run").problem == "the time for lookups of this song was up"
-        started = time.monotonic()
         assert session.recording(RUN.id).problem == "the time for lookups of this song was up"
-        assert time.monotonic() - started < 0.1
+        assert len(server.asked) == 1
         state = read_states(session._policy.state)["musicbrainz"]
     assert (state.failures, state.last_error) == (1, "the time for lookups of this song was up")
 
@@ -231,7 +232,7 @@ def test_the_library_still_has_the_seam_that_our_courier_stands_in() -> None:
 
 
 def test_a_run_loads_no_client_library() -> None:
-    program = "import sys, ironclad_assets.definitions; print('musicbrainzngs' in sys.modules)"
+    program = "import sys, ironclad_assets.lookup.session; print('musicbrainzngs' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
 
@@ -266,13 +267,18 @@ def test_what_one_process_was_told_every_process_heeds(server: LookupServer, ope
     assert len(server.asked) == 1
 
 
+def end_rests(session: LookupSession) -> None:
+    """Let the time pass for which sources are left alone."""
+    with contextlib.closing(sqlite3.connect(session._policy.state)) as connection, connection:
+        connection.execute("update sources set rest_until = 1 where rest_until > 0")
+
+
 def test_after_failures_in_a_row_a_source_rests_and_is_tried_again(
     server: LookupServer, open_session: OpenSession
 ) -> None:
     """META-003: the circuit opens and closes."""
     server.always_wrong = Misbehaviour(status=500)
-    limits = {"lookup_failures": 2, "lookup_rest_s": 0.6}
-    with open_session(**limits) as session:
+    with open_session(lookup_failures=2) as session:
         for title in ("a", "b", "c", "d"):
             reply = session.search(title=title)
         assert reply.problem == "MusicBrainz was not asked: it gave no answer several times in a row"
@@ -280,7 +286,7 @@ def test_after_failures_in_a_row_a_source_rests_and_is_tried_again(
         assert session.cover(kind="release", mbid=ALBUM.id)[1].problem is not None
         assert len(server.asked) == 3, "the others are not to blame"
         server.always_wrong = None
-        time.sleep(0.7)
+        end_rests(session)
         assert session.search(title="e").recordings[0].id == RUN.id
         assert session.search(title="f").recordings[0].id == RUN.id
         assert read_states(session._policy.state)["musicbrainz"].failures == 0
@@ -290,10 +296,10 @@ def test_a_source_that_still_fails_after_its_rest_is_asked_once_and_rests_again(
     server: LookupServer, open_session: OpenSession
 ) -> None:
     server.always_wrong = Misbehaviour(status=500)
-    with open_session(lookup_failures=2, lookup_rest_s=0.4) as session:
+    with open_session(lookup_failures=2) as session:
         for title in ("a", "b", "c"):
             session.search(title=title)
-        time.sleep(0.5)
+        end_rests(session)
         for title in ("d", "e"):
             session.search(title=title)
     assert len(server.asked) == 3
@@ -303,31 +309,29 @@ ASK = """
 import sys
 from pathlib import Path
 from ironclad_assets.lookup.state import SharedState
-from time import sleep, monotonic
 state = SharedState(Path(sys.argv[1]))
-for _ in range(4):
-    sleep(state.take_turn("h", interval_s=0.25, patience_s=60))
-    print(monotonic(), flush=True)
+for _ in range(50):
+    state.take_turn("h", interval_s=0.25, patience_s=600)
 """
 
 
 def test_two_processes_share_one_rate(tmp_path: Path) -> None:
     """META-003: one request per interval, however many ask."""
     SharedState(tmp_path / FILE_NAME).close()
+    started = time.time()
     command = [sys.executable, "-c", ASK, str(tmp_path / FILE_NAME)]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    moments = sorted(float(line) for one in both for line in one.communicate(timeout=60)[0].split())
-    assert len(moments) == 8
-    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
-    assert sum(gaps) >= 7 * 0.25 - 0.05
-    assert min(gaps) > 0.1, "a turn was taken twice"
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [one.wait(timeout=120) for one in both] == [0, 0]
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        ((next_at,),) = connection.execute("select next_at from turns").fetchall()
+    assert next_at - started >= 100 * 0.25, "a turn was taken twice"
 
 
 def test_the_interval_holds_between_sessions(server: LookupServer, open_session: OpenSession) -> None:
     for title in ("a", "b"):
-        with open_session(lookup_interval_s=0.6) as session:
+        with open_session(lookup_interval_s=1.5) as session:
             session.search(title=title)
-    assert server.at[1] - server.at[0] >= 0.59
+    assert server.at[1] - server.at[0] >= 1.0
 
 
 def test_a_cancel_is_heard_while_a_source_is_silent(server: LookupServer, open_session: OpenSession) -> None:
