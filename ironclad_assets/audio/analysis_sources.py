@@ -25,6 +25,9 @@ Report = Callable[[float, str], None]
 _BLOCK_FRAMES = 65_536
 _SAMPLE_BYTES = 4
 _REPORT_EVERY = 16
+_LARGEST = 1e6
+"""Beyond any sample of music: what is squared and summed stays finite."""
+
 _LEVEL = 0.1
 """RMS that the mixture is brought to, so that how loud a song was made changes nothing that is found in it."""
 
@@ -91,4 +94,5 @@ def _read(stream: BinaryIO, *, frames: int, channels: int) -> Samples:
     data = stream.read(frames * channels * _SAMPLE_BYTES)
     whole = len(data) // (channels * _SAMPLE_BYTES) * channels
     y = np.frombuffer(data, dtype="<f4", count=whole).reshape(-1, channels).T
-    return np.ascontiguousarray(np.nan_to_num(y, nan=0.0, posinf=0.0, neginf=0.0), dtype=np.float32)
+    finite = np.nan_to_num(y, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.ascontiguousarray(np.clip(finite, -_LARGEST, _LARGEST), dtype=np.float32)

@@ -171,13 +171,17 @@ class _Blocks:
             self._sums[index] += power
             self._counts[index] += 1
 
+    def _first_bin(self, gate_lufs: float) -> int:
+        """Return the bin of a gate; float samples can be louder than the last bin, which then holds all that is."""
+        return min(max(0, math.floor((gate_lufs - _ABSOLUTE_GATE_LUFS) / _BIN_LU)), len(self._sums) - 1)
+
     def gated_loudness(self) -> float | None:
         """Return the loudness of the blocks above both gates, or None where none is loud enough."""
         count = int(self._counts.sum())
         if not count:
             return None
         gate = _lufs(float(self._sums.sum()) / count) + _RELATIVE_GATE_LU
-        first = max(0, math.floor((gate - _ABSOLUTE_GATE_LUFS) / _BIN_LU))
+        first = self._first_bin(gate)
         return _lufs(float(self._sums[first:].sum()) / int(self._counts[first:].sum()))
 
     def gated_range(self) -> float | None:
@@ -186,7 +190,7 @@ class _Blocks:
         if not count:
             return None
         gate = _lufs(float(self._sums.sum()) / count) + _RANGE_GATE_LU
-        first = max(0, math.floor((gate - _ABSOLUTE_GATE_LUFS) / _BIN_LU))
+        first = self._first_bin(gate)
         ranks = np.cumsum(self._counts[first:])
         low, high = (int(np.searchsorted(ranks, share * ranks[-1])) for share in (0.10, 0.95))
         return (high - low) * _BIN_LU

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ironclad_assets.cli.analysis_show import analysis_document, analysis_text
 from ironclad_assets.cli.arguments import (
     AllowSmallerModel,
     AnyJobName,
@@ -40,6 +41,7 @@ from ironclad_assets.intake.names import display_name, printable
 from ironclad_assets.intake.options import change_options
 from ironclad_assets.intake.upload import take_file
 from ironclad_assets.ledger.store import Registration
+from ironclad_assets.pipeline.analyse import read_analysis
 
 CANCEL_WAIT_S = 10.0
 """How long `cancel` waits for a running job to stop; it should within five seconds."""
@@ -147,7 +149,8 @@ def status(
       pipelinectl status --state failed --json
     """
     with door(as_json=as_json):
-        ledger = open_installation().ledger
+        installation = open_installation()
+        ledger = installation.ledger
         console = Console()
         if job is None and not follow:
             found = ledger.jobs(user_id=user, states=None if state is None else [state], limit=limit)
@@ -167,10 +170,12 @@ def status(
             return
         chosen = ledger.resolve(str(job))
         history = ledger.history(chosen.job_uuid)
+        analysis = read_analysis(installation.store, chosen.song)
         if as_json:
-            print_json({"job": job_document(chosen, history=history)})
+            known = {} if analysis is None else {"analysis": analysis_document(analysis)}
+            print_json({"job": job_document(chosen, history=history), **known})
         else:
-            print_job(console, chosen, history=history)
+            print_job(console, chosen, history=history, music="" if analysis is None else analysis_text(analysis))
 
 
 def retry(

@@ -118,10 +118,10 @@ def print_jobs(console: Console, jobs: Iterable[Job]) -> None:
     console.print(table)
 
 
-def print_job(console: Console, job: Job, *, history: Iterable[HistoryEntry]) -> None:
-    """Print everything about one job: state, reason, stages, history."""
+def print_job(console: Console, job: Job, *, history: Iterable[HistoryEntry], music: str = "") -> None:
+    """Print everything about one job: state, reason, stages, history, and `music`, what its analysis found."""
     facts = Table.grid(padding=(0, 2))
-    for label, value in _facts(job):
+    for label, value in [*_facts(job), *([("music", Text(music))] if music else [])]:
         facts.add_row(Text(label, style="bold"), value)
     console.print(facts)
     if job.stages:

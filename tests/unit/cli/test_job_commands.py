@@ -9,11 +9,14 @@ import pytest
 from rich.console import Console
 
 from ironclad_assets.cli import follow as follow_module
-from ironclad_assets.cli import show
+from ironclad_assets.cli import job_commands, show
+from ironclad_assets.cli.analysis_show import analysis_text
 from ironclad_assets.cli.exits import Exit
 from ironclad_assets.cli.follow import follow_jobs
+from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.job import STAGES, JobError, JobState
 from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.contracts.v1.song_analysis import Key, SongAnalysis, SourceLoudness, Tempo
 from ironclad_assets.intake import upload
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import current_worker
@@ -203,6 +206,33 @@ def test_status_of_a_job_tells_everything_about_it(run: Run, ledger: Ledger, son
             assert expected in result.stdout
     document = documents(run("status", job.song, "--json"))["job"]
     assert [line["to_state"] for line in document["history"]] == ["queued", "running", "completed"]
+
+
+def test_status_tells_what_the_analysis_found(run: Run, ledger: Ledger, song: Path, monkeypatch) -> None:
+    run("submit", song)
+    job = ledger.jobs()[0]
+    assert "music" not in run("status", job.song).stdout
+    assert "analysis" not in documents(run("status", job.song, "--json"))
+    found = SongAnalysis(
+        duration_s=60.0,
+        sources=(SourceLoudness(name="mixture", loudness_lufs=-14.21, true_peak_dbtp=-1.44),),
+        tempo=Tempo(bpm=100.02, confidence=0.9),
+        key=Key(tonic="A", mode="minor", camelot="8A", confidence=0.7, tuning_cents=0.1),
+        beats_s=(0.6, 1.2),
+        file=FileRecord(path="analysis.json", size_bytes=1, sha256="0" * 64),
+    )
+    monkeypatch.setattr(job_commands, "read_analysis", lambda store, song: found)
+    assert "100.0 BPM, A minor (8A), -14.2 LUFS, -1.4 dBTP" in run("status", job.song).stdout
+    analysis = documents(run("status", job.song, "--json"))["analysis"]
+    assert (analysis["tempo"]["bpm"], analysis["key"]["camelot"]) == (100.02, "8A")
+    nothing = found.model_copy(
+        update={
+            "tempo": Tempo(),
+            "key": Key(),
+            "sources": (SourceLoudness(name="mixture", loudness_lufs=None, true_peak_dbtp=None),),
+        }
+    )
+    assert analysis_text(nothing) == "no beat, no key, silent"
 
 
 def test_status_of_a_failed_job_gives_reason_and_remedy(run: Run, ledger: Ledger, song: Path) -> None:
