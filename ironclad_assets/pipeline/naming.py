@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ironclad_assets.pipeline.templates import DEFAULT, Piece, Template
 
@@ -102,7 +103,8 @@ def track_path(name: TrackName, *, copy: int = 1, template: Template = DEFAULT.o
         template: how paths look in that root.
     """
     values = _values(name)
-    folders = _folders(template, values=values)
+    year = "".join(text.text for text in values["year"])
+    folders = _folders(template, album_artist=name.album_artist, album=name.album, year=year)
     left = MAX_PATH_UNITS - _units("/".join(folders)) - 1
     tail = [_Text(f" ({copy})")] if copy > 1 else []
     *stem, dot, extension = template.file
@@ -110,18 +112,30 @@ def track_path(name: TrackName, *, copy: int = 1, template: Template = DEFAULT.o
     return "/".join([*folders, _join(texts, units=left)])
 
 
-def _folders(template: Template, *, values: Mapping[str, list[_Text]]) -> list[str]:
+@lru_cache(maxsize=4096)
+def _folders(template: Template, *, album_artist: str, album: str, year: str) -> tuple[str, ...]:
     """Return the names of the folders, shortened together where they are too long for Windows."""
+    values = {
+        "album_artist": [_free(album_artist, fallback=UNKNOWN_ARTIST)],
+        "album": _labelled(album, fallback=UNTITLED),
+        "year": [_Text(year)] if year else [],
+    }
     filled = [_fill(pieces, values=values) for pieces in template.folders]
 
-    def join(units: int) -> list[str]:
+    def join(units: int) -> tuple[str, ...]:
         names = [_join(texts, units=units) for texts in filled]
-        return [_guard_folder(name, first=at == 0) for at, name in enumerate(names)]
+        return tuple(_guard_folder(name, first=at == 0) for at, name in enumerate(names))
 
-    most = MAX_FOLDERS_UNITS
-    while _units("/".join(names := join(most))) > MAX_FOLDERS_UNITS and most > MAX_FOLDERS_UNITS // (2 * len(filled)):
-        most -= 1
-    return names
+    if _units("/".join(names := join(MAX_FOLDERS_UNITS))) <= MAX_FOLDERS_UNITS:
+        return names
+    low, high = 1, MAX_FOLDERS_UNITS
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _units("/".join(join(middle))) <= MAX_FOLDERS_UNITS:
+            low = middle
+        else:
+            high = middle - 1
+    return join(low)
 
 
 def _values(name: TrackName) -> dict[str, list[_Text]]:
@@ -130,7 +144,7 @@ def _values(name: TrackName) -> dict[str, list[_Text]]:
     several = (name.disc_number or 0) > 1 or (name.disc_number == 1 and (name.disc_total or 0) > 1)
     year = _YEAR.match(name.date or "")
     return {
-        "album_artist": _labelled(name.album_artist, fallback=UNKNOWN_ARTIST),
+        "album_artist": [_free(name.album_artist, fallback=UNKNOWN_ARTIST)],
         "album": _labelled(name.album, fallback=UNTITLED),
         "year": [_Text(year[1])] if year else [],
         "title": _labelled(name.title, fallback=UNTITLED),

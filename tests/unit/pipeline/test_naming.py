@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ironclad_assets.pipeline.naming import (
@@ -76,6 +76,7 @@ def assert_legal(component: str) -> None:
     assert component.split(".")[0].strip().casefold() not in RESERVED
 
 
+@settings(deadline=None)
 @given(name=names, copy=st.integers(min_value=1, max_value=999))
 def test_any_tags_give_a_legal_path_of_three_parts(name: TrackName, copy: int) -> None:
     """ORG-001: no tag can lead out of the library, or to a name that some file system refuses."""
@@ -86,18 +87,21 @@ def test_any_tags_give_a_legal_path_of_three_parts(name: TrackName, copy: int) -
     assert parts[2].endswith(f".{name.extension}")
 
 
+@settings(deadline=None)
 @given(name=names)
 def test_copies_of_a_name_never_share_a_path(name: TrackName) -> None:
     paths = [fold(track_path(name, copy=copy)) for copy in range(1, 6)]
     assert len(set(paths)) == len(paths)
 
 
+@settings(deadline=None)
 @given(text=hostile)
 def test_cleaning_twice_changes_nothing(text: str) -> None:
     once = clean_component(text, fallback="x")
     assert clean_component(once, fallback="x") == once
 
 
+@settings(deadline=None)
 @given(text=hostile)
 def test_the_decomposed_form_of_a_tag_gives_the_same_path(text: str) -> None:
     decomposed = unicodedata.normalize("NFD", text)
@@ -106,6 +110,7 @@ def test_the_decomposed_form_of_a_tag_gives_the_same_path(text: str) -> None:
     )
 
 
+@settings(deadline=None)
 @given(text=hostile)
 def test_no_album_folder_is_taken_for_a_disc_of_the_folder_above(text: str) -> None:
     folder = folder_component(f"{text} (Stems)", fallback="x")

@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ironclad_assets.errors import ErrorCode, Refusal
@@ -24,6 +24,7 @@ TEMPLATES = [
 templates = st.sampled_from([parse_template(text) for text in TEMPLATES])
 
 
+@settings(deadline=None)
 @given(name=names, template=templates, copy=st.integers(min_value=1, max_value=999))
 def test_any_tags_and_any_template_give_a_legal_path_below_artist_and_album(name, template, copy) -> None:
     """ORG-001: rules 1 to 5 and 7 of paths, whatever the template."""
@@ -39,6 +40,7 @@ def test_any_tags_and_any_template_give_a_legal_path_below_artist_and_album(name
     assert len("/".join(parts[:-1]).encode("utf-16-le")) // 2 <= MAX_FOLDERS_UNITS
 
 
+@settings(deadline=None)
 @given(name=names, template=templates)
 def test_copies_differ_and_the_same_name_always_gives_the_same_path(name, template) -> None:
     paths = [fold(track_path(name, copy=copy, template=template)) for copy in range(1, 5)]
@@ -46,6 +48,7 @@ def test_copies_differ_and_the_same_name_always_gives_the_same_path(name, templa
     assert paths[0] == fold(track_path(replace(name), template=template))
 
 
+@settings(deadline=None)
 @given(one=names, other=names, template=templates)
 def test_songs_of_one_album_share_its_folder_whatever_their_titles(one, other, template) -> None:
     """Rule 2: one album is one folder."""
@@ -54,6 +57,7 @@ def test_songs_of_one_album_share_its_folder_whatever_their_titles(one, other, t
     assert first == second
 
 
+@settings(deadline=None)
 @given(name=names, template=templates)
 def test_decomposed_tags_give_the_same_path(name, template) -> None:
     """Rule 5 of paths: NFC and NFD twins are one."""
@@ -164,6 +168,7 @@ def test_what_cannot_be_is_refused_with_the_value_and_the_placeholders_there_are
     assert len(caught.value.detail) < 1000
 
 
+@settings(deadline=None)
 @given(text=st.text(alphabet="{}<>/. -abcdefghijklmnopqrstuvwxyz_\\:", max_size=80))
 def test_any_text_is_a_template_or_refused(text: str) -> None:
     try:
