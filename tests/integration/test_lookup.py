@@ -6,6 +6,7 @@ from pathlib import Path
 import mutagen
 import pytest
 
+import ironclad_assets.assets.song_metadata as stage
 from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.lookup.health import source_health
@@ -67,7 +68,7 @@ def test_gaps_in_the_tags_are_filled_and_delivered(asking: Installation, server:
         "Ann/Heights (Instrumental)/04 - Run (Instrumental).flac"
     )
     tags = mutagen.File(track)
-    assert tags["originaldate" if "originaldate" in tags else "date"] == ["2001-02-03"]
+    assert tags["date"] == ["2001-02-03"]
     assert "musicbrainz_trackid" not in tags
     assert tags["original_recording_id"] == [RUN.id]
     assert tags.pictures[0].width == 300
@@ -104,6 +105,20 @@ def test_a_song_completes_whatever_the_sources_do(
     metadata = stored(asking, job).payload
     assert (metadata.title, metadata.album) == ("Run", None)
     assert metadata.warnings
+
+
+def test_an_error_of_our_own_in_a_lookup_fails_no_song(
+    asking: Installation, server: LookupServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """META-003"""
+
+    def fail(*args: object, **more: object) -> None:
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr(stage, "look_up", fail)
+    job = submit(asking, title="Run", artist="Ann")
+    assert asking.dispatch(job).success
+    assert stored(asking, job).payload.warnings == ("the lookup failed (KeyError)",)
 
 
 def test_the_same_answers_are_the_same_work_and_others_are_not(asking: Installation, server: LookupServer) -> None:

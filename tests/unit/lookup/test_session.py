@@ -196,7 +196,7 @@ def test_the_time_for_a_song_bounds_all_its_questions(
     with open_session(lookup_request_s=50.0, lookup_total_s=0.8) as session:
         assert session.search(title="Run").problem == "the time for lookups of this song was up"
         assert session.recording(RUN.id).problem == "the time for lookups of this song was up"
-        assert len(server.asked) == 1
+        assert len(server.asked) <= 1
         state = read_states(session._policy.state)["musicbrainz"]
     assert (state.failures, state.last_error) == (1, "the time for lookups of this song was up")
 
