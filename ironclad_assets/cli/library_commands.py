@@ -21,6 +21,7 @@ from ironclad_assets.cli.show import SHORT_ID, print_json
 from ironclad_assets.pipeline.filed import songs_in_library
 from ironclad_assets.pipeline.rearrange import Rearranged, Rearrangement
 from ironclad_assets.pipeline.templates import Layout, read_layout
+from ironclad_assets.servers.notes import note_entry
 
 TELL_S = 10.0
 """How often progress is told where there is no terminal."""
@@ -130,6 +131,8 @@ def organise(songs: Songs = None, user: User = None, as_json: AsJson = False) ->
         layout = _layout(installation, template=None, stems_template=None)
         with _interruptible() as stopped:
             tally = _pass(installation, layout=layout, songs=songs, user=user, pretend=False, stop=stopped)
+        if tally.counts["moved_files"]:
+            note_entry(installation.settings)
         if as_json:
             entries = [entry_document(one) for one in tally.shown]
             print_json({**_templates(layout), **tally.numbers(), "interrupted": stopped(), "entries": entries})

@@ -30,8 +30,8 @@ class ServerState:
     failures: int = 0
 
 
-def note_entry(settings: Settings, *, song: str) -> None:
-    """Leave a note that an entry landed, where a media server is configured; never raises."""
+def note_entry(settings: Settings, *, song: str = "") -> None:
+    """Leave a note that an entry landed or moved, where a media server is configured; never raises."""
     if not configured_servers(settings).servers:
         return
     try:

@@ -119,6 +119,19 @@ def test_a_bad_template_in_the_settings_is_refused_by_every_command(
     assert "IRONCLAD_LIBRARY_TEMPLATE '{album}/{title}.{ext}'" in result.stderr
 
 
+def test_media_servers_are_told_where_organise_moved_something(
+    run: Run, installed: Settings, new_song: NewSong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_song("song-a").keep()
+    monkeypatch.setenv("IRONCLAD_REFRESH_PLEX_URL", "http://nas:32400")
+    monkeypatch.setenv("IRONCLAD_REFRESH_PLEX_TOKEN", "token")
+    assert run("library", "organise").exit_code == 0
+    assert not (installed.home_dir / "run" / "last-entry.json").exists()
+    monkeypatch.setenv("IRONCLAD_LIBRARY_TEMPLATE", FLAT)
+    assert run("library", "organise").exit_code == 0
+    assert (installed.home_dir / "run" / "last-entry.json").exists()
+
+
 def test_organise_moves_by_the_template_of_the_settings(
     run: Run, new_song: NewSong, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
