@@ -12,7 +12,7 @@ import pytest
 from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.errors import ErrorCode, PermanentFailure, StorageUnavailable
 from ironclad_assets.pipeline import hands, ownership, shelf, shelving
-from ironclad_assets.pipeline.organise import check_entry, organise
+from ironclad_assets.pipeline.organise import check_entry, organise, original_extension
 from ironclad_assets.storage.hashing import record_file
 from ironclad_assets.storage.store import Store
 from tests.filing import NewSong, Song, audio_paths, folders, song_maker, tree
@@ -403,3 +403,129 @@ def test_records_in_the_entry_are_those_of_the_files(store: Store, new_song: New
     for item in new_song().organise().files:
         found = record_file(store.library(item.root) / item.file.path, base=store.library(item.root))
         assert found == FileRecord.model_validate(item.file)
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "extension"),
+    [
+        ("Run.FLAC", "flac", "flac"),
+        ("Run.mp4", "mp4", "m4a"),
+        ("Run", "ogg", "ogg"),
+        ("Run.", "wav", "wav"),
+        ("Run.../../x", "mp3", "mp3"),
+        ("Run.c'd", "matroska,webm", "audio"),
+        ("Run.tar gz", "MP4", "m4a"),
+    ],
+)
+def test_an_original_keeps_its_extension_unless_servers_would_take_it_for_a_film(
+    name: str, container: str, extension: str
+) -> None:
+    """Rule 7: `.mp4` is not music to Jellyfin."""
+    assert original_extension(name, container=container) == extension
+
+
+def test_the_original_is_an_album_beside_its_instrumental_byte_for_byte(store: Store, new_song: NewSong) -> None:
+    song = new_song()
+    song.original = b"as it was uploaded"
+    entry = song.organise()
+    assert tree(store)["output/Ann/Far/03 - Run.mp3"] == b"as it was uploaded"
+    assert tree(store)["output/Ann/Far/cover.jpg"] == b"jpeg"
+    assert all(check.passed for check in check_entry(entry, store=store))
+    song.original = None
+    song.organise()
+    assert not [path for path in tree(store) if path.startswith("output/Ann/Far/")]
+
+
+def test_an_upload_that_is_called_instrumental_already_gets_no_second_label(store: Store, new_song: NewSong) -> None:
+    """Rule 11: no `(Instrumental) (Instrumental)`; the derived one is the copy (2) where the original is filed too."""
+    song = new_song(title="Run (Instrumental)", album="Far (Instrumental)", cover=None)
+    song.original, song.stems = b"as it was uploaded", ()
+    first = song.organise()
+    assert sorted(tree(store)) == [
+        "output/Ann/Far (Instrumental)/03 - Run (Instrumental).flac",
+        "output/Ann/Far (Instrumental)/03 - Run (Instrumental).mp3",
+    ]
+    assert song.organise() == first
+
+
+def test_lyrics_lie_beside_every_song_but_the_stems(store: Store, new_song: NewSong) -> None:
+    song = new_song()
+    song.lyrics, song.targets = "[00:01.00]la", ("instrumental", "vocals")
+    song.organise()
+    assert [path for path in tree(store) if path.endswith(".lrc")] == [
+        "output/Ann/Far (A Cappella)/03 - Run (A Cappella).lrc",
+        "output/Ann/Far (Instrumental)/03 - Run (Instrumental).lrc",
+    ]
+    song.organise(title="Walk")
+    assert {path.rpartition("/")[2] for path in tree(store) if path.endswith(".lrc")} == {
+        "03 - Walk (A Cappella).lrc", "03 - Walk (Instrumental).lrc",
+    }  # fmt: skip
+    song.lyrics = ""
+    song.organise()
+    assert not [path for path in tree(store) if path.endswith(".lrc")]
+
+
+def test_a_copy_has_lyrics_of_its_own_name(store: Store, new_song: NewSong) -> None:
+    for key in ("song-a", "song-b"):
+        song = new_song(key)
+        song.lyrics = f"words of {key}"
+        song.organise()
+    found = {path.rpartition("/")[2]: data for path, data in tree(store).items() if path.endswith(".txt")}
+    assert found == {
+        "03 - Run (Instrumental).txt": b"words of song-a\n",
+        "03 - Run (Instrumental) (2).txt": b"words of song-b\n",
+    }
+
+
+def test_lyrics_of_a_strangers_are_left_alone_with_a_warning(store: Store, new_song: NewSong) -> None:
+    path = store.library("output") / "Ann" / "Far (Instrumental)" / "03 - Run (Instrumental).txt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"typed by hand")
+    song = new_song()
+    song.lyrics = "la"
+    entry = song.organise()
+    assert path.read_bytes() == b"typed by hand"
+    assert "somebody else's file is there" in entry.warnings[0]
+
+
+@pytest.mark.parametrize("twin", [unicodedata.normalize("NFD", "Björk"), "BJÖRK"], ids=["NFD", "case"])
+def test_twins_of_a_name_share_folders_and_not_files(store: Store, new_song: NewSong, twin: str) -> None:
+    """Rules 5 and 6 of paths: one artist, whatever the spelling."""
+    one, two = new_song("song-a", artist="Björk"), new_song("song-b", artist=twin)
+    first, second = one.organise(), two.organise()
+    assert len(list(store.library("output").iterdir())) == 1
+    assert not set(audio_paths(first)) & set(audio_paths(second))
+    assert (one.organise(), two.organise()) == (first, second)
+
+
+def test_moving_an_entry_reads_no_new_room_from_the_disk(store: Store, new_song: NewSong) -> None:
+    """The same bytes under other tags are renamed, not copied."""
+    song = new_song(cover=None)
+    song.organise()
+    before = {path.stat().st_ino for path in store.root.rglob("*.flac")}
+    song.organise(album="Near")
+    assert {path.stat().st_ino for path in store.root.rglob("*.flac")} == before
+
+
+def test_two_targets_that_change_places_keep_their_bytes(store: Store, new_song: NewSong) -> None:
+    song = new_song(cover=None)
+    song.stems, song.targets = (), ("lead_vocals",)
+    song.organise()
+    song.targets = ("vocals", "lead_vocals")  # both are an a cappella; the first takes the name
+    entry = song.organise()
+    assert all(check.passed for check in check_entry(entry, store=store))
+    assert sorted(tree(store).values()) == [b"song-a:target:lead_vocals", b"song-a:target:vocals"]
+
+
+def test_a_damaged_cover_is_left_out_and_fails_nothing(
+    store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = new_song()
+    metadata = song._with_cover()
+    (song.folder / "cover.jpg").write_bytes(b"bit rot")
+    entry = organise(
+        song.track(), track_folder=song.folder, metadata=metadata, metadata_folder=song.folder,
+        previous=None, store=store, song=song.key,
+    )  # fmt: skip
+    assert not [path for path in tree(store) if path.endswith("cover.jpg")]
+    assert len(audio_paths(entry)) == 3
