@@ -4,6 +4,7 @@ One small SQLite file in the home. It is a memory, never the truth: when it is d
 cannot be written nobody is asked, because politeness could not be kept. Runs in children: standard library only.
 """
 
+import fcntl
 import sqlite3
 import time
 import zlib
@@ -71,8 +72,7 @@ class SharedState:
         except sqlite3.OperationalError:  # locked, read-only, no such folder: nothing to mend
             raise
         except sqlite3.DatabaseError:
-            _remove(path)
-            self._connection = _open(path)
+            self._connection = _begin_anew(path)
 
     def close(self) -> None:
         self._connection.close()
@@ -206,16 +206,26 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
     try:
         connection.execute("pragma synchronous = off")
-        connection.executescript(_SCHEMA)
+        if connection.execute("select 1 from sqlite_master where name = 'sources'").fetchone() is None:
+            connection.executescript(f"begin immediate; {_SCHEMA} commit;")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _remove(path: Path) -> None:
-    for end in ("", "-journal"):
-        path.with_name(path.name + end).unlink(missing_ok=True)
+def _begin_anew(path: Path) -> sqlite3.Connection:
+    """Replace a damaged file, unless another process just did."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return _open(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            for end in ("", "-journal"):
+                path.with_name(path.name + end).unlink(missing_ok=True)
+            return _open(path)
 
 
 def _sane(moment: float, *, now: float) -> float:
