@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     engine_device: str = Field(
         default="cpu",
         pattern=r"^(cpu|mps|cuda(:\d+)?)$",
-        description="Device that engines compute on; one that is missing is an error, never another device.",
+        description="Device of the engines that can use it; one that is missing is an error, never another device.",
     )
     executor: Literal["subprocess", "warm", "kubernetes"] = Field(
         default="subprocess", description="How engine workers run: one per song, kept warm between songs, or as jobs."

@@ -13,11 +13,12 @@ from ironclad_assets.assets.room import Made, Metadata, Room, open_room
 from ironclad_assets.contracts.v1.engine import EngineResult
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Rung, Stems
+from ironclad_assets.engine_host.registry import device_kind
 from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.policy import Policy
 from ironclad_assets.pipeline.separate import Conditions, separate
-from ironclad_assets.resources.engines import Engines, device_kind
+from ironclad_assets.resources.engines import Engines
 from ironclad_assets.resources.pictures import inline_picture
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store

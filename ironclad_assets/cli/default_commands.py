@@ -74,7 +74,8 @@ def set_defaults(
 ) -> None:
     """Set what a user wants where a job names nothing else, dropped files included.
 
-    It counts for every job that has not begun yet. What is not named here stays as it was.
+    It counts for every job that has not begun yet. What is not named here stays as it was,
+    but for what belongs to another choice: parameters go with their model, a bit rate with its format.
 
     \b
     Examples:

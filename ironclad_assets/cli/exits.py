@@ -89,6 +89,9 @@ def door(*, as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         print("interrupted", file=sys.stderr)
         raise typer.Exit(Exit.INTERRUPTED) from interrupt
+    except typer.Abort as abort:
+        print("nothing was done; with --yes nobody is asked", file=sys.stderr)
+        raise typer.Exit(Exit.INTERRUPTED) from abort
     except typer.Exit:
         raise
     except Exception as error:  # the door: one line instead of a traceback

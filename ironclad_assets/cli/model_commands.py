@@ -166,7 +166,7 @@ def export_models(
 ) -> None:
     """Write weights with their hashes and licences into one file, for a machine without network.
 
-    Without names, everything that is here. The same weights give the same bytes.
+    Without names, everything that is here. The same weights with the same history give the same bytes.
 
     \b
     Examples:

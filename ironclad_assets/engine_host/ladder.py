@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ironclad_assets.contracts.v1.base import Contract
-from ironclad_assets.contracts.v1.engine import EngineManifest, EngineModel, ModelName
+from ironclad_assets.contracts.v1.engine import CPU, EngineManifest, EngineModel, ModelName
 from ironclad_assets.storage.hashing import hash_json
-
-CPU = "cpu"
 
 Action = Literal["batch", "precision", "device", "window", "model"]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ironclad_assets.contracts.v1.engine import DEFAULT_ENVIRONMENT, EngineManifest, EngineModel, EnvironmentSpec
+from ironclad_assets.contracts.v1.engine import CPU, DEFAULT_ENVIRONMENT, EngineManifest, EngineModel, EnvironmentSpec
+from ironclad_assets.contracts.v1.options import ALL_STEMS, INSTRUMENTAL
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
 
 MANIFEST_NAME = "engine.toml"
@@ -22,6 +23,8 @@ HARNESS_NAME = "_harness"
 ENTRY_POINT_GROUP = "ironclad.engines"
 BUILDING_MARKER = ".building"
 """File in an environment's folder as long as it is not whole."""
+
+_TAKEN_STEM_NAMES = frozenset({*ALL_STEMS, "none", "residual", INSTRUMENTAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +119,28 @@ class InstalledEngine:
             detail = f"{self.manifest.name} has no model {name!r}, only {known}"
             raise failure(ErrorCode.UNKNOWN_MODEL, detail) from None
 
+    def device_for(self, wanted: str) -> str:
+        """Return the device that the engine computes on: the one wanted, or the CPU if it knows no other.
+
+        Raises:
+            IroncladError: ``DEVICE_UNAVAILABLE``: it knows others, but not the one wanted.
+        """
+        known = self.manifest.devices
+        if device_kind(wanted) in known:
+            return wanted
+        if known == (CPU,):
+            return CPU
+        detail = f"{self.manifest.name} computes on {', '.join(known)}, not on {wanted}, which is set"
+        raise failure(ErrorCode.DEVICE_UNAVAILABLE, detail)
+
     def import_path(self) -> tuple[Path, ...]:
         """Return the folders a worker imports from: the harness and the engine."""
         return (self.harness or self.folder.parent / HARNESS_NAME, self.folder)
+
+
+def device_kind(device: str) -> str:
+    """Return a device without its number: which of several equal GPUs it is changes nothing."""
+    return device.partition(":")[0]
 
 
 def find_engines(
@@ -149,6 +171,8 @@ def _look(
 ) -> tuple[dict[str, InstalledEngine], list[IroncladError]]:
     found: dict[str, InstalledEngine] = {}
     problems: list[IroncladError] = []
+    if not path.is_dir():
+        problems.append(failure(ErrorCode.ENGINE_UNAVAILABLE, f"the folder of engines {path} is not there"))
     places = [(folder, None) for folder in _in_folders(path, include_private=include_private)]
     packaged, problems_of_packages = _in_packages()
     problems.extend(problems_of_packages)
@@ -219,6 +243,11 @@ def _find_contradiction(manifest: EngineManifest) -> str | None:
     models = {model.name for model in manifest.models}
     if len(models) < len(manifest.models):
         return "two of its models have one name"
+    for model in manifest.models:
+        if len(set(model.stems)) < len(model.stems):
+            return f"model {model.name}: two of its stems have one name"
+        if taken := sorted({*model.stems} & _TAKEN_STEM_NAMES):
+            return f"model {model.name}: no stem can be called {taken[0]!r}, which means something in a job's options"
     if manifest.default_model not in models:
         return f"default_model {manifest.default_model!r} is not one of its models"
     environments = {DEFAULT_ENVIRONMENT, *manifest.environments}

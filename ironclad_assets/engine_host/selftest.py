@@ -62,7 +62,7 @@ def verify_engine(
             for state in states
             if state.usable and state.state != "core"
         },
-        device=settings.engine_device,
+        device=engine.device_for(settings.engine_device),
         at=datetime.now(UTC),
         tests=tuple(tests),
     )
@@ -167,7 +167,7 @@ class _Trial:
         yield self._refuses()
 
     def _device_is_honoured(self, result: EngineResult) -> Promise:
-        asked = self._settings.engine_device
+        asked = self._engine.device_for(self._settings.engine_device)
         kept = result.device == asked or result.device.startswith(f"{asked}:")
         return Promise(name="device", kept=kept, detail=f"asked for {asked}, computed on {result.device}")
 
@@ -234,7 +234,7 @@ class _Trial:
             chunks=self._song.chunks,
             key="engines-verify",
             output_dir=str(output),
-            device=settings.engine_device,
+            device=self._engine.device_for(settings.engine_device),
             threads=settings.engine_threads,
             model_files=self._files,
         )

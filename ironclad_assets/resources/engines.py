@@ -11,12 +11,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from ironclad_assets.contracts.v1.engine import EngineRequest, EngineResult, Parameter
+from ironclad_assets.contracts.v1.engine import CPU, EngineRequest, EngineResult, Parameter
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice
 from ironclad_assets.contracts.v1.stems import Rung
 from ironclad_assets.engine_host.executor import Executor, SubprocessExecutor, run_surviving
-from ironclad_assets.engine_host.ladder import CPU, Footing, Ladder
+from ironclad_assets.engine_host.ladder import Footing, Ladder
 from ironclad_assets.engine_host.models import resolve_weights
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
 from ironclad_assets.engine_host.warm import WarmExecutor
@@ -72,7 +72,7 @@ class Engines:
                 `MODEL_LICENCE`.
         """
         engine = self.find(choice.engine)
-        self._device(engine)
+        engine.device_for(self.settings.engine_device)
         if self.settings.executor != "kubernetes":  # there the environment is in the pod's image
             engine.python(choice.model)
         resolve_weights(engine, choice.model, models_dir=self.settings.models_dir)
@@ -84,7 +84,7 @@ class Engines:
             IroncladError: `MODEL_MISSING`, `MODEL_DAMAGED` or `MODEL_LICENCE`.
         """
         engine = self.find(choice.engine)
-        device = self._device(engine)
+        device = engine.device_for(self.settings.engine_device)
         return Conditions(
             entry=engine.entry(choice.model),
             device=device,
@@ -172,20 +172,6 @@ class Engines:
             }
         return request.model_copy(update=changed)
 
-    def _device(self, engine: InstalledEngine) -> str:
-        """Return the device that the engine computes on: that of the settings, or the CPU if it knows no other.
-
-        Raises:
-            IroncladError: `DEVICE_UNAVAILABLE`: it knows neither.
-        """
-        wanted, known = self.settings.engine_device, engine.manifest.devices
-        if device_kind(wanted) in known:
-            return wanted
-        if known == (CPU,):
-            return CPU
-        detail = f"{engine.manifest.name} computes on {', '.join(known)}, not on {wanted}, which is set"
-        raise failure(ErrorCode.DEVICE_UNAVAILABLE, detail)
-
     def _executor(self, context: dg.AssetExecutionContext | None) -> Executor:
         """Return the executor of the settings; one that needs packages of its own is imported when it is used."""
         settings = self.settings
@@ -203,8 +189,3 @@ class Engines:
 
     def _installed(self) -> dict[str, InstalledEngine]:
         return find_engines(self.settings.engines_path, environments=self.settings.environments_dir)
-
-
-def device_kind(device: str) -> str:
-    """Return a device without its number: which of several equal GPUs it is changes nothing."""
-    return device.partition(":")[0]

@@ -48,6 +48,13 @@ class EngineConformance(BatchConformance, WeightsConformance, WarmConformance):
         self.assert_completed(work, ending=worker.run(work))
         assert all(np.abs(work.stem(name)).max() < 1e-4 for name in work.model["stems"])
 
+    def test_no_two_stems_that_can_be_heard_are_the_same_sound(self, undisturbed: tuple[Work, Ending]) -> None:
+        """A job whose stems are copies of one another fails."""
+        work, _ = undisturbed
+        heard = [name for name in work.model["stems"] if np.abs(work.stem(name)).max() > 1e-4]
+        for one, other in itertools.combinations(heard, 2):
+            assert not np.array_equal(work.stem(one), work.stem(other)), f"{one} = {other}"
+
     def test_stems_sum_to_the_mixture_as_far_as_promised(self, undisturbed: tuple[Work, Ending]) -> None:
         work, _ = undisturbed
         rate, channels = self.audio_format()

@@ -4,10 +4,11 @@ A thread repeats the last progress, so that the parent hears from a living worke
 while one window takes minutes. `windows` counts finished windows: it alone tells work from waiting.
 """
 
-import json
 import os
 import threading
 from collections.abc import Mapping
+
+from ironclad_harness.protocol import to_json
 
 HEARTBEAT_S = 0.25
 """A library that is being loaded may hold all threads of the interpreter for half a second (TensorFlow)."""
@@ -77,7 +78,7 @@ class Events:
                 self._write(self._last)
 
     def _write(self, event: Mapping[str, object]) -> None:
-        line = memoryview(json.dumps(event).encode() + b"\n")
+        line = memoryview(to_json(event))
         while line and self._descriptor is not None:
             try:
                 line = line[os.write(self._descriptor, line) :]

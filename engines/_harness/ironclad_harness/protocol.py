@@ -162,6 +162,14 @@ def _check(request: Request) -> None:
         )
 
 
+def to_json(value: Mapping[str, object], *, indent: int | None = None) -> bytes:
+    """Return `value` as a line of JSON that every reader takes.
+
+    Half a surrogate pair, as Python has in names of files that are no UTF-8, becomes ``?``: no JSON can say it.
+    """
+    return json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Write `parts` to `path` so that the file is whole or absent, and durable."""
     temporary = path.with_name(f".{path.name}.part")
@@ -189,4 +197,4 @@ def sync_folder(folder: Path) -> None:
 def write_result(request_key: str, *, output_dir: Path, fields: Mapping[str, object]) -> None:
     """Write `result.json`, the last file of a piece of work."""
     result = {"protocol": PROTOCOL, "key": request_key, **fields}
-    write_atomically(output_dir / RESULT_NAME, [json.dumps(result, indent=1, sort_keys=True).encode() + b"\n"])
+    write_atomically(output_dir / RESULT_NAME, [to_json(result, indent=1)])

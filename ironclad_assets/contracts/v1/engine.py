@@ -17,6 +17,9 @@ StemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Entry = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")]
 Parameter = float | int | str | bool
+CPU = "cpu"
+"""The device that every machine has."""
+
 DEFAULT_ENVIRONMENT = "default"
 
 

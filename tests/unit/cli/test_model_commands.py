@@ -182,7 +182,9 @@ def test_what_cannot_be_done_is_told_in_one_line(run: Run, arguments: tuple[str,
 
 def test_remove_asks_first(run: Run, home: Path) -> None:
     run("models", "fetch", "other")
-    assert run("models", "remove", "other", "small").exit_code != 0
+    asked = run("models", "remove", "other", "small")  # nobody answers
+    assert asked.exit_code == Exit.INTERRUPTED
+    assert "nothing was done; with --yes nobody is asked" in asked.stderr
     assert states(run)["small"] == "verified"
     assert run("models", "remove", "other", "small", "--yes").stdout == "removed small.th\n"
     assert documents(run("models", "remove", "other", "small", "--yes", "--json")) == {"removed": []}

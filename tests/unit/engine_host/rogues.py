@@ -61,6 +61,9 @@ class Leaves(Good):
 class Fails(Good):
     def separate(self, y, *, window): raise ValueError("the model is upside down")
 
+class Mangles(Good):
+    def separate(self, y, *, window): raise ValueError(os.fsdecode(b"no file called \\xff.bin"))
+
 class Names(Good):
     def separate(self, y, *, window): raise EngineError("engine_unavailable", "the weights are missing")
 

@@ -39,6 +39,22 @@ def test_private_folders_are_found_only_on_request() -> None:
 
 def test_a_folder_without_engines_has_none(tmp_path: Path) -> None:
     assert find_engines(tmp_path) == {}
+    assert find_engine_problems(tmp_path) == ()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert find_engines(tmp_path / "nowhere") == {}
+    (problem,) = find_engine_problems(tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere") in problem.detail
+
+
+def test_an_engine_that_knows_the_cpu_alone_computes_there_and_others_where_they_are_told(engines: Path) -> None:
+    assert find_engines(engines)["template"].device_for("cuda:1") == "cpu"
+    demucs = find_engines(ENGINES)["demucs"]
+    assert demucs.device_for("cuda:1") == "cuda:1"
+    with pytest.raises(IroncladError, match="computes on cpu, cuda, mps, not on tpu") as caught:
+        demucs.device_for("tpu")
+    assert caught.value.code is ErrorCode.DEVICE_UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -51,6 +67,8 @@ def test_a_folder_without_engines_has_none(tmp_path: Path) -> None:
         ('default_model = "identity"', 'default_model = "other"', "other"),
         ("[[models]]", "[[models", "valid"),
         ("channels = 2", "channels = 6", "channels"),
+        ('stems = ["mixture"]', 'stems = ["one", "one"]', "two of its stems have one name"),
+        ('stems = ["mixture"]', 'stems = ["none"]', "no stem can be called 'none'"),
         ("channels = 2", 'channels = 2\nenvironment = "gpu"', "environment 'gpu' is not one of"),
         ("channels = 2", 'channels = 2\nsmaller = "tiny"', "smaller 'tiny' is not one of"),
         ("channels = 2", "channels = 2\n[presets.fast]\nspeed = 2", "'speed' is not one of its parameters"),

@@ -137,6 +137,7 @@ def test_garbage_on_standard_output_does_no_harm_and_ends_up_in_a_bounded_log(tm
     [
         ("Leaves", ErrorCode.ENGINE_PROTOCOL, "without a result"),
         ("Fails", ErrorCode.ENGINE_FAILED, "the model is upside down"),
+        ("Mangles", ErrorCode.ENGINE_FAILED, r"no file called \?.bin"),
         ("Names", ErrorCode.ENGINE_UNAVAILABLE, "the weights are missing"),
         ("NotANumber", ErrorCode.STEMS_INVALID, "window 2"),
         ("TooShort", ErrorCode.ENGINE_PROTOCOL, "instead of stems of shape"),

@@ -35,12 +35,12 @@ def block(language: str, *, start: str) -> str:
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
     """Write the example's three files as the document says."""
-    folder = tmp_path / "half"
+    folder = tmp_path / "sides"
     files = {
-        "engine.toml": block("toml", start='name = "half"'),
-        "ironclad_half/__init__.py": "",
-        "ironclad_half/engine.py": block("python", start="import numpy"),
-        "tests/test_half_conformance.py": block("python", start="from pathlib"),
+        "engine.toml": block("toml", start='name = "sides"'),
+        "ironclad_sides/__init__.py": "",
+        "ironclad_sides/engine.py": block("python", start="import numpy"),
+        "tests/test_sides_conformance.py": block("python", start="from pathlib"),
     }
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def example(tmp_path: Path) -> Path:
 
 def test_the_manifest_of_the_example_is_valid(example: Path) -> None:
     manifest = read_manifest(example / "engine.toml")
-    assert f"`{manifest.entry.replace('.', '/').replace(':HalfEngine', '.py')}`" in TEXT
+    assert f"`{manifest.entry.replace('.', '/').replace(':SidesEngine', '.py')}`" in TEXT
 
 
 def test_the_example_works_as_it_stands(example: Path, tmp_path: Path) -> None:
@@ -58,16 +58,16 @@ def test_the_example_works_as_it_stands(example: Path, tmp_path: Path) -> None:
     audio = signals.band(12 * 44_100, channels=2, rate=44_100)
     work = worker.prepare(example, folder=tmp_path / "work", audio=audio)
     assert worker.run(work).status == 0, work.log()
-    assert np.allclose(work.stem("one"), audio / 2, atol=1e-6)
-    assert work.stem_bytes().keys() == {"one", "two"}
+    assert np.allclose(work.stem("centre"), audio.mean(axis=1, keepdims=True), atol=1e-6)
+    assert np.allclose(work.stem("centre") + work.stem("sides"), audio, atol=1e-6)
 
 
 def test_the_test_file_of_the_example_is_the_conformance_suite(example: Path) -> None:
-    path = example / "tests" / "test_half_conformance.py"
-    module = types.ModuleType("test_half_conformance")
+    path = example / "tests" / "test_sides_conformance.py"
+    module = types.ModuleType("test_sides_conformance")
     module.__file__ = str(path)
     exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
-    suite = module.TestHalfConforms
+    suite = module.TestSidesConforms
     assert issubclass(suite, EngineConformance)
     assert suite.folder == example
     assert suite.interpreter() == sys.executable

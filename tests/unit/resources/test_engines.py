@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.engine_host.registry import find_engines
+from ironclad_assets.engine_host.registry import device_kind, find_engines
 from ironclad_assets.errors import ErrorCode, IroncladError, Refusal
 from ironclad_assets.intake.choice import system_defaults
 from ironclad_assets.intake.options import check_options
-from ironclad_assets.resources.engines import GPU_BATCH, Engines, device_kind
+from ironclad_assets.resources.engines import GPU_BATCH, Engines
 from ironclad_assets.settings import Settings
 
 
