@@ -112,7 +112,7 @@ class ErrorCode(Enum):
     )
     MODEL_DAMAGED = CodeFacts(
         "a file of the model's weights is not what it must be",
-        "run `pipelinectl models verify`, then fetch or import the model again; remove weights that others shall replace",
+        "run `pipelinectl models verify`, then fetch or import the model again; remove what others shall replace",
         503,
     )
     MODEL_LICENCE = CodeFacts(
