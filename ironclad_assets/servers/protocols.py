@@ -130,12 +130,20 @@ def _require_success(reply: Reply) -> None:
     if reply.status in _NOT_ACCEPTED:
         raise ServerProblem(f"does not accept the token or the user (HTTP {reply.status})")
     if 300 <= reply.status < 400:
-        elsewhere = urlsplit(reply.location)
-        raise ServerProblem(f"redirects to {_plain(f'{elsewhere.scheme}://{elsewhere.hostname}')}; use that address")
+        raise ServerProblem(f"redirects to {_origin(reply.location)}; use that address")
     if not 200 <= reply.status < 300:
         raise ServerProblem(f"answered with HTTP {reply.status}")
     if reply.body and reply.media_type == "text/html":
         raise ServerProblem("answered with a web page; see that the address is the server's own")
+
+
+def _origin(location: str) -> str:
+    """Return scheme and host of where a redirect leads; the rest may repeat what was asked with."""
+    try:
+        parts = urlsplit(location)
+        return _plain(f"{parts.scheme}://{parts.hostname}") if parts.hostname else "another page"
+    except ValueError:
+        return "another page"
 
 
 def _header_value(secret: str) -> str:
@@ -147,7 +155,7 @@ def _header_value(secret: str) -> str:
 def _load(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ServerProblem("answered with something that is not JSON") from None
 
 

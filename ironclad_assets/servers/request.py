@@ -55,11 +55,11 @@ def send_request(
     Raises:
         ServerProblem: there is no answer; in words that repeat neither query nor headers.
     """
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    target = f"{parts.path.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
     late = threading.Event()
     try:
+        parts = urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        target = f"{parts.path.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
         connection = kind(str(parts.hostname), parts.port, timeout=timeout_s)
         try:
             connection.connect()

@@ -91,6 +91,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._reply(200, b'{"subsonic-response": {"status": "o', "application/json")
         elif mood == "other json":
             self._reply(200, b"[1, 2]", "application/json")
+        elif mood == "deep json":
+            self._reply(200, b"[" * 60_000, "application/json")
+        elif mood == "odd redirect":
+            self._reply(302, b"", "text/html", Location="https://[::1/login")
         elif mood == "redirect":
             self._reply(302, b"", "text/html", Location=f"https://elsewhere.example/login?back={self.path}")
         else:

@@ -94,6 +94,7 @@ def test_a_user_who_may_not_scan_is_told_that(configure: Configure, media_server
         ("503", "answered with HTTP 503"),
         ("web page", "answered with a web page"),
         ("redirect", "redirects to https://elsewhere.example; use that address"),
+        ("odd redirect", "redirects to another page; use that address"),
         ("no http", "no HTTP"),
         ("hanging up", "closed the connection without an answer"),
         ("silent", "did not answer within 0.5 s"),
@@ -111,7 +112,7 @@ def test_a_misbehaving_server_is_told_in_words(
     assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize("mood", ["half a json", "other json"])
+@pytest.mark.parametrize("mood", ["half a json", "other json", "deep json"])
 def test_json_that_is_not_the_protocols_is_no_success(
     configure: Configure, media_server: MediaServer, mood: str
 ) -> None:
@@ -125,6 +126,12 @@ def test_a_refused_connection_is_told_at_once(configure: Configure, name: str) -
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         assert "cannot be reached (Connection refused)" in problem_of(replace(server_of(configure, name), url=url))
+
+
+@EVERY
+@pytest.mark.parametrize("url", ["http://nas:port", "http://nas:99999", "https://[::1"])
+def test_an_address_that_cannot_be_asked_is_told(configure: Configure, name: str, url: str) -> None:
+    assert "cannot be" in problem_of(replace(server_of(configure, name), url=url))
 
 
 @EVERY
