@@ -186,6 +186,18 @@ def test_the_atom_joins_what_is_there(udta: bool) -> None:
     assert read_stem_atom(file) == json.loads(stem_manifest())
 
 
+def test_audio_beyond_four_gigabytes_is_stepped_over(tmp_path: Path) -> None:
+    """Songs of more than seven hours: the size of mdat has 64 bits then."""
+    size = 5 * 2**30
+    with (tmp_path / "a.stem.mp4").open("w+b", buffering=0) as file:  # a hole, which takes no space
+        file.write(b"\0\0\0\x01mdat" + size.to_bytes(8, "big"))
+        file.seek(size)
+        file.write(b"\0\0\0\x08moov")
+        add_stem_atom(file)
+        assert read_stem_atom(file) == json.loads(stem_manifest())
+        assert file.seek(0, io.SEEK_END) == size + 8 + 8 + 8 + len(stem_manifest())
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\0\0\0\x08ftyp", b"\0\0\0\x08moov\0\0\0\x08mdat", b"\0\0\0\x01moov\0\0\0\0\0\0\0\x10", b"\0\0\0\x04moov"],
