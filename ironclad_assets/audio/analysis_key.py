@@ -108,7 +108,7 @@ def find_key(strengths: Chroma) -> FoundKey:
     centre = complex(strengths @ turns) / total
     offset = float(np.angle(centre)) * _FINE / (2 * np.pi)
     classes = np.rint((np.arange(len(strengths)) - offset) / _FINE).astype(np.int64) % _CLASSES
-    chroma = np.bincount(classes, weights=strengths, minlength=_CLASSES)
+    chroma = np.bincount(classes, weights=strengths, minlength=_CLASSES).astype(np.float64)
     fits = [(mode, tonic) for mode in ("major", "minor") for tonic in range(_CLASSES)]
     alike = np.array([_likeness(chroma, tonic=tonic, mode=mode) for mode, tonic in fits])
     beliefs = np.exp((alike - alike.max()) / _DOUBT)
