@@ -29,9 +29,14 @@ _WESTERN_BYTES = {
 """The byte that a character was, if it was read as Latin-1 or Windows-1252."""
 
 _MISREAD = re.compile("[\xc2-\xf4][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
-_PLAIN_LATER = re.compile("[\xc2-\xdf][\xa0-\xbf]|[\x80-\x9f]")
-"""A capital with an accent before a symbol of Latin-1, or a control; typographic marks do follow capitals."""
+_SEQUENCE = re.compile("[\xc2-\xdf](.)|[\xe0-\xef](..)|[\xf0-\xf4](...)", flags=re.DOTALL)
+_FOLLOWERS = frozenset("\xa0…–—’”™»")
+"""What does follow a letter with an accent in sound text: ``OÙ ?`` with a fixed blank, ``JOSÉ’S``."""
 
+_LATIN_LATER = re.compile("[\xc2-\xc5][^\xa0…–—’”™»]|(?<![A-Z])\xc3\xa0|[\x80-\x9f]")
+"""One misread letter of Latin, as nobody types it; or a control of Latin-1, which nobody can type."""
+
+_MIXED = re.compile(r"[A-Za-z\u00c0-\u024f][^\W\d_a-zA-Z\u00c0-\u024f]|[A-Za-z][\u0660-\u0669\u06f0-\u06f9]")
 _SURE_START = ("â€", "â„¢", "ï»¿", "ð\x9f", "ðŸ")
 """How a typographic mark, a byte order mark and an emoji begin when their bytes are read one by one."""
 
@@ -103,13 +108,17 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _is_sure(text: str, *, mended: str) -> bool:
-    """Return whether chance can be ruled out: two characters or more, or one that nobody writes by hand."""
+    """Return whether chance can be ruled out: several characters, or one that nobody writes by hand.
+
+    Chance makes a letter of another script in the middle of a Latin word, out of an accent and what follows it.
+    """
     found = [char for char in mended if char >= "\x80"]
-    if not all(map(_is_usual, found)):
+    if not all(map(_is_usual, found)) or _MIXED.search(mended):
         return False
-    if len(found) > 1 or any(start in text for start in _SURE_START):
+    if any(start in text for start in _SURE_START):
         return True
-    return _PLAIN_LATER.search(text) is not None
+    strange = any(set("".join(match.groups(""))) - _FOLLOWERS for match in _SEQUENCE.finditer(text))
+    return (strange and len(found) > 1) or _LATIN_LATER.search(text) is not None
 
 
 def _is_usual(char: str) -> bool:

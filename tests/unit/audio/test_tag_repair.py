@@ -40,7 +40,24 @@ def test_utf8_read_as_latin1_is_mended() -> None:
         assert undo_double(misread(text, by="latin-1")) == (text, False)
 
 
-@pytest.mark.parametrize("text", ["Beyoncé", "Don’t", "Ærø", "“Heroes” – live", "Ελλάδα", "Łódź", "naïve façade"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Beyoncé",
+        "Don’t",
+        "Ærø",
+        "“Heroes” – live",
+        "Ελλάδα",
+        "Łódź",
+        "naïve façade",
+        "Élan",
+        "voilà",
+        "Ô",
+        "日本語",
+        "שלום",
+        "Ö",
+    ],
+)
 def test_utf8_read_as_windows_1252_is_mended(text: str) -> None:
     assert undo_double(misread(text, by="cp1252")) == (text, False)
 
@@ -52,8 +69,9 @@ def test_text_that_was_misread_twice_is_mended_twice() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "JOSÉ’S", "CAFÉ™", "NIÑO…", "VOILÀ…", "Ærø", "ÆØÅ", "ÄÖÜ", "Motörhead", "Ça ira", "Ñandú", "«Où»", "½ Mensch",
-        "Björk ©2020", "ÅÄÖ—åäö", "日本", "Zażółć",
+        "T’ES OÙ\xa0?", "OÙ\xa0? OÙ\xa0!", "MANHÃ… AMANHÃ…", "CANTÓ…", "voilà…”", "NÓ™ SÓ™", "MOÏ\xa0: TOÎ\xa0!",
+        "PÔ\xa0»", "JOSÉ’S", "CAFÉ™", "NIÑO…", "VOILÀ…", "Ærø", "ÆØÅ", "ÄÖÜ", "Motörhead", "Ça ira", "Ñandú", "«Où»",
+        "½ Mensch", "Björk ©2020", "ÅÄÖ—åäö", "日本", "Zażółć",
     ],
 )  # fmt: skip
 def test_text_that_is_right_stays(text: str) -> None:
