@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ironclad_assets.contracts.v1.lookup import Reply
 from ironclad_assets.pipeline.filling import Findings, look_up
@@ -54,6 +56,33 @@ def test_a_present_tag_is_never_overwritten(mine: dict[str, Any]) -> None:
     assert findings.values
     assert not {"title", "artist", "artists", *mine} & set(findings.values)
     assert not {"ARTISTSORT", "MUSICBRAINZ_ARTISTID"} & set(findings.fields)
+
+
+ANY_TAGS = {
+    "title": st.sampled_from(["Run", "run!", "Walk", "夢"]),
+    "artist": st.sampled_from(["Ann", "ann", "Bob"]),
+    "album": st.sampled_from(["Album", "Other", "Album (Deluxe Edition)"]),
+    "album_artist": st.just("Somebody"),
+    "track_number": st.integers(0, 99),
+    "disc_number": st.integers(0, 3),
+    "date": st.just("1970"),
+}
+ANY_IDS = st.dictionaries(
+    st.sampled_from(["MUSICBRAINZ_TRACKID", "MUSICBRAINZ_ALBUMID", "MUSICBRAINZ_ARTISTID", "ARTISTSORT"]),
+    st.sampled_from([mbid(1), mbid(101), mbid(2), "nonsense"]),
+)
+
+
+@given(mine=st.fixed_dictionaries({}, optional=ANY_TAGS), fields=ANY_IDS)
+def test_whatever_the_tags_are_none_is_overwritten_and_each_addition_has_its_reason(
+    mine: dict[str, Any], fields: dict[str, str]
+) -> None:
+    """META-001"""
+    sources = KnownSongs([recording(1), recording(2, "Walk"), recording(3, "Run", "Bob")], heard=[heard(1)])
+    findings = look_up(tagged(fields=fields, **mine), sources=sources)
+    assert not mine.keys() & findings.values.keys()
+    assert not fields.keys() & findings.fields.keys()
+    assert findings.reasons.keys() == findings.values.keys() | findings.fields.keys()
 
 
 def test_a_place_on_another_edition_is_not_mixed_with_the_files_own() -> None:
