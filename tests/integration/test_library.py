@@ -3,6 +3,7 @@
 import hashlib
 
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.pipeline.filed import songs_in_library
 from ironclad_assets.pipeline.rearrange import Rearrangement
 from ironclad_assets.pipeline.sidecars import sidecar_folder
@@ -69,3 +70,13 @@ def test_an_original_that_is_not_wanted_any_more_leaves_the_library(installation
     )
     installation.dispatch(again)
     assert not [path for path in tree(installation.store) if path.startswith("output/Ann/Run/")]
+
+
+def test_a_stage_run_by_hand_files_the_original_where_its_user_wants_it(installation):
+    """DAG-001: "Materialize" of one stage keeps the user's defaults."""
+    job = installation.song(name="Ann - Run.flac")
+    installation.dispatch(job)
+    assert "output/Ann/Run/Run.flac" not in tree(installation.store)
+    installation.ledger.set_user_defaults("local", JobOptions(original=True))
+    assert installation.run(job.song, assets=["library_entry"]).success
+    assert "output/Ann/Run/Run.flac" in tree(installation.store)

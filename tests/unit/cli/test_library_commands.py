@@ -195,3 +195,11 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(
     new_song("song-a").keep()
     monkeypatch.setattr(library_commands, "TELL_S", 0.0)
     assert "looking: 1 of 1 songs" in run("library", "preview").stderr
+
+
+def test_the_original_is_asked_for_by_job_and_by_default(run: Run, ledger: Ledger, song: Path) -> None:
+    run("defaults", "set", "--user", "ada", "--original")
+    assert ledger.user_defaults("ada").original
+    assert "original" in run("defaults", "show", "--user", "ada").stdout
+    run("submit", song, "--user", "ada", "--no-original")
+    assert ledger.jobs()[0].options.named() == {"original": False}
