@@ -13,11 +13,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ironclad_assets.cli.arguments import AsJson
+from ironclad_assets.cli.arguments import AsJson, Format, Original, StemNames, Targets, split_targets
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.library_show import draw_moves, draw_tree, entry_document
 from ironclad_assets.cli.show import SHORT_ID, print_json
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.intake.choice import NOTHING
+from ironclad_assets.intake.options import make_options
 from ironclad_assets.pipeline.filed import songs_in_library
 from ironclad_assets.pipeline.rearrange import Rearranged, Rearrangement
 from ironclad_assets.pipeline.templates import Layout, read_layout
@@ -82,6 +85,10 @@ def preview(
     songs: Songs = None,
     template: TemplateText = None,
     stems_template: StemsTemplateText = None,
+    targets: Targets = None,
+    stems: StemNames = None,
+    original: Original = None,
+    format: Format = None,
     user: User = None,
     everything: Everything = False,
     tree: AsTree = False,
@@ -91,18 +98,27 @@ def preview(
     """Show where the songs in the library would be by the present tags and templates. Nothing is touched.
 
     A template has placeholders in braces; what stands in < > is left out where one in it is empty. See
-    docs/library.md.
+    docs/library.md. With other targets, stems or format it shows what a retry with these options would leave.
 
     \b
     Examples:
       pipelinectl library preview
       pipelinectl library preview --template "{album_artist}/{album}< ({year})>/<{track} >{title}.{ext}" --tree
-      pipelinectl library preview 3f2a91c0 --all --json
+      pipelinectl library preview 3f2a91c0 --original --targets instrumental,vocals
+      pipelinectl library preview --all --json
     """
     with door(as_json=as_json):
         installation = open_installation()
         layout = _layout(installation, template=template, stems_template=stems_template)
-        tally = _pass(installation, layout=layout, songs=songs, user=user, pretend=True, everything=everything)
+        wish = make_options(
+            targets=split_targets(targets),
+            stems=None if not stems else () if stems == ["none"] else tuple(stems),
+            original=original,
+            format=format,
+        )
+        tally = _pass(
+            installation, layout=layout, songs=songs, user=user, pretend=True, everything=everything, wish=wish
+        )
         if as_json:
             entries = [entry_document(one) for one in tally.shown]
             print_json({**_templates(layout), **tally.numbers(), "entries": entries})
@@ -154,6 +170,7 @@ def _pass(
     user: str | None,
     pretend: bool,
     everything: bool = False,
+    wish: JobOptions = NOTHING,
     stop: Callable[[], bool] = lambda: False,
 ) -> _Tally:
     """Go through the chosen songs with progress on standard error."""
@@ -176,6 +193,7 @@ def _pass(
             stop=stop,
             tell=tell,
             user_id=user,
+            wish=wish if wish.named() else None,
         )
         for one in work.run(chosen):
             tally.add(one, everything=everything)

@@ -122,7 +122,7 @@ def moved_covers(placed: Sequence[EntryFile], *, one: FiledEntry, shelf: Shelf) 
     came_from = {(item.role, item.name, item.root): item.file.path.rpartition("/")[0] for item in one.entry.files}
     found: list[Delivery] = []
     for item in placed:
-        cover = old.get((item.root, came_from[item.role, item.name, item.root]))
+        cover = old.get((item.root, came_from.get((item.role, item.name, item.root), "")))
         if cover is None or item.role in ("lyrics", "cover"):
             continue
         file = shelf.store.library(cover.root) / cover.file.path

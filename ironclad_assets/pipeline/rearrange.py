@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import PermanentFailure
 from ironclad_assets.pipeline.filed import (
     STAGE,
@@ -30,6 +31,7 @@ from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.pipeline.shelf import Delivery, Shelf, Slot
 from ironclad_assets.pipeline.shelving import sync_folders
 from ironclad_assets.pipeline.templates import Layout
+from ironclad_assets.pipeline.wishes import wished_deliveries
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 
@@ -67,8 +69,9 @@ class Rearranged:
 class Rearrangement:
     """One pass over many entries.
 
-    `pretend` touches nothing. `busy` says why a song must be left alone now, or nothing. `stop` is asked between
-    two batches; `tell` hears how many of how many are done. `user_id` leaves out the songs of others.
+    `pretend` touches nothing, and may be asked what a `wish` for other options would leave. `busy` says why a song
+    must be left alone now, or nothing. `stop` is asked between two batches; `tell` hears how many of how many are
+    done. `user_id` leaves out the songs of others.
     """
 
     store: Store
@@ -78,6 +81,7 @@ class Rearrangement:
     stop: Callable[[], bool] = lambda: False
     tell: Callable[[int, int], None] = lambda done, total: None
     user_id: str | None = None
+    wish: JobOptions | None = None
     _thought: "_World" = field(default_factory=lambda: _World())
     _real: "_World" = field(default_factory=lambda: _World())
 
@@ -123,10 +127,10 @@ class Rearrangement:
             one = load_filed(self.store, song=song)
             if self.user_id not in (None, one.manifest.user_id):
                 return _tell(one)
-            deliveries = song_deliveries(one, layout=self.layout)
+            deliveries = self._wanted(one)
             chosen = self._shelf(one, self._pretended(), world=self._thought).choose(deliveries)
             wanted = [slot.path for slot in chosen.values()]
-            if wanted == [item.earlier for item in deliveries] and not one.lacks_lyrics:
+            if wanted == [item.earlier for item in deliveries] and not one.lacks_lyrics and self.wish is None:
                 return _tell(one)
             if patient and _crowded(wanted, deliveries=deliveries):
                 return song
@@ -144,6 +148,11 @@ class Rearrangement:
             return Rearranged(song, reason=error.describe())
         result = replace(_tell(one), files=entry.files, moves=_moves(one.entry.files, entry.files), missing=missing)
         return _Plan(one, deliveries=deliveries, entry=entry, announced=hands.announced, result=result)
+
+    def _wanted(self, one: FiledEntry) -> list[Delivery]:
+        if self.wish is None or not self.pretend:
+            return song_deliveries(one, layout=self.layout)
+        return wished_deliveries(one, wish=self.wish, layout=self.layout, store=self.store)
 
     def _carry_out(self, plans: Sequence["_Plan"], *, pool: ThreadPoolExecutor) -> None:
         """Do what was planned, then make it last; whatever happens, what was moved is kept."""

@@ -203,3 +203,22 @@ def test_the_original_is_asked_for_by_job_and_by_default(run: Run, ledger: Ledge
     assert "original" in run("defaults", "show", "--user", "ada").stdout
     run("submit", song, "--user", "ada", "--no-original")
     assert ledger.jobs()[0].options.named() == {"original": False}
+
+
+def test_a_preview_shows_what_other_options_would_leave(run: Run, new_song: NewSong, store: Store) -> None:
+    new_song("song-a", cover=None).keep()
+    before = tree(store)
+    arguments = ("--targets", "instrumental,vocals", "--stem", "drums", "--original", "--format", "mp3")
+    (entry,) = documents(run("library", "preview", *arguments, "--json"))["entries"]
+    assert sorted(entry["files"]) == [
+        "output-stems/Ann/Far (Stems)/03 - Run (Drums).mp3",
+        "output/Ann/Far (A Cappella)/03 - Run (A Cappella).mp3",
+        "output/Ann/Far (Instrumental)/03 - Run (Instrumental).mp3",
+        "output/Ann/Far/03 - Run.audio",
+    ]
+    gone = [move["from"] for move in entry["moves"] if move["to"] is None]
+    assert gone == ["output-stems/Ann/Far (Stems)/03 - Run (Vocals).flac"]
+    assert tree(store) == before
+    (same,) = documents(run("library", "preview", "--stem", "all", "--no-original", "--all", "--json"))["entries"]
+    assert same["moves"] == []
+    assert "unknown_format" in run("library", "preview", "--format", "tape").stderr
