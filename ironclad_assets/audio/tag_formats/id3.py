@@ -38,6 +38,9 @@ _SKIPPED = ("APIC", "LINK", "SEEK", "ASPI", "ENCR", "GRID", "SIGN", "AENC", "MLL
 
 _MAX_BINARY_BYTES = MAX_VALUE_BYTES // 4 * 3
 _HEADER_BYTES = 10
+_FLAGS = slice(8, 10)
+"""Of a frame: whether it is compressed, encrypted or of a group."""
+
 _JOINED_IN_V23 = ("GENRE", "ARTISTS", "ALBUMARTISTS")
 
 
@@ -155,7 +158,8 @@ def _read_unknown(sheet: TagSheet, frame: bytes, *, wide: bool) -> None:
     if not wide:
         return  # of ID3v2.2: three letters, in files older than any program that would ask for it
     kind, content = frame[:4].decode("ascii", "replace"), frame[_HEADER_BYTES:]
-    if kind[0] in "TX" and content[:1] in (b"\0", b"\1", b"\2", b"\3"):
+    plain = not any(frame[_FLAGS])
+    if plain and kind[0] in "TX" and content[:1] in (b"\0", b"\1", b"\2", b"\3"):
         codec = ("latin-1", "utf-16", "utf-16-be", "utf-8")[content[0]]
         sheet.add(_TEXT_FRAMES.get(kind, kind), content[1:].decode(codec, "replace").rstrip("\0").split("\0"))
     else:

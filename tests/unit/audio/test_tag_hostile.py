@@ -341,6 +341,14 @@ def test_a_broken_tag_never_raises_and_says_little(make: Callable[[Path], Path],
     assert all(len(warning) <= 300 and warning.isprintable() for warning in found["warnings"])
 
 
+def test_an_encrypted_frame_is_kept_and_not_shown(tmp_path: Path) -> None:
+    content = b"\x01" + b"\3secret"
+    path = raw_id3(tmp_path / "a.mp3", b"TIT2\0\0\0" + bytes([len(content)]) + b"\0\x04" + content)
+    found = read(path)
+    assert "title" not in found
+    assert found["fields"] == {"ID3:TIT2": [base64.b64encode(content).decode()]}
+
+
 @pytest.mark.parametrize("make", EVERY_CONTAINER, ids=lambda make: make.__name__)
 def test_the_sound_frames_beside_a_broken_one_are_read(make: Callable[[Path], Path], tmp_path: Path) -> None:
     assert read(raw_id3(tmp_path / "a.mp3", frame(b"TIT2", b"\x09x") + frame(b"TPE1", b"\3Ann")))["artist"] == "Ann"
