@@ -66,7 +66,7 @@ def song_analysis(
         )
         folder = store.stage(STAGE, song)
         busy = TransientFailure(f"song {song} is being analysed already", code=ErrorCode.BUSY)
-        with hold_lock(settings.home_dir / "run" / f"analysis-{song}.lock", busy=busy):
+        with hold_lock(folder.path / ".lock", busy=busy):
             stored = find_reusable(folder, SongAnalysis, key=key)
             made = stored or _make(folder.work(key), key=key, staged=staged_chunks, stems=stems, settings=settings)
             files = stored.folder if stored else folder.commit(key)
