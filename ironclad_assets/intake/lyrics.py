@@ -61,10 +61,9 @@ class LyricsDoor:
             UploadChanged: it changed or went away meanwhile.
             StorageUnavailable: the store cannot take it now; the file is where it was.
         """
-        song = self._taken.get(_key(found.path))
-        if song is None and _has_song_beside(found.path):
+        if _has_song_beside(found.path):
             return None
-        song = song or self._song_of_name(found)
+        song = self._taken.get(_key(found.path)) or self._song_of_name(found)
         content = _read(found)
         folder = sidecar_folder(self._store, song=song)
         atomic.make_folder(folder)

@@ -21,7 +21,8 @@ from ironclad_assets.pipeline.hands import real_hands
 from ironclad_assets.pipeline.listing import Listing
 from ironclad_assets.pipeline.naming import TrackName, track_path
 from ironclad_assets.pipeline.ownership import load_claims
-from ironclad_assets.pipeline.shelf import COVER, Delivery, Role, Root, Shelf
+from ironclad_assets.pipeline.shelf import COVER, ROOTS, Delivery, Role, Root, Shelf
+from ironclad_assets.pipeline.shelving import clear_incoming
 from ironclad_assets.pipeline.sidecars import Lyrics
 from ironclad_assets.pipeline.templates import DEFAULT, Layout
 from ironclad_assets.pipeline.variants import describe_variant, name_track
@@ -79,6 +80,8 @@ def organise(
     deliveries = [_track_delivery(one, folder=track_folder, metadata=metadata, layout=layout) for one in track.tracks]
     if original is not None:
         deliveries.append(_original_delivery(original, metadata=metadata, layout=layout))
+    for root in ROOTS:
+        clear_incoming(store.library(root), song=song)
     with real_hands(store=store, song=song, listing=Listing()) as hands:
         claims = load_claims(store, song=song, previous=previous)
         shelf = Shelf(store=store, song=song, claims=claims, hands=hands)

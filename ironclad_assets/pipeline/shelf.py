@@ -25,6 +25,7 @@ from ironclad_assets.storage.store import Store
 Role = Literal["target", "stem", "dj_stems", "original", "lyrics", "cover"]
 Root = Literal["output", "output-stems"]
 
+ROOTS: tuple[Root, ...] = ("output", "output-stems")
 COVER = "cover.jpg"
 COVER_NAMES = frozenset(f"{stem}.{end}" for stem in ("cover", "folder", "front") for end in ("jpg", "jpeg", "png"))
 MAX_COPIES = 1000

@@ -30,13 +30,19 @@ def incoming_folder(root: Path, *, song: str) -> Iterator[Path]:
 
     Leftovers of a run that was killed are removed first: the folder's name is the song's alone.
     """
-    folder = root / f".{song}{atomic.PARTIAL_SUFFIX}"
+    folder = clear_incoming(root, song=song)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
         atomic.make_folder(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_incoming(root: Path, *, song: str) -> Path:
+    """Remove what a run of `song` that was killed left waiting below `root`; return that folder's name."""
+    folder = root / f".{song}{atomic.PARTIAL_SUFFIX}"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def copy_in(source: Path, *, record: FileRecord, folder: Path, song: str) -> Path:

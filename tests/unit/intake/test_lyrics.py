@@ -141,3 +141,16 @@ def test_a_store_that_is_full_keeps_them_in_the_upload_folder(
     assert path.exists()
     assert "storage_full" in str(done.waiting)
     assert not list(sidecar_folder(store, song=song).glob("lyrics.*"))
+
+
+def test_lyrics_that_come_with_another_song_of_the_name_wait_for_that_one(inbox: Inbox, store: Store) -> None:
+    drop(store, "Run.mp3", b"audio")
+    first = collect(inbox).taken[0].job.song
+    writer = drop(store, "Run.flac", b"still being written").open("ab")
+    drop(store, "Run.lrc")
+    done = collect(inbox)
+    assert ("Run.lrc", "lyrics, waiting for their song to be taken") in done.waiting
+    writer.close()
+    done = collect(inbox)
+    assert done.lyrics == [("Run.lrc", done.taken[0].job.song)]
+    assert kept(store, first) is None

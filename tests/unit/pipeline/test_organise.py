@@ -279,6 +279,15 @@ def test_leftovers_of_a_killed_copy_are_cleared(store: Store, new_song: NewSong)
     assert not leftover.exists()
 
 
+def test_leftovers_are_cleared_where_nothing_is_left_to_copy(store: Store, new_song: NewSong) -> None:
+    song = new_song()
+    song.organise()
+    for root in ("output", "output-stems"):
+        (store.library(root) / f".{song.key}.part").mkdir()
+    song.organise()
+    assert not list(store.root.rglob(".*.part"))
+
+
 def test_an_entry_with_a_damaged_or_missing_file_fails_its_check(store: Store, new_song: NewSong) -> None:
     entry = new_song().organise()
     (store.root / audio_paths(entry)[0]).write_bytes(b"bit rot")
