@@ -8,6 +8,8 @@ import pytest
 
 from ironclad_assets.contracts.v1.job import STAGES, JobState
 from ironclad_assets.contracts.v1.song_analysis import AnalysisDocument
+from ironclad_assets.engine_host.locks import hold_lock
+from ironclad_assets.errors import TransientFailure
 from ironclad_assets.pipeline import analyse as room
 from ironclad_assets.pipeline.analyse import read_analysis
 from ironclad_assets.sensors.analysis import MOST_TRIES, AnalysisRequests, Cursor
@@ -53,6 +55,11 @@ def test_a_song_is_complete_before_it_is_analysed_and_the_ledger_hears_nothing_o
     result = analyse(installation, job.song)
 
     assert result.success
+    checks = result.get_asset_check_evaluations()
+    assert {check.check_name for check in checks} == {
+        "contract_valid", "numbers_are_finite", "beats_increase_inside_song", "envelopes_cover_song",
+    }  # fmt: skip
+    assert all(check.passed and check.partition == job.song for check in checks)
     after = installation.ledger.job(job.job_uuid)
     assert after == job
     assert [timing.stage for timing in after.stages] == list(STAGES)
@@ -187,3 +194,13 @@ def test_the_document_is_the_same_for_the_same_song(installation) -> None:
     assert documents[0] == documents[1]
     assert job.job_uuid not in documents[0].decode()
     assert json.loads(documents[0])["contract_version"] == 1
+
+
+def test_two_analyses_of_one_song_do_not_disturb_each_other(installation) -> None:
+    job = complete(installation, seconds=2.0)
+    lock = installation.store.stage("song_analysis", job.song).path / ".lock"
+    with hold_lock(lock, busy=TransientFailure("held by nobody else")):
+        result = analyse(installation, job.song)
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    assert failure.step_failure_data.user_failure_data.metadata["error_code"].value == "busy"
+    assert analyse(installation, job.song).success
