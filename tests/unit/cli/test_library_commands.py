@@ -219,6 +219,8 @@ def test_a_preview_shows_what_other_options_would_leave(run: Run, new_song: NewS
     gone = [move["from"] for move in entry["moves"] if move["to"] is None]
     assert gone == ["output-stems/Ann/Far (Stems)/03 - Run (Vocals).flac"]
     assert tree(store) == before
+    (more,) = documents(run("library", "preview", "--targets", "instrumental,drums", "--json"))["entries"]
+    assert [move["to"] for move in more["moves"]] == ["output/Ann/Far (Drums)/03 - Run (Drums).flac"]
     (same,) = documents(run("library", "preview", "--stem", "all", "--no-original", "--all", "--json"))["entries"]
     assert same["moves"] == []
     assert "unknown_format" in run("library", "preview", "--format", "tape").stderr

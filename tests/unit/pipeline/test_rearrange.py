@@ -298,3 +298,68 @@ def test_the_record_of_a_song_names_the_new_paths(store: Store, new_song: NewSon
     folder = store.stage("library_entry", song.key).files("a" * 64)
     text = (folder / "metadata.json").read_text(encoding="utf-8")
     assert all(item.file.path in text for item in kept.files)
+
+
+def test_a_name_that_is_taken_at_the_last_moment_is_left_to_the_stranger(
+    store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs = [new_song(f"song-{at}", title=f"T{at}") for at in range(2)]
+    for song in songs:
+        song.keep()
+    taken = store.library("output") / "Ann" / "Far (Instrumental)" / "T0 (Instrumental).flac"
+    give_name = hands.give_name
+
+    def give_name_late(file: Path, *, destination: Path, replace: bool) -> None:
+        if destination == taken and not taken.exists():
+            taken.write_bytes(b"faster")
+        give_name(file, destination=destination, replace=replace)
+
+    monkeypatch.setattr(hands, "give_name", give_name_late)
+    found = rearrange(store)
+    assert taken.read_bytes() == b"faster"
+    assert moved(found)["output/Ann/Far (Instrumental)/03 - T0 (Instrumental).flac"] == (
+        "output/Ann/Far (Instrumental)/T0 (Instrumental) (2).flac"
+    )
+    assert all(sound(song) for song in songs)
+    assert moved(rearrange(store)) == {}
+
+
+def test_an_entry_that_a_job_has_just_filed_is_left_to_the_next_pass(store: Store, new_song: NewSong) -> None:
+    song = new_song()
+    song.keep()
+
+    def file_again(_song: str) -> None:
+        song.content = "better engine"
+        song.keep()
+
+    (found,) = rearrange(store, busy=file_again)
+    assert "just filed" in found.reason
+    assert sound(song)
+    rearrange(store)
+    assert sound(song)
+
+
+def test_a_disk_that_fails_under_a_pass_keeps_what_was_moved(
+    store: Store, new_song: NewSong, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs = [new_song(f"song-{at}", title=f"T{at}", cover=None) for at in range(3)]
+    for song in songs:
+        song.keep()
+    before = sorted(tree(store).values())
+    calls = iter(range(100))
+    give_name = hands.give_name
+
+    def fail_later(file: Path, *, destination: Path, replace: bool) -> None:
+        if next(calls) == 4:
+            raise StorageUnavailable("the disk is gone", code=ErrorCode.STORAGE_AWAY)
+        give_name(file, destination=destination, replace=replace)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hands, "give_name", fail_later)
+        with pytest.raises(StorageUnavailable):
+            rearrange(store)
+    assert sorted(tree(store).values()) == before
+    assert sound(songs[0])
+    rearrange(store)
+    assert sorted(tree(store).values()) == before
+    assert all(sound(song) for song in songs)
