@@ -125,7 +125,7 @@ def preview(
             return
         console = Console()
         shown = tally.shown if limit == 0 else tally.shown[:limit]
-        console.print(draw_tree(shown) if tree else draw_moves(shown))
+        console.print(draw_tree(shown) if tree else draw_moves(shown), soft_wrap=not tree)
         if len(shown) < len(tally.shown):
             print(f"... and {len(tally.shown) - len(shown)} more songs; --limit 0 shows all")
         print(_summary(tally, would=True))
@@ -135,7 +135,7 @@ def organise(songs: Songs = None, user: User = None, as_json: AsJson = False) ->
     """Move the songs in the library to where the present tags and templates want them.
 
     Only files of this installation are moved, each in one step; nothing is computed again. Ctrl-C stops after
-    the song at hand, and the next call goes on. Songs that a job works on are left alone.
+    the songs at hand (64 at most), and the next call goes on. Songs that a job works on are left alone.
 
     \b
     Examples:
@@ -155,7 +155,7 @@ def organise(songs: Songs = None, user: User = None, as_json: AsJson = False) ->
         else:
             left = [one for one in tally.shown if one.reason or one.missing]
             if left:
-                Console().print(draw_moves(left))
+                Console().print(draw_moves(left), soft_wrap=True)
             print(_summary(tally, would=False))
             if stopped():
                 print("interrupted; run it again to go on", file=sys.stderr)
@@ -243,7 +243,7 @@ def _progress(words: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Give a function that says whether Ctrl-C was pressed; the song at hand is finished first."""
+    """Give a function that says whether Ctrl-C was pressed; the songs at hand are finished first."""
     pressed = False
 
     def press(*_signal: object) -> None:

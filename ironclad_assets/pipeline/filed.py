@@ -134,7 +134,7 @@ def moved_covers(placed: Sequence[EntryFile], *, one: FiledEntry, shelf: Shelf) 
             for one_cover in wanted
             if (one_cover.root, one_cover.path(1)) not in known
         ]
-    return found
+    return sorted(found, key=lambda item: (item.root, item.earlier or ""))
 
 
 def keep_entry(entry: LibraryEntry, *, manifest: Manifest, store: Store) -> None:
