@@ -165,8 +165,10 @@ class Rearrangement:
                     store=self.store, song=one.song, listing=self._real.listing, announced=plan.announced
                 ) as hands:
                     shelf = self._shelf(one, hands, world=self._real)
-                    entry, missing = self._place(one, shelf, deliveries=plan.deliveries)
-                    touched |= hands.touched
+                    try:
+                        entry, missing = self._place(one, shelf, deliveries=plan.deliveries)
+                    finally:
+                        touched |= hands.touched
                 if entry != plan.entry:  # somebody else was faster somewhere: what was thought is no guide
                     self._thought, self._real = _World(), _World()
                     moves = _moves(one.entry.files, entry.files)
