@@ -163,6 +163,7 @@ def running_installation(
                 "default_engine": default_engine,
                 "web_port": web_port,
                 "code_port": code_port,
+                "analyse": False,
                 **changes,
             }
         )
