@@ -51,7 +51,9 @@ def examine_engines(engines: Mapping[str, InstalledEngine], *, settings: Setting
         remedy = "set IRONCLAD_DEFAULT_ENGINE to one of `pipelinectl engines list`"
         yield Finding("engines", "problem", f"the default engine {settings.default_engine} is not there", remedy)
     for error in find_engine_problems(settings.engines_path):
-        yield Finding("engines", "problem", error.detail, "put the file right, or take that engine away")
+        yield Finding(
+            "manifests", "problem", error.detail, "put it right, take that engine away, or set IRONCLAD_ENGINES_PATH"
+        )
     for engine in engines.values():
         yield from _engine(engine, settings=settings)
 

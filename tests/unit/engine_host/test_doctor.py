@@ -69,6 +69,8 @@ def test_a_bare_machine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     findings = examine(tmp_path, monkeypatch)
     assert findings["engines"].level == "problem"
     assert "IRONCLAD_DEFAULT_ENGINE" in findings["engines"].remedy
+    assert findings["manifests"].level == "problem"
+    assert "is not there" in findings["manifests"].detail
     assert findings["processor"] == Finding("processor", "ok", "Some CPU, 4 cores; avx avx2")
     assert findings["gpu"].level == "note"
     assert findings["python"].level == "note"
