@@ -18,7 +18,6 @@ from pathlib import Path
 from ironclad_assets.engine_host.listening import Listener
 from ironclad_assets.engine_host.machine import free_bytes
 from ironclad_assets.engine_host.web import (
-    NotFollowed,
     open_url,
     part_start,
     reason_of,
@@ -27,6 +26,7 @@ from ironclad_assets.engine_host.web import (
     worth_trying_again,
 )
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
+from ironclad_assets.redirects import NotFollowed
 from ironclad_assets.storage.atomic import storage_error
 
 BLOCK_BYTES = 128 * 1024

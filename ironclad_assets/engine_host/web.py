@@ -1,34 +1,18 @@
-"""One request over HTTP: which addresses are asked, which redirects are followed, what an answer's head says."""
+"""One request over HTTP: which addresses are asked, what an answer's head says. Redirects are `redirects`'."""
 
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from email.message import Message
 from http.client import HTTPResponse
-from typing import IO, Any, cast
+from typing import cast
 from urllib.parse import urlsplit
+
+from ironclad_assets.redirects import CarefulRedirects, NotFollowed
 
 _ALWAYS = {"User-Agent": "ironclad", "Accept-Encoding": "identity"}
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that another try may mend."""
-
-
-class NotFollowed(Exception):  # noqa: N818 - a decision, not a fault
-    """The address, or where it redirects to, is none that we ask."""
-
-
-class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect only to HTTPS, or within the very server that was asked."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        """Return the request to follow, or refuse it."""
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
-        if new.scheme != "https" and (old.scheme, old.netloc) != (new.scheme, new.netloc):
-            raise NotFollowed(f"it redirects to {newurl}, which is not HTTPS")
-        return super().redirect_request(req, fp, code, msg, cast(Any, headers), newurl)  # typeshed's HTTPMessage
 
 
 def open_url(url: str, *, headers: Mapping[str, str], timeout_s: float) -> HTTPResponse:
@@ -39,9 +23,10 @@ def open_url(url: str, *, headers: Mapping[str, str], timeout_s: float) -> HTTPR
         urllib.error.HTTPError: a status of 400 or more.
         OSError, http.client.HTTPException: there is no answer.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise NotFollowed("only http and https addresses are fetched")
-    opener = urllib.request.build_opener(_CarefulRedirects())
+    scheme = urlsplit(url).scheme
+    if scheme not in ("http", "https"):
+        raise NotFollowed("only http and https addresses are fetched", scheme=scheme)
+    opener = urllib.request.build_opener(CarefulRedirects())
     request = urllib.request.Request(url, headers={**_ALWAYS, **headers})  # noqa: S310 - the scheme was looked at
     return cast(HTTPResponse, opener.open(request, timeout=timeout_s))  # of http and https it always is
 

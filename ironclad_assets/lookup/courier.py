@@ -11,12 +11,12 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.message import Message
 from email.utils import parsedate_to_datetime
-from typing import IO, Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 from ironclad_assets.lookup.state import KeptAnswer, SharedState
+from ironclad_assets.redirects import CarefulRedirects, NotFollowed
 
 PUBLIC_HOSTS = frozenset({"musicbrainz.org", "coverartarchive.org", "api.acoustid.org"})
 """Servers of the community: no setting makes us ask them more than once a second."""
@@ -192,7 +192,7 @@ class Courier:
         stop = min(self._deadline, time.monotonic() + self._manners.request_s)
         try:
             timeout_s = max(0.05, stop - time.monotonic())
-            opener = urllib.request.build_opener(_CarefulRedirects())
+            opener = urllib.request.build_opener(CarefulRedirects())
             with cast(http.client.HTTPResponse, opener.open(request, timeout=timeout_s)) as response:
                 body = _read(response, max_bytes=question.max_bytes, stop=stop, name=name)
         except urllib.error.HTTPError as error:
@@ -200,6 +200,8 @@ class Courier:
                 if error.code in question.absent:
                     return None
                 raise _refusal(error, name=name) from error
+        except NotFollowed as error:
+            raise NoAnswer(f"{name} cannot be reached: it redirects to a {error.scheme} address") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NoAnswer(_reason(error, name=name)) from error
         try:
@@ -252,16 +254,3 @@ def _reason(error: Exception, *, name: str) -> str:
     if isinstance(error, http.client.IncompleteRead | http.client.RemoteDisconnected | ConnectionResetError):
         return f"{name} broke off its answer"
     return f"{name} cannot be reached: {cause}"[:500]
-
-
-class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect only to HTTPS, or within the very server that was asked."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        """Return the request to follow, or refuse it."""
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
-        if new.scheme != "https" and (old.scheme, old.netloc) != (new.scheme, new.netloc):
-            raise ValueError(f"it redirects to a {new.scheme} address")
-        return super().redirect_request(req, fp, code, msg, cast(Any, headers), newurl)  # typeshed's HTTPMessage
