@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fakes.loopback import LoopbackServer
+
 TOKEN = "pT-s3cret.token_42"
 USER, PASSWORD = "ada", "pä ss&word+1%"
 
@@ -161,26 +163,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients that hang up are what is tested."""
-
-
 @contextmanager
 def run_media_server() -> Iterator[MediaServer]:
     """Run a fake on a free port of the loopback."""
     fake = MediaServer(url="")
     handler = type("Handler", (_Handler,), {"fake": fake, "protocol_version": "HTTP/1.1"})
-    server = _Server(("127.0.0.1", 0), handler)
-    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
+    server = LoopbackServer(handler)
+    fake.url = server.url
     try:
         yield fake
     finally:
         fake.hold.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+        server.close()

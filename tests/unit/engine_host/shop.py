@@ -3,12 +3,11 @@
 import hashlib
 import io
 import tarfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from ironclad_assets.contracts.v1.models import CatalogueWeights, Consent
 from ironclad_assets.engine_host.catalogue import Shelf, find_shelf, find_weights
 from ironclad_assets.engine_host.download import Patience
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engines
+from tests.fakes.loopback import LoopbackServer
 
 HASTY = Patience(timeout_s=5.0, attempts=2, backoff_s=0.01, window_s=5.0)
 
@@ -90,16 +90,11 @@ class Shop:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self._loopback = LoopbackServer(Handler)
+        self.url = self._loopback.url
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._loopback.close()
 
     def ranges(self) -> list[str | None]:
         """Return the Range header of each request."""
