@@ -117,7 +117,7 @@ class Room:
             made, files = Made(stored.payload, stored.checks), stored.folder
         else:
             made = make(folder.work(key), key)
-            made = Made(made.payload, (_contract_check(made.payload), *made.checks), made.measured)
+            made = Made(made.payload, (contract_check(made.payload), *made.checks), made.measured)
             files = folder.commit(key)
         product = Product(
             payload=made.payload,
@@ -256,7 +256,8 @@ def _describe_job(song: SongIdentity | None, job: Job | None) -> dict[str, dg.Me
     return shown
 
 
-def _contract_check(payload: Contract) -> CheckOutcome:
+def contract_check(payload: Contract) -> CheckOutcome:
+    """Return that `payload` is what its contract says, as an IO manager will read it."""
     type(payload).model_validate(payload.model_dump(mode="json"))
     return CheckOutcome(name="contract_valid", passed=True, detail=type(payload).__name__)
 

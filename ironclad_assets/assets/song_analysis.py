@@ -13,8 +13,7 @@ import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
 from ironclad_assets.assets.lifeline import follow_supervisor
-from ironclad_assets.assets.room import describe_check, empty_folder, published_error
-from ironclad_assets.contracts.v1.base import CheckOutcome
+from ironclad_assets.assets.room import contract_check, describe_check, empty_folder, published_error
 from ironclad_assets.contracts.v1.job import Job
 from ironclad_assets.contracts.v1.song_analysis import SongAnalysis
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
@@ -123,8 +122,8 @@ def _make(work: Path, *, key: str, staged: Upstream, stems: Upstream, settings: 
         work=work,
         compiled=settings.home_dir / "cache" / "analysis",
     )
-    valid = CheckOutcome(name="contract_valid", passed=True, detail=type(payload).__name__)
-    return Artifact(payload=payload, folder=work, key=key, checks=(valid, *check_analysis(payload, work=work)))
+    checks = (contract_check(payload), *check_analysis(payload, work=work))
+    return Artifact(payload=payload, folder=work, key=key, checks=checks)
 
 
 def _ended_job(ledger: Ledger, *, song: str) -> Job:

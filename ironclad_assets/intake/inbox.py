@@ -147,11 +147,11 @@ class Inbox:
 
     def _take_lyrics(self, found: FoundFile, *, done: Collected) -> None:
         """Keep lyrics for their song, or let them wait for it."""
-        name, song = display_name(found.path.name), self._lyrics.take(found)
+        song = self._lyrics.take(found)
         if song is None:
-            done.waiting.append((name, WAITS_FOR_SONG))
+            self._postpone(found, why=WAITS_FOR_SONG, waiting=True, done=done)
         else:
-            done.lyrics.append((name, song))
+            done.lyrics.append((display_name(found.path.name), song))
 
     def _postpone(self, found: FoundFile, *, why: str, waiting: bool, done: Collected) -> None:
         self._postponed[found.path] = _Postponed(found, time.monotonic() + RETRY_S, why, waiting)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.scan import FoundFile
-from ironclad_assets.intake.source import fingerprint, open_source
+from ironclad_assets.intake.source import UploadChanged, fingerprint, open_source
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.naming import fold
 from ironclad_assets.pipeline.sidecars import EXTENSIONS, MAX_LYRICS_BYTES, sidecar_folder
@@ -101,8 +101,10 @@ def _read(found: FoundFile) -> bytes:
         with os.fdopen(os.dup(descriptor), "rb") as stream:
             content = stream.read(MAX_LYRICS_BYTES + 1)
         changed = fingerprint(os.fstat(descriptor)) != before or len(content) != found.size_bytes
-    if changed or (b"\0" in content and not content.startswith((b"\xff\xfe", b"\xfe\xff"))):
-        raise Refusal(f"{name!r} {'changed' if changed else 'is no text'}", code=ErrorCode.UNREADABLE)
+    if changed:
+        raise UploadChanged(f"{name!r} changed while it was read")
+    if b"\0" in content and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Refusal(f"{name!r} is no text", code=ErrorCode.UNREADABLE)
     return content
 
 

@@ -81,11 +81,11 @@ def render_cover(picture: Path, *, scratch: Path, within_s: float, watch: Watch)
             writable=[scratch],
             watch=watch,
         )
+        if made["problem"]:
+            return None, f"the picture from the Cover Art Archive cannot be used: {made['problem']}"
         data = (scratch / made["path"]).read_bytes()
     except JobCanceled:
         raise
     except (IroncladError, OSError) as error:
         return None, f"the picture from the Cover Art Archive cannot be used: {error}"
-    if made["problem"]:
-        return None, f"the picture from the Cover Art Archive cannot be used: {made['problem']}"
     return FetchedCover(data=data, width_px=made["width_px"], height_px=made["height_px"]), ""

@@ -96,6 +96,8 @@ class LookupSession:
         fpcalc = find_fpcalc()
         if self._policy.acoustid_key is None or fpcalc is None:
             return None
+        if self._ended is not None:
+            return Reply(problem=self._ended)
         fingerprint = make_fingerprint(audio, fpcalc=fpcalc, within_s=self._left_s(), watch=self._watch)
         if fingerprint is None:
             return Reply(problem="fpcalc makes no fingerprint of this file")

@@ -15,6 +15,7 @@ from ironclad_assets.pipeline.naming import track_path
 from ironclad_assets.pipeline.organise import ORIGINAL, name_file, original_extension, root_of
 from ironclad_assets.pipeline.shelf import Delivery, Role
 from ironclad_assets.pipeline.templates import Layout
+from ironclad_assets.pipeline.track_plan import RESIDUAL
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 
@@ -55,7 +56,7 @@ def _stays(item: Delivery, *, wish: JobOptions) -> bool:
     if item.role == "target" and "targets" in named:
         return item.name in wish.targets
     if item.role == "stem" and "stems" in named and wish.stems is not None and wish.stems != ALL_STEMS:
-        return item.name in wish.stems
+        return item.name == RESIDUAL or item.name in wish.stems
     return item.role != ORIGINAL or named.get("original") is not False
 
 

@@ -9,6 +9,7 @@ from ironclad_assets.audio.tag_formats.mapping import ASF
 from ironclad_assets.audio.tag_formats.sheet import FRONT_COVER, Picture, TagSheet
 
 _ASF_NUMBERED = {"WM/TrackNumber": ("TRACKNUMBER", "TRACKTOTAL"), "WM/PartOfSet": ("DISCNUMBER", "DISCTOTAL")}
+_ASF_PICTURE_HEAD = struct.Struct("<bi")
 _OLD_TRACK = "WM/Track"
 """Counts from 0; of the time before WM/TrackNumber."""
 
@@ -18,7 +19,7 @@ def read_ape(tags: APEv2) -> TagSheet:
     sheet = TagSheet()
     for name, value in (tags or {}).items():
         upper = name.upper()
-        if upper.startswith("COVER ART"):
+        if upper.startswith("COVER ART") and value.kind != 0:
             # The value is a file name, a NUL, and the picture.
             data = bytes(value.value).partition(b"\0")[2]
             sheet.pictures.append(Picture(data=data, kind=FRONT_COVER if "FRONT" in upper else 0))
@@ -53,8 +54,10 @@ def read_asf(tags: ASFTags | None) -> TagSheet:
 
 def _asf_picture(value: bytes) -> Picture:
     """Return the picture of a WM/Picture value: type, size, two UTF-16 strings ended by NUL, data."""
-    kind, size = struct.unpack_from("<bi", value)
-    rest = value[5:]
+    if len(value) < _ASF_PICTURE_HEAD.size:
+        return Picture(data=b"", kind=0)
+    kind, size = _ASF_PICTURE_HEAD.unpack_from(value)
+    rest = value[_ASF_PICTURE_HEAD.size :]
     for _ in range(2):
         end = next((at for at in range(0, len(rest) - 1, 2) if rest[at : at + 2] == b"\0\0"), len(rest))
         rest = rest[end + 2 :]

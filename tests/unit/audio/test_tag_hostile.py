@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutagen.apev2 import APEv2
+from mutagen.asf import ASF, ASFByteArrayAttribute
 from mutagen.flac import FLAC
 from mutagen.id3 import APIC, COMM, ID3, TIT2
 from mutagen.mp4 import MP4, MP4Cover
@@ -386,3 +388,21 @@ def _made(make: Callable[[Path], Path], factory: pytest.TempPathFactory) -> byte
     if make.__name__ not in _MADE:
         _MADE[make.__name__] = make(factory.mktemp("made")).read_bytes()
     return _MADE[make.__name__]
+
+
+def test_a_cover_cut_short_in_wma_costs_no_tags(tmp_path: Path) -> None:
+    path = tagged_files.wma(tmp_path)
+    file = ASF(path)
+    file["WM/Picture"] = [ASFByteArrayAttribute(b"\3\0")]
+    file.save()
+    assert read(path)["title"] == "Ærø"
+
+
+def test_text_that_calls_itself_a_cover_in_wavpack_is_none(tmp_path: Path) -> None:
+    path = tagged_files.wavpack(tmp_path)
+    ape = APEv2(path)
+    ape["Cover Art (Front)"] = "cover.jpg"
+    ape.save()
+    found = read(path)
+    assert found["title"] == "Ærø"
+    assert found["artwork"] is None

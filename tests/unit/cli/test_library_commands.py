@@ -224,3 +224,12 @@ def test_a_preview_shows_what_other_options_would_leave(run: Run, new_song: NewS
     (same,) = documents(run("library", "preview", "--stem", "all", "--no-original", "--all", "--json"))["entries"]
     assert same["moves"] == []
     assert "unknown_format" in run("library", "preview", "--format", "tape").stderr
+
+
+def test_a_preview_of_one_stem_keeps_what_is_left_over(run: Run, new_song: NewSong) -> None:
+    song = new_song("song-a", cover=None)
+    song.stems = ("vocals", "drums", "residual")
+    song.keep()
+    (entry,) = documents(run("library", "preview", "--stem", "drums", "--json"))["entries"]
+    gone = [move["from"] for move in entry["moves"] if move["to"] is None]
+    assert gone == ["output-stems/Ann/Far (Stems)/03 - Run (Vocals).flac"]

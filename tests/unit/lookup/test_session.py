@@ -408,6 +408,7 @@ def test_a_cover_that_is_none_is_a_problem(
     assert cover is None
     assert reply.problem is not None
     assert reply.problem.startswith(problem)
+    assert "/" not in reply.problem, "a path would make the stage's key another one every time"
     assert not (tmp_path / "covers").exists()
 
 
