@@ -47,6 +47,10 @@ class ErrorCode(Enum):
     )
     PROTECTED = CodeFacts("the file is encrypted (DRM)", "upload a copy without copy protection", 422)
     HARD_LINKED = CodeFacts("the file is a hard link to another file", "copy the file instead of linking it", 422)
+    MALWARE = CodeFacts("the virus scanner found malware in the file", "do not open it; upload another copy", 422)
+    PATH_REFUSED = CodeFacts(
+        "files from that folder are not taken", "put the file into the upload folder, or ask the operator", 403
+    )
     UNREADABLE = CodeFacts(
         "the file cannot be read",
         "see that it is there, a regular file, and readable by the pipeline's user",
@@ -67,6 +71,24 @@ class ErrorCode(Enum):
     UNKNOWN_SONG = CodeFacts("no song has that id", "choose one from `pipelinectl status`", 404)
     UNKNOWN_JOB = CodeFacts("no job has that id", "choose one from `pipelinectl status`", 404)
     BAD_USER = CodeFacts("the user name is not allowed", "use 1 to 64 of a-z, 0-9, hyphen and underscore", 422)
+    UNKNOWN_USER = CodeFacts("there is no such user", "choose one from `pipelinectl users list`", 404)
+    USER_DISABLED = CodeFacts("the user is disabled", "ask the operator", 403)
+    TYPE_REFUSED = CodeFacts(
+        "files of that type are not taken from this user", "upload one of the types that the message names", 415
+    )
+    TERMS_REQUIRED = CodeFacts(
+        "the user has not accepted the current terms",
+        "accept them with `pipelinectl terms accept`; work goes on by itself",
+        451,
+        permanent=False,
+    )
+    RATE_LIMITED = CodeFacts(
+        "too many uploads in a short time", "wait as long as the message says, then try again", 429, permanent=False
+    )
+    DAILY_LIMIT = CodeFacts(
+        "the limit of the last 24 hours is reached", "upload again later, or ask the operator for more", 429
+    )
+    DELETED = CodeFacts("the song was deleted", "upload it again", 410)
     BAD_OPTION = CodeFacts("an option has a value that is not allowed", "correct the value named in the message", 422)
     ILLEGAL_TRANSITION = CodeFacts(
         "the job's state does not allow that", "look at the job's state with `pipelinectl status`", 409
@@ -74,6 +96,20 @@ class ErrorCode(Enum):
     JOB_ACTIVE = CodeFacts("the song already has an active job", "wait for it, or cancel it first", 409)
 
     # What went wrong on the way
+    PAUSED = CodeFacts("an operator paused this part", "wait, or run `pipelinectl resume`", 503, permanent=False)
+    SCANNER_AWAY = CodeFacts(
+        "the virus scanner does not answer", "start clamd; work goes on by itself", 503, permanent=False
+    )
+    BACKUP_DAMAGED = CodeFacts(
+        "the backup is not what it was when it was made", "choose another from `pipelinectl backup list`", 500
+    )
+    BACKUP_LOCKED = CodeFacts("the backup is encrypted", "name the key with --identity", 403)
+    HOME_IN_USE = CodeFacts("the home or the store is not empty", "restore into an empty one", 409)
+    SWEEP_TOO_LARGE = CodeFacts(
+        "a sweep would remove more than its share of the store",
+        "look at the dry run; if it is right, run it again with --confirm",
+        409,
+    )
     CANCELED = CodeFacts("the job was canceled", "retry it when you want it after all", 409)
     LIMIT_CPU = CodeFacts("the work used more processor time than allowed", "the file is unusual: export it again", 422)
     LIMIT_MEMORY = CodeFacts("the work used more memory than allowed", "the file is unusual: export it again", 422)

@@ -13,6 +13,7 @@ from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.ledger.progress import estimate_rest_s
 from ironclad_assets.ledger.tables import history, jobs, songs, stage_timings
 from ironclad_assets.ledger.worker import WorkerIdentity
+from ironclad_assets.telemetry.request import current_request
 
 Values = dict[str, Any]  # columns of one row, of any type
 
@@ -90,6 +91,7 @@ def new_job_values(song: SongIdentity, *, options: JobOptions, attempt: int, sta
         "state": state.value,
         "options": options.named(),  # a default that is not named may still change
         "priority": priority,
+        "request_id": current_request(),
         "created_at": now,
         "updated_at": now,
     }
@@ -130,6 +132,7 @@ def write_history(
         "from_state": before.value if before else None,
         "to_state": after.value,
         "detail": detail,
+        "request_id": current_request(),
     }
     connection.execute(insert(history).values(line))
 

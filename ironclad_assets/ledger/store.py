@@ -7,6 +7,7 @@ machine and written to the history.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import Connection, insert, update
 from sqlalchemy.exc import IntegrityError
@@ -15,6 +16,7 @@ from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdenti
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
+from ironclad_assets.ledger.audit import Audit
 from ironclad_assets.ledger.defaults import Defaults
 from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
 from ironclad_assets.ledger.rows import NO_ERROR, error_values, new_job_values, song_values, utc_now
@@ -35,6 +37,11 @@ class Ledger(RunWrites, Defaults):
 
     Safe to share between threads; after a fork the child opens connections of its own.
     """
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Who did what to the installation."""
+        return Audit(self._database)
 
     def migrate(self) -> None:
         """Create the ledger, or bring it to this release's schema."""

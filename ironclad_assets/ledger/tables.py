@@ -1,4 +1,4 @@
-"""The ledger's tables: songs, jobs, the stages a job passed, its history, and what users want by default.
+"""The ledger's tables: songs and jobs with their history, users and what they may, pauses, audit, deletions.
 
 What a row means is said here once; how the tables come to be is the migrations' business, and a test keeps
 both equal. Times are UTC in ISO 8601 with microseconds, so that text sorts as time does in every database.
@@ -39,7 +39,10 @@ songs = Table(
     Column("archive_path", Text, nullable=False),
     Column("uploaded_at", String(32), nullable=False),
     Column("door", String(32), nullable=False),
+    Column("duration_s", Float, nullable=True, comment="NULL until the file was decoded"),
+    Column("expected_s", Float, nullable=False, server_default="0", comment="length as its size suggests"),
     UniqueConstraint("user_id", "sha256", name="songs_user_sha256"),
+    Index("songs_user_uploaded", "user_id", "uploaded_at"),
 )
 
 jobs = Table(
@@ -73,6 +76,10 @@ jobs = Table(
     Column("dispatched_at", String(32), nullable=True),
     Column("started_at", String(32), nullable=True),
     Column("resolved", JSON(none_as_null=True), nullable=True, comment="options with every default filled in"),
+    Column("request_id", String(64), nullable=True),
+    Column("not_before", String(32), nullable=True, comment="no run before this time"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="that may pass by themselves"),
+    Column("replay_from", String(32), nullable=True, comment="stage from which nothing is reused"),
     CheckConstraint(_STATES, name="jobs_state"),
     UniqueConstraint("song", "attempt", name="jobs_song_attempt"),
     Index("jobs_one_active_per_song", "song", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
@@ -103,6 +110,7 @@ history = Table(
     Column("from_state", String(16), nullable=True),
     Column("to_state", String(16), nullable=False),
     Column("detail", Text, nullable=False, server_default=""),
+    Column("request_id", String(64), nullable=True),
     Index("history_job", "job_uuid", "sequence"),
 )
 
@@ -112,4 +120,89 @@ user_defaults = Table(
     Column("user_id", String(64), primary_key=True),
     Column("options", JSON, nullable=False, comment="only those that the user set"),
     Column("updated_at", String(32), nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("disabled", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
+    Column("created_at", String(32), nullable=False),
+)
+
+terms_acceptances = Table(
+    "terms_acceptances",
+    metadata,
+    Column("user_id", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("at", String(32), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("request_id", String(64), nullable=True),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("scope", String(16), primary_key=True, comment="system, role or user"),
+    Column("subject", String(64), primary_key=True, comment="role or user; empty for the system"),
+    Column("name", String(32), primary_key=True),
+    Column("value", JSON(none_as_null=False), nullable=False, comment="null means: none"),
+    Column("updated_at", String(32), nullable=False),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("kind", String(16), primary_key=True, comment="all, stage, engine or user"),
+    Column("subject", String(64), primary_key=True, comment="empty for all"),
+    Column("since", String(32), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("request_id", String(64), nullable=True),
+    Column("reason", Text, nullable=False, server_default=""),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
+    Column("at", String(32), nullable=False),
+    Column("monotonic_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("request_id", String(64), nullable=True),
+    Column("action", String(32), nullable=False),
+    Column("object", Text, nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+)
+
+stored_artifacts = Table(
+    "stored_artifacts",
+    metadata,
+    Column("song", String(64), ForeignKey("songs.song"), primary_key=True),
+    Column("stage", String(32), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("written_at", String(32), nullable=False),
+)
+
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("receipt", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False, comment="song or user"),
+    Column("subject", String(64), nullable=True, comment="NULL once nothing of it is left"),
+    Column("state", String(16), nullable=False, comment="requested or done"),
+    Column("requested_at", String(32), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("request_id", String(64), nullable=True),
+    Column("completed_at", String(32), nullable=True),
+    Column("removed", JSON(none_as_null=True), nullable=True, comment="what went, counted by kind"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("digest", String(64), primary_key=True, comment="SHA-256 of what must not come back"),
+    Column("kind", String(16), nullable=False, comment="song or user"),
+    Column("at", String(32), nullable=False),
+    Column("receipt", String(36), nullable=False),
 )

@@ -39,7 +39,10 @@ StageName = Literal["validated_file", "song_metadata", "staged_chunks", "stems",
 
 
 class SongIdentity(Contract):
-    """A song as the ledger knows it. `archive_path` is relative to the store's root."""
+    """A song as the ledger knows it. `archive_path` is relative to the store's root.
+
+    `duration_s` is None until the file was decoded; `expected_s` is what its size and type suggest.
+    """
 
     song: Song
     user_id: UserId
@@ -49,6 +52,8 @@ class SongIdentity(Contract):
     archive_path: str
     uploaded_at: str
     door: str
+    duration_s: float | None = Field(default=None, ge=0)
+    expected_s: float = Field(default=0.0, ge=0)
 
 
 class StageTiming(Contract):
@@ -74,7 +79,8 @@ class Job(Contract):
     """One attempt of a user's request about a song.
 
     `options` is what was asked for; `resolved` the same with every default filled in, as the job's run chose
-    them when it began (None before that).
+    them when it began (None before that). `failures` counts those that may pass by themselves; after one the job
+    waits until `not_before`. From the stage `replay_from` on nothing of an earlier job is reused.
     """
 
     job_uuid: str
@@ -95,6 +101,10 @@ class Job(Contract):
     error: JobError | None = None
     cancel_requested: bool = False
     crashes: int = 0
+    failures: int = 0
+    not_before: str | None = None
+    replay_from: str | None = None
+    request_id: str | None = None
     created_at: str
     updated_at: str
     stages: tuple[StageTiming, ...] = ()
@@ -109,3 +119,4 @@ class HistoryEntry(Contract):
     from_state: JobState | None
     to_state: JobState
     detail: str = ""
+    request_id: str | None = None

@@ -38,6 +38,24 @@ def test_migrations_go_up_down_and_up_again(url: str) -> None:
     database.close()
 
 
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_an_earlier_schema_with_data_comes_up_and_goes_back(url: str, version: str) -> None:
+    """QUEUE-001: jobs, songs and history are the same before and after, whichever way."""
+    ledger, database = Ledger(url), Database(url)
+    ledger.migrate()
+    job_uuid = add_song(ledger)
+    before = (ledger.job(job_uuid), ledger.history(job_uuid))
+    schema.migrate(database, to=version)
+    with pytest.raises(TransientFailure, match=f"schema version {version}, this release needs {schema.HEAD}"):
+        ledger.check_schema()
+    with database.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM jobs")).scalar() == 1
+    ledger.migrate()
+    assert (ledger.job(job_uuid), ledger.history(job_uuid)) == before
+    ledger.close()
+    database.close()
+
+
 def test_migrating_again_keeps_what_is_there(ledger: Ledger) -> None:
     job_uuid = add_song(ledger)
     ledger.migrate()

@@ -1,0 +1,1 @@
+"""Keeping an installation in order: sweeping, verifying, deleting, backing up and restoring it."""
