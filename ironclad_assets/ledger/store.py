@@ -18,8 +18,10 @@ from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.audit import Audit
 from ironclad_assets.ledger.defaults import Defaults
+from ironclad_assets.ledger.limits import Limits
 from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
 from ironclad_assets.ledger.rows import NO_ERROR, error_values, new_job_values, song_values, utc_now
+from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.runs import UNBOUND, RunWrites, add_attempt, change_state, insert_job, next_attempt
 from ironclad_assets.ledger.tables import jobs, songs
 
@@ -38,10 +40,20 @@ class Ledger(RunWrites, Defaults):
     Safe to share between threads; after a fork the child opens connections of its own.
     """
 
+    def __init__(self, url: str, *, rules: Rules | None = None) -> None:
+        """Name the ledger at `url`; `rules` are what the installation's settings say about users."""
+        super().__init__(url)
+        self.rules = rules or Rules()
+
     @cached_property
     def audit(self) -> Audit:
         """Who did what to the installation."""
         return Audit(self._database)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What users, roles and the installation may use."""
+        return Limits(self._database, rules=self.rules)
 
     def migrate(self) -> None:
         """Create the ledger, or bring it to this release's schema."""
