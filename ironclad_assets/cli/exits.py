@@ -1,7 +1,8 @@
 """How a command ends: its exit code, and one line about what went wrong.
 
 Every command does its work inside `door`, so that no error of this project reaches the terminal as a
-traceback and every one has an exit code that a script can rely on.
+traceback and every one has an exit code that a script can rely on. A command is one request: what it does to
+jobs and to the installation carries one id, which `--json` tells where something went wrong.
 """
 
 import json
@@ -14,6 +15,7 @@ import typer
 
 from ironclad_assets.errors import ErrorCode, IroncladError, Refusal, StorageUnavailable
 from ironclad_assets.intake.names import printable
+from ironclad_assets.telemetry.request import bind_request, current_request
 
 
 class Exit(IntEnum):
@@ -74,13 +76,20 @@ def error_document(error: IroncladError) -> dict[str, str]:
 
 def say_error(error: IroncladError, *, as_json: bool) -> None:
     """Write one line about `error` to standard error."""
-    said = json.dumps({"error": error_document(error)}) if as_json else printable(error.describe())
+    document = {"error": error_document(error), "request_id": current_request()}
+    said = json.dumps(document) if as_json else printable(error.describe())
     print(said, file=sys.stderr)
 
 
 @contextmanager
 def door(*, as_json: bool) -> Iterator[None]:
-    """Turn what goes wrong inside into one line and an exit code."""
+    """Bind the command's request id, and turn what goes wrong inside into one line and an exit code."""
+    with bind_request(), _shown(as_json=as_json):
+        yield
+
+
+@contextmanager
+def _shown(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except IroncladError as error:

@@ -143,7 +143,20 @@ def test_a_wish_that_cannot_be_met_is_refused_in_one_line(
 
 def test_an_error_in_json_has_code_detail_and_remedy(run: Run, ledger: Ledger, song: Path) -> None:
     result = run("submit", song, "--engine", "nine", "--json")
-    assert set(json.loads(result.stderr)["error"]) == {"code", "detail", "remedy"}
+    said = json.loads(result.stderr)
+    assert set(said["error"]) == {"code", "detail", "remedy"}
+    assert len(said["request_id"]) == 32
+
+
+def test_everything_that_a_command_did_carries_its_one_request_id(run: Run, ledger: Ledger, song: Path) -> None:
+    """UIB-003, promise 22: who asked can be followed through every line."""
+    (song.parent / "second.mp3").write_bytes(b"another")
+    run("submit", song, song.parent / "second.mp3")
+    ids = {ledger.history(job.job_uuid)[0].request_id for job in ledger.jobs()}
+    assert len(ids) == 1
+    assert {job.request_id for job in ledger.jobs()} == ids != {None}
+    run("cancel", ledger.jobs()[0].job_uuid)
+    assert ledger.history(ledger.jobs()[0].job_uuid)[-1].request_id not in ids
 
 
 def test_names_with_escapes_never_reach_the_terminal(run: Run, ledger: Ledger, tmp_path: Path) -> None:
