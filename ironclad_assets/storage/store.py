@@ -1,18 +1,29 @@
-"""The store on disk: its folders, its sentinel, its health, and the artifacts of stages.
+"""The store: its folders, its sentinel, its health, and the artifacts of stages.
 
 Everything below one root, as `docs/architecture.md` draws it. A stage's files are made in a hidden folder
 and renamed into place; its manifest is written last and replaced atomically, so a reader sees the old
 artifact or the new one, never a mixture.
+
+Where an object store is configured (`docs/storage.md`), it is the home of what must last and the root is a
+working copy. What deletes or counts goes through these, which are right for both kinds:
+
+* ``store.discard(relative) -> int``: remove a file or folder, such as ``stages/stems/SONG``, ``archive/ab/SHA256``
+  or ``error/SONG``, everywhere; what is not there is fine. Returns the bytes removed from this disk.
+* ``store.lasting(prefix) -> Iterator[Stored]``: what is stored for good below a folder, such as ``stages/stems``:
+  path relative to the root, size, time of the last change.
+* ``store.require_present()``: raise unless the store is there and ours, also when it is full or read-only.
 """
 
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.objects import Stored
 
 SENTINEL = ".store-id"
 FOLDERS = (
@@ -54,10 +65,7 @@ class Store:
         Raises:
             StorageUnavailable: with `STORAGE_AWAY`, `STORAGE_READ_ONLY` or `STORAGE_FULL`.
         """
-        if not self.sentinel.is_file():
-            raise StorageUnavailable(
-                f"{self.sentinel} is missing; mount the storage, or restore the file", code=ErrorCode.STORAGE_AWAY
-            )
+        self.require_present()
         if os.statvfs(self.root).f_flag & os.ST_RDONLY or not os.access(self.root, os.W_OK):
             raise StorageUnavailable(f"{self.root} is read-only", code=ErrorCode.STORAGE_READ_ONLY)
         free = shutil.disk_usage(self.root).free
@@ -66,6 +74,41 @@ class Store:
                 f"{self.root} has {free / 1e9:.2f} GB free, below the reserve of {self.reserve_bytes / 1e9:.2f} GB",
                 code=ErrorCode.STORAGE_FULL,
             )
+
+    def require_present(self) -> None:
+        """Raise unless the store is there and ours; it may be full or read-only.
+
+        Raises:
+            StorageUnavailable: with `STORAGE_AWAY`.
+        """
+        if not self.sentinel.is_file():
+            raise StorageUnavailable(
+                f"{self.sentinel} is missing; mount the storage, or restore the file", code=ErrorCode.STORAGE_AWAY
+            )
+
+    def discard(self, relative: str) -> int:
+        """Remove the file or folder `relative`; return how many bytes that freed here. Doing it twice is fine.
+
+        Raises:
+            ValueError: it is the root, one of its folders or outside of it: nobody means that.
+            StorageUnavailable: the store is away, or does not let go of it.
+        """
+        target = self.root / _inside(relative)
+        self.require_present()
+        return _remove(target)
+
+    def lasting(self, prefix: str) -> Iterator[Stored]:
+        """Yield every file below the folder `prefix` that is stored for good, sorted by path; hidden ones too.
+
+        Raises:
+            StorageUnavailable: the store is away.
+        """
+        self.require_present()
+        base = self.root / prefix
+        for path in sorted(base.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                status = path.stat()
+                yield Stored(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime)
 
     def path(self, relative: str) -> Path:
         return self.root / relative
@@ -158,3 +201,30 @@ def _sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _inside(relative: str) -> PurePosixPath:
+    """Return `relative` as a path that is certain to lie in one of the store's folders."""
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or len(path.parts) < 2:
+        raise ValueError(f"{relative!r} is not the path of a file or folder in one of the store's folders")
+    return path
+
+
+def _remove(target: Path) -> int:
+    """Remove a file or folder durably; return how many bytes it had."""
+    try:
+        if target.is_symlink() or target.is_file():
+            freed = target.lstat().st_size
+            target.unlink()
+        elif target.is_dir():
+            freed = sum(path.lstat().st_size for path in target.rglob("*") if not path.is_dir())
+            shutil.rmtree(target)
+        else:
+            return 0
+        atomic.sync_folder(target.parent)
+    except FileNotFoundError:  # somebody else removes it too
+        return 0
+    except OSError as error:
+        raise atomic.storage_error(error, target) from error
+    return freed
