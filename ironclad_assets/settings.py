@@ -110,18 +110,48 @@ class Settings(BaseSettings):
         default=True, description="Whether complete songs are analysed when no song waits; needs `make analysis`."
     )
 
+    unknown_users: Literal["member", "guest", "closed"] = Field(
+        default="member", description="Role of users who come for the first time; closed: only known users are served."
+    )
+    terms_version: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Version of the terms that uploaders must have accepted; without one there are no terms.",
+    )
+    terms_url: str | None = Field(
+        default=None, pattern=r"^[!-~]{1,500}$", description="Path or address of the text of the terms."
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis for rate limits and progress that several machines share, such as redis://redis:6379/0; "
+        "needs `pip install ironclad-assets[redis]`.",
+    )
+
     settle_s: float = Field(default=2.0, ge=0, description="How long a foreign file must stay unchanged.")
     max_upload_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Largest accepted file.")
     min_duration_s: float = Field(default=0.5, gt=0, description="Shortest accepted song.")
     max_duration_s: float = Field(default=4 * 3600.0, gt=0, description="Longest accepted song.")
-    user_quota_bytes: PositiveInt = Field(default=500 * GIBIBYTE, description="Bytes of originals allowed per user.")
+    user_quota_bytes: PositiveInt = Field(
+        default=500 * GIBIBYTE,
+        description="Bytes that a user may store, originals and files of every stage; see `pipelinectl limits`.",
+    )
     disk_reserve_bytes: PositiveInt = Field(default=2 * GIBIBYTE, description="Free space below which work pauses.")
 
     media_cpu_s: PositiveInt = Field(
         default=20, description="Processor seconds a probe may use, beyond 1 s per minute of audio."
     )
     media_memory_bytes: PositiveInt = Field(default=512 * MEBIBYTE, description="Resident memory of a media child.")
+    media_open_files: int = Field(default=256, ge=32, description="Files that a media child may have open at once.")
+    media_scratch_bytes: PositiveInt = Field(
+        default=64 * GIBIBYTE, description="Disk that a media child may fill with what it makes."
+    )
     engine_memory_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Resident memory of an engine worker.")
+    engine_open_files: int = Field(
+        default=1024, ge=64, description="Files that an engine worker may have open at once."
+    )
+    engine_scratch_bytes: PositiveInt = Field(
+        default=256 * GIBIBYTE, description="Disk that an engine worker may fill with stems and checkpoints of a song."
+    )
     engine_threads: PositiveInt = Field(
         default_factory=_count_cores,
         description="Threads an engine worker uses; default: the cores of this machine, at most 8.",
