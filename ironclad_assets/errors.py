@@ -119,6 +119,11 @@ class ErrorCode(Enum):
     LIMIT_DISK = CodeFacts(
         "the work wrote a larger file than allowed", "split the file, or ask the operator to raise the limit", 422
     )
+    LIMIT_FILES = CodeFacts(
+        "the work opened more files than allowed",
+        "retry; if it happens again, ask the operator to raise the limit",
+        500,
+    )
     CONTRACT_INVALID = CodeFacts("an artifact does not meet its contract", "rematerialize the stage before it", 500)
     ARTIFACT_MISSING = CodeFacts("an artifact of an earlier stage is missing", "rematerialize the stage before it", 500)
     ARTIFACT_DAMAGED = CodeFacts("an artifact differs from its manifest", "rematerialize the stage it belongs to", 500)

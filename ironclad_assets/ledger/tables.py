@@ -129,6 +129,7 @@ users = Table(
     Column("role", String(16), nullable=False),
     Column("disabled", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     Column("created_at", String(32), nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0", comment="sum of stored_artifacts"),
 )
 
 terms_acceptances = Table(
@@ -179,7 +180,7 @@ stored_artifacts = Table(
     "stored_artifacts",
     metadata,
     Column("song", String(64), ForeignKey("songs.song"), primary_key=True),
-    Column("stage", String(32), primary_key=True),
+    Column("stage", String(32), primary_key=True, comment="or original"),
     Column("size_bytes", BigInteger, nullable=False),
     Column("written_at", String(32), nullable=False),
 )

@@ -44,6 +44,7 @@ def upgrade() -> None:
     _create_users()
     _create_control()
     _create_deletion()
+    _carry_users_over()
 
 
 def _create_users() -> None:
@@ -53,6 +54,7 @@ def _create_users() -> None:
         sa.Column("role", sa.String(16), nullable=False),
         sa.Column("disabled", sa.Boolean(create_constraint=False), nullable=False, server_default=sa.text("false")),
         sa.Column("created_at", sa.String(32), nullable=False),
+        sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0", comment="sum of stored_artifacts"),
     )
     op.create_table(
         "terms_acceptances",
@@ -96,7 +98,7 @@ def _create_control() -> None:
     op.create_table(
         "stored_artifacts",
         sa.Column("song", sa.String(64), sa.ForeignKey("songs.song"), primary_key=True),
-        sa.Column("stage", sa.String(32), primary_key=True),
+        sa.Column("stage", sa.String(32), primary_key=True, comment="or original"),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("written_at", sa.String(32), nullable=False),
     )
@@ -121,6 +123,19 @@ def _create_deletion() -> None:
         sa.Column("kind", sa.String(16), nullable=False, comment="song or user"),
         sa.Column("at", sa.String(32), nullable=False),
         sa.Column("receipt", sa.String(36), nullable=False),
+    )
+
+
+def _carry_users_over() -> None:
+    """Make a user of everybody who has songs, and count their originals as stored."""
+    op.execute(
+        "INSERT INTO stored_artifacts (song, stage, size_bytes, written_at) "
+        "SELECT song, 'original', size_bytes, uploaded_at FROM songs WHERE sha256 IS NOT NULL"
+    )
+    op.execute(
+        "INSERT INTO users (user_id, role, created_at, stored_bytes) "
+        "SELECT user_id, 'member', MIN(uploaded_at), "
+        "COALESCE(SUM(CASE WHEN sha256 IS NULL THEN 0 ELSE size_bytes END), 0) FROM songs GROUP BY user_id"
     )
 
 
