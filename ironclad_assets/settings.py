@@ -7,11 +7,13 @@ the environment by itself. Paths default to one folder of the user's, `IRONCLAD_
 import json
 import os
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, PositiveInt, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from ironclad_assets.cluster_settings import ClusterSettings
 
 GIBIBYTE = 1024**3
 MEBIBYTE = 1024**2
@@ -33,7 +35,7 @@ def _count_cores() -> int:
     return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
-class Settings(BaseSettings):
+class Settings(ClusterSettings):
     """Settings of one installation. Every field is ``IRONCLAD_`` plus its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="IRONCLAD_", frozen=True, extra="forbid")
@@ -127,6 +129,19 @@ class Settings(BaseSettings):
         "needs `pip install ironclad-assets[redis]`.",
     )
 
+    clamd_address: str | None = Field(
+        default=None,
+        pattern=r"^(/[^\0]{1,106}|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$",
+        description="Socket of clamd, a path or host:port; without one nothing is scanned for malware.",
+    )
+    clamd_timeout_s: float = Field(
+        default=150.0, gt=0, le=3600, description="How long clamd may take for one answer; more than its MaxScanTime."
+    )
+    submit_folders: str = Field(
+        default="",
+        description="Folders that `submit` takes files from, separated by colons; without any it takes them from all.",
+    )
+
     settle_s: float = Field(default=2.0, ge=0, description="How long a foreign file must stay unchanged.")
     max_upload_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Largest accepted file.")
     min_duration_s: float = Field(default=0.5, gt=0, description="Shortest accepted song.")
@@ -208,67 +223,6 @@ class Settings(BaseSettings):
         description="Application key for AcoustID; without one it is not asked.",
     )
 
-    kubernetes_image: str | None = Field(
-        default=None, description="Image of engine pods; {engine}, {environment} and {version} are filled in."
-    )
-    kubernetes_engines_path: PurePosixPath = Field(
-        default=PurePosixPath("/opt/ironclad/engines"), description="Folder of the engines in the image."
-    )
-    kubernetes_python: str = Field(default="python", description="Interpreter in the image.")
-    kubernetes_config: Path | None = Field(
-        default=None, description="kubeconfig file; default: the pod's service account, else the user's own file."
-    )
-    kubernetes_context: str | None = Field(default=None, description="Context of the kubeconfig file.")
-    kubernetes_namespace: str | None = Field(
-        default=None, description="Namespace of engine pods; default: that of this pod or of the context."
-    )
-    kubernetes_data_volume: str | None = Field(
-        default=None, description="Claim, or absolute path on every node, of the volume that holds the store."
-    )
-    kubernetes_data_mount: Path | None = Field(
-        default=None, description="Where that volume is mounted here; default: the root of the store."
-    )
-    kubernetes_models_volume: str | None = Field(
-        default=None, description="The same for model weights; default: they are on the store's volume."
-    )
-    kubernetes_models_mount: Path | None = Field(
-        default=None, description="Where the models' volume is mounted here; default: the folder of models."
-    )
-    kubernetes_user_id: int | None = Field(
-        default=None, ge=1, description="User and group of engine pods; default: this process's user, never root."
-    )
-    kubernetes_cpu: float | None = Field(
-        default=None, gt=0, description="Processors of an engine pod; default: the engine's threads."
-    )
-    kubernetes_scratch_bytes: PositiveInt = Field(
-        default=2 * GIBIBYTE, description="Temporary space of an engine pod on its node."
-    )
-    kubernetes_gpu_resource: str = Field(
-        default="nvidia.com/gpu", description="Resource that stands for one GPU; asked for when the device is one."
-    )
-    kubernetes_node_selector: dict[str, str] = Field(default={}, description="Labels of nodes for engine pods, JSON.")
-    kubernetes_tolerations: tuple[dict[str, str | int], ...] = Field(
-        default=(), description="Taints that engine pods tolerate, a JSON list as in a pod's specification."
-    )
-    kubernetes_runtime_class: str | None = Field(default=None, description="Runtime class of engine pods.")
-    kubernetes_service_account: str | None = Field(
-        default=None, description="Service account of engine pods; its token is never mounted."
-    )
-    kubernetes_owner: str | None = Field(
-        default=None,
-        pattern=r"^[^/]+/[^/]+$",
-        description="NAME/UID of the pod with whose end engine pods are removed; set through the downward API.",
-    )
-    kubernetes_start_s: float = Field(
-        default=900.0, gt=0, description="How long a pod may wait for a node, its image and its volumes."
-    )
-    kubernetes_fault_s: float = Field(
-        default=90.0, gt=0, description="How long a wrong image or configuration may keep a pod from starting."
-    )
-    kubernetes_away_s: float = Field(
-        default=300.0, gt=0, description="How long the cluster's API may be away before the work fails."
-    )
-
     @field_validator(
         "home",
         "data",
@@ -318,6 +272,12 @@ class Settings(BaseSettings):
     @cached_property
     def models_dir(self) -> Path:
         return self.models_path or self.home_dir / "models"
+
+    @cached_property
+    def submit_roots(self) -> tuple[Path, ...]:
+        """The folders that `submit` takes files from, symbolic links resolved; none means: from everywhere."""
+        names = [name for name in self.submit_folders.split(":") if name.strip()]
+        return tuple(Path(name).expanduser().resolve() for name in names)
 
     @cached_property
     def ledger_url(self) -> str:
