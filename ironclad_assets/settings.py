@@ -131,7 +131,7 @@ class Settings(ClusterSettings):
 
     clamd_address: str | None = Field(
         default=None,
-        pattern=r"^(/[^\0]{1,106}|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$",
+        pattern=r"^(/.{1,106}|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})$",
         description="Socket of clamd, a path or host:port; without one nothing is scanned for malware.",
     )
     clamd_timeout_s: float = Field(
