@@ -86,6 +86,7 @@ jobs = Table(
     Index("jobs_queue", "state", "dispatched_at", "priority", "sequence"),
     Index("jobs_user", "user_id", "sequence"),
     Index("jobs_run", "run_id"),
+    Index("jobs_started", "started_at"),
 )
 
 stage_timings = Table(

@@ -41,6 +41,7 @@ def upgrade() -> None:
         for column in columns:
             op.add_column(table, column)
     op.create_index("songs_user_uploaded", "songs", ["user_id", "uploaded_at"])
+    op.create_index("jobs_started", "jobs", ["started_at"])
     _create_users()
     _create_control()
     _create_deletion()
@@ -143,6 +144,7 @@ def downgrade() -> None:
     """Take them away again; jobs, songs and history stay."""
     for table in reversed(_TABLES):
         op.drop_table(table)
+    op.drop_index("jobs_started", table_name="jobs")
     op.drop_index("songs_user_uploaded", table_name="songs")
     for table, columns in _new_columns().items():
         for column in columns:
