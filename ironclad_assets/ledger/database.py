@@ -60,6 +60,13 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction whose every question is answered as of one moment, however long it takes."""
+        options = {} if self.url.get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self._translated(), self._open().connect() as connection:
+            yield connection.execution_options(**options)
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes; it commits at the end of the block, or leaves no trace."""
         with self._translated(), self._open().execution_options(**{_WRITE: True}).begin() as connection:

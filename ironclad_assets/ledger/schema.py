@@ -33,6 +33,26 @@ def check_schema(database: Database) -> None:
         raise _mismatch(database, found=found)
 
 
+def find_version(database: Database) -> str | None:
+    """Return the version of the ledger's schema, or None where there is none yet."""
+    if database.file is not None and not database.file.exists():
+        return None
+    with database.read() as connection:
+        return _version(connection)
+
+
+def require_version(connection: Connection, database: Database) -> str:
+    """Return the version that `connection` sees, whichever it is.
+
+    Raises:
+        TransientFailure: with `SCHEMA_MISMATCH`, where there is no ledger.
+    """
+    found = _version(connection)
+    if found is None:
+        raise _mismatch(database, found=None)
+    return found
+
+
 def migrate(database: Database, *, to: str = HEAD) -> None:
     """Bring the ledger, created if missing, to version `to` (``base`` empties it), in one transaction.
 
@@ -49,6 +69,8 @@ def migrate(database: Database, *, to: str = HEAD) -> None:
         found = _version(connection)
         if found is not None and found not in known:
             raise _mismatch(database, found=found)
+        if to not in (*known, "base"):
+            raise TransientFailure(f"this release knows no schema version {to}", code=ErrorCode.SCHEMA_MISMATCH)
         if found == to:
             return
         going_up = to != "base" and (found is None or known.index(to) < known.index(found))

@@ -18,6 +18,7 @@ from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.audit import Audit
 from ironclad_assets.ledger.defaults import Defaults
+from ironclad_assets.ledger.dump import LedgerDump
 from ironclad_assets.ledger.limits import Limits
 from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
 from ironclad_assets.ledger.rows import NO_ERROR, error_values, new_job_values, song_values, utc_now
@@ -54,6 +55,11 @@ class Ledger(RunWrites, Defaults):
     def limits(self) -> Limits:
         """What users, roles and the installation may use."""
         return Limits(self._database, rules=self.rules)
+
+    @cached_property
+    def dump(self) -> LedgerDump:
+        """The whole ledger as lines of JSON."""
+        return LedgerDump(self._database)
 
     def migrate(self) -> None:
         """Create the ledger, or bring it to this release's schema."""
