@@ -110,6 +110,12 @@ class ErrorCode(Enum):
         "look at the dry run; if it is right, run it again with --confirm",
         409,
     )
+    CLOCK_DOUBTFUL = CodeFacts(
+        "the clock of this machine does not fit the times in the ledger",
+        "set the clock; if it is right, run the sweep again with --confirm",
+        409,
+        permanent=False,
+    )
     CANCELED = CodeFacts("the job was canceled", "retry it when you want it after all", 409)
     LIMIT_CPU = CodeFacts("the work used more processor time than allowed", "the file is unusual: export it again", 422)
     LIMIT_MEMORY = CodeFacts("the work used more memory than allowed", "the file is unusual: export it again", 422)
