@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ironclad_assets.cluster_settings import ClusterSettings
+from ironclad_assets.upkeep_settings import UpkeepSettings
 
 GIBIBYTE = 1024**3
 MEBIBYTE = 1024**2
@@ -35,7 +36,7 @@ def _count_cores() -> int:
     return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
-class Settings(ClusterSettings):
+class Settings(ClusterSettings, UpkeepSettings):
     """Settings of one installation. Every field is ``IRONCLAD_`` plus its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="IRONCLAD_", frozen=True, extra="forbid")
