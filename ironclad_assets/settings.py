@@ -144,6 +144,12 @@ class Settings(ClusterSettings, UpkeepSettings):
     )
 
     settle_s: float = Field(default=2.0, ge=0, description="How long a foreign file must stay unchanged.")
+    retry_attempts: PositiveInt = Field(
+        default=3, description="How often a job is tried in all whose failures may pass by themselves."
+    )
+    retry_base_s: float = Field(
+        default=10.0, ge=0, le=600, description="Longest wait after the first failure; it grows fourfold, up to 600 s."
+    )
     max_upload_bytes: PositiveInt = Field(default=8 * GIBIBYTE, description="Largest accepted file.")
     min_duration_s: float = Field(default=0.5, gt=0, description="Shortest accepted song.")
     max_duration_s: float = Field(default=4 * 3600.0, gt=0, description="Longest accepted song.")
@@ -242,9 +248,10 @@ class Settings(ClusterSettings, UpkeepSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _make_sqlite_absolute(cls, url: str | None) -> str | None:
+    def _complete_database_url(cls, url: str | None) -> str | None:
+        """Make the path of a SQLite file absolute; name the driver that is installed for Postgres."""
         if url is None or not url.startswith(_SQLITE) or url == f"{_SQLITE}:memory:":
-            return url
+            return None if url is None else name_driver(url)
         return f"{_SQLITE}{Path(url.removeprefix(_SQLITE)).expanduser().resolve()}"
 
     def as_environment(self) -> dict[str, str]:
@@ -285,8 +292,24 @@ class Settings(ClusterSettings, UpkeepSettings):
         return self.database_url or f"sqlite:///{self.home_dir / 'ledger.db'}"
 
     @cached_property
+    def on_postgres(self) -> bool:
+        return self.ledger_url.startswith("postgresql")
+
+    @cached_property
+    def instance_yaml(self) -> Path:
+        """The configuration of the Dagster instance: the one that was set, else the one for the ledger's database."""
+        chosen = "dagster_yaml" in self.model_fields_set or not self.on_postgres
+        return self.dagster_yaml if chosen else _CHECKOUT / "deploy" / "postgres" / "dagster.yaml"
+
+    @cached_property
     def dagster_home(self) -> Path:
         return self.home_dir / "dagster"
+
+
+def name_driver(url: str) -> str:
+    """Return the URL of a database, with the driver that is installed for Postgres where it names none."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg2{separator}{rest}" if scheme in ("postgres", "postgresql") else url
 
 
 def load_settings() -> Settings:

@@ -2,7 +2,9 @@
 
 Everything said in a dialect of its own (pragmas, locks, error texts) is here; the rest of the ledger is
 plain SQLAlchemy. SQLite runs in WAL mode with every commit synced, and a writer takes its lock when it
-begins, so that many processes wait for each other instead of failing.
+begins, so that many processes wait for each other instead of failing. On Postgres writers run side by side: what
+must be one reads rows `with_for_update`, or takes the lock of a name (`take_turns`). How a server is connected to
+is `postgres`'s.
 """
 
 import os
@@ -15,12 +17,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, TransientFailure
+from ironclad_assets.ledger import postgres
+from ironclad_assets.settings import name_driver
 from ironclad_assets.storage.atomic import make_folder
 
 BUSY_TIMEOUT_MS = 30_000
+
+SERVER_KEPT = 2
+SERVER_MOST = 10
+"""Connections of one process to a server: those that stay open, and the most at one time."""
+
+SERVER_STATEMENT_S = 60.0
 
 _WRITE = "ironclad_write"
 _MIGRATION_LOCK = 0x49524F4E  # any constant: names the advisory lock on Postgres
@@ -35,7 +46,9 @@ class Database:
     """A lazily opened, fork-safe connection pool for one URL."""
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+        self.url = make_url(name_driver(url))
+        self.patience_s = 0.0
+        """How long a server that does not answer is waited for; commands want to be told at once, runs have time."""
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._pid = 0
@@ -56,7 +69,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that only reads: one consistent view."""
-        with self._translated(), self._open().connect() as connection:
+        with self._translated(), self._connect(self._open()) as connection:
             yield connection
 
     @contextmanager
@@ -69,7 +82,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes; it commits at the end of the block, or leaves no trace."""
-        with self._translated(), self._open().execution_options(**{_WRITE: True}).begin() as connection:
+        engine = self._open().execution_options(**{_WRITE: True})
+        with self._translated(), self._connect(engine) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -81,6 +95,8 @@ class Database:
                 _make_wal_file(self.file)
         with self.write() as connection:
             if connection.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             yield connection
 
@@ -90,6 +106,9 @@ class Database:
             if self._engine is not None and self._pid == os.getpid():
                 self._engine.dispose()
                 self._engine = None
+
+    def _connect(self, engine: Engine) -> Connection:
+        return postgres.connect(engine, patience_s=self.patience_s if self.file is None else 0.0)
 
     def _open(self) -> Engine:
         with self._lock:
@@ -103,7 +122,8 @@ class Database:
 
     def _make_engine(self) -> Engine:
         if self.url.get_backend_name() != "sqlite":
-            return create_engine(self.url, pool_pre_ping=True, pool_size=2, max_overflow=8)
+            url = self.url.render_as_string(hide_password=False)
+            return postgres.make_engine(url, kept=SERVER_KEPT, most=SERVER_MOST, statement_timeout_s=SERVER_STATEMENT_S)
         file = self.file
         if file is None:
             engine = create_engine(
@@ -127,6 +147,10 @@ class Database:
         """Turn a database's own complaint into the published error that it means."""
         try:
             yield
+        except PoolExhausted as error:
+            raise StorageUnavailable(
+                f"all {SERVER_MOST} connections of this process to {self.place} are in use", code=ErrorCode.STORAGE_AWAY
+            ) from error
         except (DBAPIError, sqlite3.Error) as error:
             published = self._published(error)
             if published is None:
@@ -134,10 +158,14 @@ class Database:
             raise published from error
 
     def _published(self, error: DBAPIError | sqlite3.Error) -> IroncladError | None:
-        said = str(getattr(error, "orig", error)).lower()
+        said = " ".join(str(getattr(error, "orig", error)).lower().split())
         for phrase, code in _STORAGE_TEXTS.items():
             if phrase in said:
                 return StorageUnavailable(f"{self.place}: {said}", code=code)
+        if "fatal: database " in said and "does not exist" in said:
+            return StorageUnavailable(
+                f"the server of {self.place} has no such database; create it with createdb", code=ErrorCode.STORAGE_AWAY
+            )
         if "no such table" in said or "does not exist" in said or "unable to open database file" in said:
             return TransientFailure(f"there is no ledger at {self.place}", code=ErrorCode.SCHEMA_MISMATCH)
         if isinstance(error, (OperationalError, sqlite3.OperationalError)):
@@ -145,6 +173,15 @@ class Database:
                 f"the ledger at {self.place} does not answer: {said}", code=ErrorCode.STORAGE_AWAY
             )
         return None
+
+
+def take_turns(connection: Connection, subject: str) -> None:
+    """Keep other writers of `subject`, any text, out until this writing transaction ends.
+
+    For a check and what follows from it where there is no row to lock yet. On SQLite writers take turns anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:subject, 0))"), {"subject": subject})
 
 
 # Any: keyword arguments of sqlite3.connect have as many types as names.

@@ -23,6 +23,7 @@ from ironclad_assets.errors import ErrorCode, TransientFailure
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
+from ironclad_assets.supervisor.database import require_database
 from ironclad_assets.supervisor.leftovers import SUPERVISOR_VARIABLE, end_leftovers
 from ironclad_assets.supervisor.ports import LOOPBACK, require_free_port
 from ironclad_assets.supervisor.services import Service, plan_services
@@ -69,14 +70,16 @@ class System:
         """Prepare, start all services, and return when they answer.
 
         Raises:
-            TransientFailure: `PORT_TAKEN`, `ALREADY_RUNNING`, or `SERVICE_DOWN` where a process does not come up.
-            Refusal: `BAD_OPTION`, where host or port can never be listened on.
+            TransientFailure: `PORT_TAKEN`, `ALREADY_RUNNING`, `STORAGE_AWAY` where the database's server does not
+                answer, or `SERVICE_DOWN` where a process does not come up.
+            Refusal: `BAD_OPTION`, where host or port can never be listened on, or Postgres' packages are missing.
         """
         self._claim_home()
         left = end_leftovers(self.settings)
         if left:
             report(f"ended {len(left)} processes that an earlier system left")
         self._require_free_ports()
+        require_database(self.settings)
         self._write_configuration()
         report("preparing tables, ledger and store")
         self._prepare()
@@ -143,7 +146,7 @@ class System:
             require_free_port(port, host=host, variable=f"IRONCLAD_{name}")
 
     def _write_configuration(self) -> None:
-        content = self.settings.dagster_yaml.read_bytes()
+        content = self.settings.instance_yaml.read_bytes()
         atomic.write_bytes(self.settings.dagster_home / "dagster.yaml", content)
 
     def _environment(self) -> dict[str, str]:

@@ -1,0 +1,95 @@
+"""How this project speaks to Postgres: which driver, how many connections, how long it waits, what is never waited for.
+
+The ledger and Dagster's storage make their engines here, so that both survive a server that goes away: a dead
+connection is found before it is used, a silent host within half a minute, and whoever has time waits for the
+server instead of failing. What is asked of the database is not known here.
+"""
+
+import time
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+
+from ironclad_assets.settings import name_driver
+
+CONNECT_TIMEOUT_S = 10
+KEEPALIVE: dict[str, int] = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A host that vanished without a word is noticed within 30 s; the last one in milliseconds."""
+
+LOCK_TIMEOUT_MS = 30_000
+IDLE_TRANSACTION_MS = 600_000
+"""A process that was frozen inside a transaction loses it, so that nobody waits for its locks for ever."""
+
+RECYCLE_S = 1800
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+
+
+def make_engine(
+    url: str, *, kept: int, most: int, statement_timeout_s: float, schema: str | None = None, autocommit: bool = False
+) -> Engine:
+    """Return a lazily opened pool; see the module for what its connections have in common.
+
+    Args:
+        url: SQLAlchemy URL; parameters of libpq in its query win over those here.
+        kept: connections that stay open once they were needed.
+        most: connections at the same time; who wants one more waits.
+        statement_timeout_s: what the server ends after that.
+        schema: the only schema in which tables are looked for; None for the role's own search path.
+        autocommit: every statement is a transaction.
+    """
+    target = make_url(name_driver(url))
+    defaults: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "ironclad", **KEEPALIVE}
+    engine = create_engine(
+        target,
+        pool_size=kept,
+        max_overflow=most - kept,
+        pool_pre_ping=True,
+        pool_recycle=RECYCLE_S,
+        pool_use_lifo=True,
+        connect_args={name: value for name, value in defaults.items() if name not in target.query},
+        **({"isolation_level": "AUTOCOMMIT"} if autocommit else {}),
+    )
+    options = {
+        "statement_timeout": round(statement_timeout_s * 1000),
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": IDLE_TRANSACTION_MS,
+        **({"search_path": schema} if schema else {}),
+    }
+    # One round trip, and no start-up options: poolers such as PgBouncer refuse those.
+    said = "; ".join(f"SET {name} = {value}" for name, value in options.items())
+
+    def prepare(connection: DBAPIConnection, record: object) -> None:
+        before, connection.autocommit = connection.autocommit, True
+        cursor = connection.cursor()
+        cursor.execute(said)
+        cursor.close()
+        connection.autocommit = before
+
+    event.listen(engine, "connect", prepare, insert=True)  # before SQLAlchemy asks for the schema's name
+    return engine
+
+
+def connect(engine: Engine, *, patience_s: float) -> Connection:
+    """Return a connection that works; while the server does not answer, try again for `patience_s` seconds.
+
+    Raises:
+        OperationalError: it did not answer in that time.
+    """
+    deadline = time.monotonic() + patience_s
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return engine.connect()
+        except OperationalError:
+            if time.monotonic() + pause_s > deadline:
+                raise
+        time.sleep(pause_s)
+        pause_s = min(2.0 * pause_s, LONGEST_PAUSE_S)

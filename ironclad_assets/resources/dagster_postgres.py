@@ -1,0 +1,155 @@
+"""Dagster's Postgres storage over one small pool per process: what `deploy/postgres/dagster.yaml` names.
+
+Stock Dagster opens a connection for every event and looks at its tables each time a storage is made. Tables and
+their content are the same here, in a schema of their own beside the ledger's, whose `jobs` is not Dagster's. A
+server that goes away is waited for, so that a run goes on where it was.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from dagster._config import StringSource
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
+
+from ironclad_assets.ledger.postgres import connect, make_engine
+from ironclad_assets.settings import name_driver
+
+SCHEMA = "dagster"
+KEPT = 4
+"""Connections that stay open in one process; a run's own process comes to need one or two."""
+
+MOST = 10
+STATEMENT_TIMEOUT_S = 600.0
+PATIENCE_S = 600.0
+"""How long a run, the daemon or the code server waits for a server that does not answer."""
+
+PATIENCE_OF_PAGES_S = 3.0
+"""The same for the web page: who looks at it wants to be told."""
+
+_CREATION_LOCK = 0x44414753  # any constant: names the advisory lock under which the tables are made
+_TABLES = ("runs", "event_logs", "jobs", "instance_info")
+
+_pools: dict[tuple[int, str], "Pool"] = {}
+_pools_lock = threading.Lock()
+
+
+class Pool:
+    """The connections of this process to one database."""
+
+    def __init__(self, url: str) -> None:
+        self.patience_s = PATIENCE_S
+        self.engine = make_engine(
+            url, kept=KEPT, most=MOST, statement_timeout_s=STATEMENT_TIMEOUT_S, schema=SCHEMA, autocommit=True
+        )
+        self._complete = False
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """Open a connection in which every statement is a transaction."""
+        with connect(self.engine, patience_s=self.patience_s) as connection:
+            yield connection
+
+    @contextmanager
+    def creating(self) -> Iterator[bool]:
+        """Yield whether tables are missing, one creator at a time; once they are there that is not asked again."""
+        if self._complete or self._has_tables():
+            yield False
+        else:
+            with self.connect() as connection, connection.execution_options(isolation_level="READ COMMITTED").begin():
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATION_LOCK})
+                missing = not self._has_tables()
+                if missing:
+                    with self.connect() as other:  # seen by all at once: the storages make tables over the pool
+                        other.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+                yield missing
+        self._complete = True
+
+    def _has_tables(self) -> bool:
+        columns = [sa.func.to_regclass(f"{SCHEMA}.{table}").is_not(None) for table in _TABLES]
+        with self.connect() as connection:
+            return all(connection.execute(sa.select(*columns)).one())
+
+
+def pool_of(url: str) -> Pool:
+    """Return this process's only pool for `url`. One that came through a fork is neither used nor closed."""
+    with _pools_lock:
+        key = (os.getpid(), url)
+        if key not in _pools:
+            _pools[key] = Pool(url)
+        return _pools[key]
+
+
+class PooledPostgresStorage(DagsterPostgresStorage):
+    """Runs, events and ticks of one database, as `DagsterPostgresStorage` keeps them."""
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self.postgres_url = postgres_url
+        self.should_autocreate_tables = True
+        self._inst_data = inst_data
+        with pool_of(postgres_url).creating() as missing:
+            self._run_storage = PooledRunStorage(postgres_url, missing)
+            self._event_log_storage = PooledEventLogStorage(postgres_url, missing)
+            self._schedule_storage = PooledScheduleStorage(postgres_url, missing)
+        super(DagsterPostgresStorage, self).__init__()  # type: ignore[no-untyped-call] # Dagster's base is not typed
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:  # Dagster's own way to describe a configuration
+        return {"postgres_url": StringSource}
+
+    @classmethod
+    def from_config_value(  # type: ignore[override] # Dagster's own class narrows it the same way
+        cls, inst_data: ConfigurableClassData | None, config_value: dict[str, str]
+    ) -> "PooledPostgresStorage":
+        return cls(name_driver(config_value["postgres_url"]), inst_data)
+
+
+class _OnePool:
+    """Sends a storage of Dagster's to the process's pool, whatever it would connect with itself."""
+
+    postgres_url: str
+
+    @property
+    def _engine(self) -> sa.Engine:
+        return pool_of(self.postgres_url).engine
+
+    @_engine.setter
+    def _engine(self, stock: sa.Engine) -> None:
+        stock.dispose()  # Dagster's constructors make one that has not been opened yet
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        pool_of(self.postgres_url).patience_s = PATIENCE_OF_PAGES_S
+
+
+class PooledRunStorage(_OnePool, PostgresRunStorage):
+    """The table of runs."""
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        with pool_of(self.postgres_url).connect() as connection:
+            yield connection
+
+
+class PooledEventLogStorage(_OnePool, PostgresEventLogStorage):
+    """The events, assets and partitions. Who follows a run asks for new events; nobody listens for notifications."""
+
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        with pool_of(self.postgres_url).connect() as connection:
+            yield connection
+
+
+class PooledScheduleStorage(_OnePool, PostgresScheduleStorage):
+    """The tables of ticks."""
+
+    @contextmanager
+    def connect(self, run_id: str | None = None) -> Iterator[sa.Connection]:
+        with pool_of(self.postgres_url).connect() as connection:
+            yield connection
