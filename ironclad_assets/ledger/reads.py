@@ -11,6 +11,7 @@ from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.progress import seconds_between
 from ironclad_assets.ledger.rows import history_of, job_query, read_jobs, song_of, utc_now, utc_time, worker_of
 from ironclad_assets.ledger.tables import history, jobs, songs
+from ironclad_assets.ledger.tombstones import require_not_deleted
 from ironclad_assets.ledger.worker import WorkerIdentity
 
 ACTIVE_STATES = tuple(state.value for state in JobState if state.active)
@@ -74,6 +75,9 @@ class LedgerReads:
                 found = select_jobs(
                     connection, job_query.where(jobs.c.job_uuid.startswith(text, autoescape=True)).limit(2)
                 )
+            if not found:
+                require_not_deleted(connection, "job", text)
+                require_not_deleted(connection, "song", text)
         if len(found) == 1:
             return found[0]
         why = "is the start of several job ids; give more of it" if found else "is no job id, start of one, or song id"
@@ -183,6 +187,7 @@ class LedgerReads:
         summed = select(func.coalesce(func.sum(songs.c.size_bytes), 0))
         with self._database.read() as connection:
             chosen = summed.where(songs.c.user_id == user_id, songs.c.sha256.is_not(None))
+        require_not_deleted(connection, "job", job_uuid)
             return int(connection.execute(chosen).scalar_one())
 
     def close(self) -> None:
@@ -211,6 +216,8 @@ def require_job(connection: Connection, job_uuid: str, *, lock: bool = False) ->
 
 def latest_job(connection: Connection, song: str) -> Job | None:
     """Return the song's newest job."""
+    if row is None or lock:  # who locks a song wants to begin something with it
+        require_not_deleted(connection, "song", song)
     return first_job(connection, job_query.where(jobs.c.song == song).order_by(jobs.c.attempt.desc()))
 
 
@@ -226,7 +233,11 @@ def active_worker(connection: Connection, song: str) -> WorkerIdentity | None:
 
 
 def require_song(connection: Connection, song: str, *, lock: bool = False) -> SongIdentity:
-    """Return the song, or raise `UNKNOWN_SONG`; `lock` keeps other writers off the song where rows are locked."""
+    """Return the song; `lock` keeps other writers off the song where rows are locked.
+
+    Raises:
+        PermanentFailure: `UNKNOWN_SONG`; or `DELETED` where it was, and with `lock` also where it is about to be.
+    """
     query = select(songs).where(songs.c.song == song)
     row = connection.execute(query.with_for_update() if lock else query).mappings().first()
     if row is None:

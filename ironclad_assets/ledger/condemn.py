@@ -1,0 +1,83 @@
+"""Condemning: what a request to delete changes in the ledger at once, in the transaction of the request.
+
+A condemned song keeps its rows until everything else of it is gone, but nothing new begins with it: its jobs are
+canceled, its tombstone stands, and the same bytes make a new song.
+"""
+
+from sqlalchemy import Connection, delete, func, select, text, update
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.ledger.reads import active_job
+from ironclad_assets.ledger.runs import change_state
+from ironclad_assets.ledger.tables import jobs, limits, pauses, songs, terms_acceptances, user_defaults, users
+from ironclad_assets.ledger.tombstones import Tombstone, add_tombstone, digest_of, has_tombstone
+
+_LOCK = 0x44454C45  # any constant: names the advisory lock on Postgres
+
+
+def lock_writers(connection: Connection) -> None:
+    """Let one request at a time look and write; a writer of SQLite is alone anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+def condemn_song(connection: Connection, song: str, *, at: str, receipt: str, actor: str) -> None:
+    """Cancel what the song's jobs do, set its tombstones, and let its bytes make a new song from now on."""
+    job = active_job(connection, song)
+    if job is not None:
+        to = JobState.RUNNING if job.state is JobState.RUNNING else JobState.CANCELED
+        if not (job.cancel_requested and to is JobState.RUNNING):
+            values = {"cancel_requested": True}
+            change_state(connection, job, to=to, actor=actor, values=values, detail="the song is being deleted")
+    add_tombstone(connection, Tombstone(digest_of("song", song), "song", at, receipt))
+    for job_uuid in connection.execute(select(jobs.c.job_uuid).where(jobs.c.song == song)).scalars().all():
+        add_tombstone(connection, Tombstone(digest_of("job", job_uuid), "job", at, receipt))
+    # Without its hash no upload is taken for a duplicate of it; where its original lies still tells the hash.
+    connection.execute(update(songs).where(songs.c.song == song).values(sha256=None))
+
+
+def condemn_user(connection: Connection, user_id: str, *, at: str, receipt: str, actor: str) -> None:
+    """Condemn every song of the user, and forget what the user may, wants and accepted."""
+    add_tombstone(connection, Tombstone(digest_of("user", user_id), "user", at, receipt))
+    for song in connection.execute(select(songs.c.song).where(songs.c.user_id == user_id)).scalars().all():
+        condemn_song(connection, song, at=at, receipt=receipt, actor=actor)
+    for table in (users, user_defaults, terms_acceptances):
+        connection.execute(delete(table).where(table.c.user_id == user_id))
+    connection.execute(delete(limits).where((limits.c.scope == "user") & (limits.c.subject == user_id)))
+    connection.execute(delete(pauses).where((pauses.c.kind == "user") & (pauses.c.subject == user_id)))
+
+
+def songs_to_delete(connection: Connection, kind: str, subject: str, *, before: str) -> list[str]:
+    """Return the songs that a deletion still has to deal with.
+
+    Args:
+        connection: of the ledger.
+        kind: ``song`` or ``user``.
+        subject: the song, or the user.
+        before: when it was asked. Of a user's songs, those count that came before it, and those that were condemned
+            with it, whatever a clock that jumped made of their times.
+    """
+    if kind == "song":
+        found = connection.execute(select(songs.c.song).where(songs.c.song == subject)).scalars()
+        return list(found)
+    chosen = select(songs.c.song, songs.c.uploaded_at).where(songs.c.user_id == subject)
+    found_rows = connection.execute(chosen.order_by(songs.c.song)).all()
+    return [row.song for row in found_rows if row.uploaded_at <= before or has_tombstone(connection, "song", row.song)]
+
+
+def find_users(connection: Connection) -> dict[str, str]:
+    """Return every user that the ledger knows anything of, with the time of the oldest thing it knows."""
+    since: dict[str, str] = {}
+    sources = (
+        select(users.c.user_id, func.min(users.c.created_at)).group_by(users.c.user_id),
+        select(user_defaults.c.user_id, func.min(user_defaults.c.updated_at)).group_by(user_defaults.c.user_id),
+        select(terms_acceptances.c.user_id, func.min(terms_acceptances.c.at)).group_by(terms_acceptances.c.user_id),
+        select(songs.c.user_id, func.min(songs.c.uploaded_at)).group_by(songs.c.user_id),
+        select(limits.c.subject, func.min(limits.c.updated_at))
+        .where(limits.c.scope == "user")
+        .group_by(limits.c.subject),
+    )
+    for source in sources:
+        for user_id, at in connection.execute(source).all():
+            since[user_id] = min(at, since.get(user_id, at))
+    return since

@@ -1,0 +1,145 @@
+"""Deletions in the ledger: what a request changes at once, what is forgotten, and what stays as proof."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.ledger.tables import metadata, tombstones
+from ironclad_assets.ledger.tombstones import digest_of
+from ironclad_assets.ledger.worker import current_worker
+from tests.unit.ledger.conftest import add_song, make_song
+
+
+def code_of(raised: pytest.ExceptionInfo[IroncladError]) -> ErrorCode:
+    return raised.value.code
+
+
+def everything(ledger: Ledger) -> str:
+    """Return all rows of all tables as text."""
+    with ledger._database.read() as connection:
+        return json.dumps([[str(row) for row in connection.execute(select(table))] for table in metadata.sorted_tables])
+
+
+def test_a_request_cancels_what_waits_and_asks_what_runs_to_stop(ledger: Ledger) -> None:
+    waiting, running = add_song(ledger, 1), add_song(ledger, 2)
+    ledger.begin_run("s2", run_id="r", worker=current_worker(), actor="test")
+    for song in ("s1", "s2"):
+        ledger.deletions.request_song(song, actor="test")
+    assert ledger.job(waiting).state is JobState.CANCELED
+    assert (ledger.job(running).state, ledger.job(running).cancel_requested) == (JobState.RUNNING, True)
+
+
+def test_asking_twice_is_one_deletion(ledger: Ledger) -> None:
+    add_song(ledger)
+    first = ledger.deletions.request_song("s1", actor="test")
+    assert ledger.deletions.request_song("s1", actor="another") == first
+    assert ledger.deletions.open() == [first]
+
+
+def test_a_song_that_is_being_deleted_begins_nothing_and_is_nobodys_duplicate(ledger: Ledger) -> None:
+    job = add_song(ledger)
+    ledger.deletions.request_song("s1", actor="test")
+    with pytest.raises(IroncladError) as raised:
+        ledger.retry(job, actor="test")
+    assert code_of(raised) is ErrorCode.DELETED
+    with pytest.raises(IroncladError) as raised:
+        ledger.begin_run("s1", run_id="new", worker=current_worker(), actor="test")
+    assert code_of(raised) is ErrorCode.DELETED
+    again = make_song().model_copy(update={"song": "s9"})
+    assert not ledger.register(again, JobOptions(), actor="test").duplicate
+
+
+def test_nothing_names_a_song_after_it_was_forgotten_but_its_tombstone(ledger: Ledger) -> None:
+    """GLOBAL-004: no row of the ledger tells of it."""
+    add_song(ledger, 7)
+    other = add_song(ledger, 8, user_id="bob")
+    ledger.audit.write("note", "s7", actor="test", detail="song 7.mp3")
+    deletion = ledger.deletions.request_song("s7", actor="test")
+    (traces,) = ledger.deletions.traces(deletion)
+    ledger.deletions.forget_song("s7", receipt=deletion.receipt)
+    done = ledger.deletions.finish(deletion.receipt, removed={"archive": {"count": 1, "bytes": 107}})
+    left = everything(ledger)
+    assert not [name for name in (*traces.ids, "'s7'", "song 7.mp3") if name in left]
+    assert (done.done, done.subject, done.removed) == (True, None, {"archive": {"count": 1, "bytes": 107}})
+    assert ledger.job(other).song == "s8"
+    for question in (lambda: ledger.song("s7"), lambda: ledger.resolve("s7"), lambda: ledger.job(traces.job_uuids[0])):
+        with pytest.raises(IroncladError) as raised:
+            question()
+        assert code_of(raised) is ErrorCode.DELETED
+
+
+def test_what_was_never_here_is_unknown_and_not_deleted(ledger: Ledger) -> None:
+    for song, code in (("s1", ErrorCode.UNKNOWN_SONG),):
+        with pytest.raises(IroncladError) as raised:
+            ledger.deletions.request_song(song, actor="test")
+        assert code_of(raised) is code
+    with pytest.raises(IroncladError) as raised:
+        ledger.deletions.request_user("nobody", actor="test")
+    assert code_of(raised) is ErrorCode.UNKNOWN_USER
+
+
+def test_a_user_goes_with_all_songs_and_may_come_back(ledger: Ledger) -> None:
+    add_song(ledger, 1)
+    add_song(ledger, 2)
+    add_song(ledger, 3, user_id="bob")
+    ledger.set_user_defaults("ada", JobOptions(engine="demucs"))
+    ledger.audit.write("limit", "user ada", actor="cli:ada")
+    deletion = ledger.deletions.request_user("ada", actor="cli:ada")
+    assert [traces.song for traces in ledger.deletions.traces(deletion)] == ["s1", "s2"]
+    late = make_song(4).model_copy(update={"uploaded_at": "2999-01-01T00:00:00.000000+00:00"})
+    ledger.register(late, JobOptions(), actor="test")
+    assert [traces.song for traces in ledger.deletions.traces(deletion)] == ["s1", "s2"], "the new one is a new user's"
+    for song in ("s1", "s2"):
+        ledger.deletions.forget_song(song, receipt=deletion.receipt)
+    ledger.deletions.forget_user("ada", before=deletion.requested_at, receipt=deletion.receipt)
+    ledger.deletions.finish(deletion.receipt, removed={})
+    assert ledger.user_defaults("ada") == JobOptions()
+    assert [song.song for song in (ledger.song("s4"), ledger.song("s3"))] == ["s4", "s3"]
+    with ledger._database.read() as connection:
+        said = [line for line in ledger.audit.lines() if "ada" in f"{line.actor} {line.object} {line.detail}"]
+        assert not said
+        assert connection.execute(select(tombstones.c.digest)).scalars().all().count(digest_of("user", "ada")) == 1
+
+
+def test_a_restored_ledger_deletes_again_what_the_tombstones_cover(ledger: Ledger, tmp_path: Path) -> None:
+    """Promise 16: a restore re-applies the deletion list."""
+    add_song(ledger, 1)
+    add_song(ledger, 2, user_id="bob")
+    deletion = ledger.deletions.request_song("s1", actor="test")
+    whole = ledger.deletions.request_user("bob", actor="test")
+    stones = ledger.deletions.tombstones()
+    restored = Ledger(f"sqlite:///{tmp_path / 'restored.db'}")
+    restored.migrate()
+    add_song(restored, 1)
+    add_song(restored, 2, user_id="bob")
+    add_song(restored, 3, user_id="bob")
+    assert restored.deletions.adopt(stones) >= 2
+    assert restored.deletions.adopt(stones) >= 2, "doing it twice is harmless"
+    opened = {one.receipt: one for one in restored.deletions.open()}
+    assert opened[deletion.receipt].subject == "s1"
+    assert opened[whole.receipt].subject == "bob"
+    assert [one.song for one in restored.deletions.traces(opened[whole.receipt])] == ["s2", "s3"]
+    assert restored.deletions.adopt([replace(stones[0], digest="0" * 64)]) == 0
+    restored.close()
+
+
+def test_compacting_leaves_no_byte_of_a_deleted_song(ledger: Ledger) -> None:
+    """Promise 16: not in the database either, nor in its write-ahead log."""
+    add_song(ledger, 7)
+    deletion = ledger.deletions.request_song("s7", actor="test")
+    (traces,) = ledger.deletions.traces(deletion)
+    ledger.deletions.forget_song("s7", receipt=deletion.receipt)
+    ledger.deletions.compact()
+    file = ledger._database.file
+    if file is None:
+        return
+    for path in file.parent.glob(f"{file.name}*"):
+        content = path.read_bytes()
+        assert not [name for name in (*traces.ids[1:], "song 7.mp3") if name.encode() in content], path
