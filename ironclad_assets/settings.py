@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ironclad_assets.cluster_settings import ClusterSettings
+from ironclad_assets.object_store_settings import ObjectStoreSettings
 from ironclad_assets.upkeep_settings import UpkeepSettings
 
 GIBIBYTE = 1024**3
@@ -36,7 +37,7 @@ def _count_cores() -> int:
     return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
-class Settings(ClusterSettings, UpkeepSettings):
+class Settings(ClusterSettings, ObjectStoreSettings, UpkeepSettings):
     """Settings of one installation. Every field is ``IRONCLAD_`` plus its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="IRONCLAD_", frozen=True, extra="forbid")
