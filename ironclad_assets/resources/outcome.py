@@ -3,12 +3,12 @@
 import dagster as dg
 
 from ironclad_assets.contracts.v1.job import JobError
-from ironclad_assets.errors import IroncladError, JobCanceled, StorageUnavailable
+from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, StorageUnavailable
 from ironclad_assets.ledger.store import Ledger
 
 
 def settle_failure(ledger: Ledger, *, job_uuid: str, stage: str, error: IroncladError) -> None:
-    """Give the job the state that `error` means: canceled, held until storage is back, or failed."""
+    """Give the job the state that `error` means: canceled, held until storage or scanner are back, or failed."""
     actor = f"stage:{stage}"
     if not ledger.job(job_uuid).state.active:
         return
@@ -16,7 +16,7 @@ def settle_failure(ledger: Ledger, *, job_uuid: str, stage: str, error: Ironclad
         ledger.canceled(job_uuid, actor=actor)
         return
     record = JobError(code=error.code.code, detail=error.detail, remedy=error.code.facts.remedy, stage=stage)
-    if isinstance(error, StorageUnavailable):
+    if isinstance(error, StorageUnavailable) or error.code is ErrorCode.SCANNER_AWAY:
         ledger.hold(job_uuid, record, actor=actor)
     else:
         ledger.fail(job_uuid, record, actor=actor)
