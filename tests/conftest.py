@@ -7,9 +7,9 @@ import pytest
 
 from ironclad_assets.settings import MEBIBYTE, Settings
 from ironclad_assets.storage.store import Store
-from tests.fakes.postgres import postgres_server, postgres_url
+from tests.fakes.postgres import make_postgres, postgres_server, postgres_url
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["make_postgres", "postgres_server", "postgres_url"]
 
 
 @pytest.fixture(autouse=True)

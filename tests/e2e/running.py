@@ -211,7 +211,7 @@ class RunningSystem:
             **environment,
         }
         self.store = Path(self.environment.get("IRONCLAD_DATA", self.home / "pipeline-data"))
-        self.ledger = Ledger(f"sqlite:///{self.home / 'ledger.db'}")
+        self.ledger = Ledger(self.environment.get("IRONCLAD_DATABASE_URL", f"sqlite:///{self.home / 'ledger.db'}"))
         self.watch = ProcessWatch(self.home)
         self.watch.start()
         self._process: subprocess.Popen[bytes] | None = None

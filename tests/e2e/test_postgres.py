@@ -1,0 +1,90 @@
+"""The whole system on Postgres by one setting: songs complete, whatever dies, and the server too."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ironclad_assets.contracts.v1.job import JobState
+from tests.e2e.conftest import MakeSystem
+from tests.e2e.running import ROUNDS, RunningSystem, say, write_engines
+from tests.fakes.postgres import PostgresServer
+
+PASSWORD = "hunter2-%/only-in-the-environment"  # noqa: S105 - what must be found nowhere
+
+chaos = [pytest.mark.chaos, pytest.mark.skipif(ROUNDS == 1, reason="part of make chaos")]
+
+
+@pytest.fixture
+def server(make_postgres: Callable[..., PostgresServer]) -> PostgresServer:
+    server = make_postgres("-c fsync=off -c log_connections=on")
+    server.create_database("ironclad")
+    return server
+
+
+@pytest.fixture
+def system(make_system: MakeSystem, server: PostgresServer) -> RunningSystem:
+    """A system that was told of its database by nothing but the URL, as people write it."""
+    url = server.url("ironclad", password=PASSWORD).replace("+psycopg2", "")
+    system = make_system(IRONCLAD_DATABASE_URL=url)
+    write_engines(system.engines)
+    return system
+
+
+def test_everything_is_killed_and_goes_on_where_the_database_says(
+    system: RunningSystem, server: PostgresServer
+) -> None:
+    """QUEUE-001, promise 5: on Postgres as on SQLite; no password is written anywhere."""
+    system.start()
+    system.drop_songs(1, seconds=3.0)
+    system.await_true(system.jobs, timeout_s=30.0, what="the song is taken")
+    (job,) = system.jobs()
+    system.await_stage(job, "stems")
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pids in system.processes().values() for pid in pids]
+    system.kill_all()
+    system.start()
+    system.await_completed(songs=1, timeout_s=60.0)
+    assert [job.attempt for job in system.jobs()] == [2]
+    assert len(system.library()) == 3
+    assert not (system.home / "ledger.db").exists()
+    assert not (system.home / "dagster" / "history").exists()
+    successes = "SELECT count(*) FROM dagster.runs WHERE status = 'SUCCESS'"
+    system.await_true(lambda: server.execute(successes, database="ironclad") == [(1,)], timeout_s=10.0, what="success")
+    written = [path.read_bytes() for path in system.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert commands
+    for text in (PASSWORD.encode(), b"hunter2"):
+        assert not any(text in one for one in (*written, *commands))
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+class TestServerGoesAway:
+    pytestmark = chaos
+
+    def test_songs_wait_and_go_on(self, system: RunningSystem, server: PostgresServer, mode: str) -> None:
+        """Promise 3: while songs are queued and separated the server is away; none is lost, none done twice."""
+        songs = 6
+        system.start()
+        system.drop_songs(songs, seconds=4.0)
+        system.await_true(
+            lambda: any(job.stage == "stems" for job in system.jobs()), timeout_s=60.0, what="one is separated"
+        )
+        away_s = 0.0
+        for pause_s in (3.0, 12.0, 1.0):
+            server.stop(mode)
+            time.sleep(pause_s)
+            server.start()
+            away_s += pause_s
+            time.sleep(4.0)
+        took_s = system.await_completed(songs=songs, timeout_s=240.0)
+        attempts = sorted(job.attempt for job in system.jobs())
+        say(f"{mode}: {songs} songs, server away for {away_s:.0f} s in all, complete {took_s:.0f} s later, {attempts}")
+        successes = (
+            "SELECT partition, count(*) FROM dagster.runs WHERE status = 'SUCCESS' AND partition IS NOT NULL "
+            "GROUP BY partition"
+        )
+        assert system.states() == [JobState.COMPLETED.value] * songs
+        assert len(system.library()) == 3 * songs
+        assert system.leftovers() == []
+        per_song = server.execute(successes, database="ironclad")
+        assert [count for _, count in per_song] == [1] * songs
