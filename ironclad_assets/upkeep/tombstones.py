@@ -5,6 +5,7 @@ deleted again. The file is small (about 200 bytes for each song deleted), only g
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def load(store: Store, ledger: Ledger | None) -> Tombstones:
         store: whose file is read; a line that is damaged is passed over, the others count.
         ledger: read too, where there is one.
     """
-    stones = _read(tombstone_file(store))
+    stones = read_file(tombstone_file(store))
     if ledger is not None:
         stones += ledger.deletions.tombstones()
     return Tombstones(newest(stones))
@@ -75,11 +76,19 @@ def publish(store: Store, ledger: Ledger) -> int:
         StorageUnavailable: the store is full, read-only or away.
     """
     store.require_ready()
-    file = tombstone_file(store)
+    return merge_file(tombstone_file(store), stones=ledger.deletions.tombstones())
+
+
+def merge_file(file: Path, *, stones: Iterable[Tombstone]) -> int:
+    """Add `stones` to a list of tombstones, made if missing; return how many it then has.
+
+    Raises:
+        StorageUnavailable: its disk is full, read-only or away.
+    """
     atomic.make_folder(file.parent)
     with FileLock(file.with_name(f".{FILE_NAME}.lock")):
-        known = newest(_read(file))
-        merged = newest([*known.values(), *ledger.deletions.tombstones()])
+        known = newest(read_file(file))
+        merged = newest([*known.values(), *stones])
         if merged != known:
             lines = [json.dumps(asdict(stone)) for stone in sorted(merged.values(), key=lambda one: one.at)]
             atomic.write_bytes(file, ("\n".join(lines) + "\n").encode())
@@ -96,7 +105,8 @@ def adopt(store: Store, ledger: Ledger) -> int:
     return ledger.deletions.adopt(found.by_digest.values())
 
 
-def _read(file: Path) -> list[Tombstone]:
+def read_file(file: Path) -> list[Tombstone]:
+    """Return the tombstones in a list, none where there is none; a line that is damaged is passed over."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
