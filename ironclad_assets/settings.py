@@ -104,6 +104,20 @@ class Settings(ClusterSettings, ObjectStoreSettings, UpkeepSettings):
         default=5.0, gt=0, le=60, description="How long a media server may take to answer a request."
     )
 
+    backup_path: Path | None = Field(
+        default=None, description="Folder of the backups, best on another disk; default: backups in the store."
+    )
+    backup_schedule: str = Field(
+        default="30 3 * * *",
+        pattern=r"^(|\S+( \S+){4})$",
+        description="When a backup is made, as cron says it, in UTC; empty for never.",
+    )
+    backup_keep: PositiveInt = Field(default=3, description="Scheduled backups that are kept, the newest ones.")
+    backup_recipients: str = Field(
+        default="",
+        description="Public keys of age that scheduled backups are encrypted to, separated by commas; empty for plain.",
+    )
+
     host: str = Field(default="127.0.0.1", description="Address that the Dagster UI listens on.")
     web_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
     code_port: int = Field(default=4000, ge=1, le=65535, description="Loopback port of the code server.")
@@ -237,6 +251,7 @@ class Settings(ClusterSettings, ObjectStoreSettings, UpkeepSettings):
         "engines_path",
         "environments_path",
         "models_path",
+        "backup_path",
         "dagster_yaml",
         "workspace_yaml",
         "kubernetes_config",

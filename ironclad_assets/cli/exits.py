@@ -46,6 +46,8 @@ EXIT_HELP = f"Exit codes: {'; '.join(f'{int(code)} {meaning}' for code, meaning 
 _BY_CODE = {
     ErrorCode.UNKNOWN_JOB: Exit.NOT_FOUND,
     ErrorCode.UNKNOWN_SONG: Exit.NOT_FOUND,
+    ErrorCode.UNKNOWN_BACKUP: Exit.NOT_FOUND,
+    ErrorCode.BACKUP_DAMAGED: Exit.UNHEALTHY,
     ErrorCode.SCHEMA_MISMATCH: Exit.UNHEALTHY,
     ErrorCode.PORT_TAKEN: Exit.UNHEALTHY,
     ErrorCode.ALREADY_RUNNING: Exit.UNHEALTHY,
