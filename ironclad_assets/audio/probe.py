@@ -4,7 +4,7 @@ The only judge of a file's content: type, rate, channels, length, finiteness, da
 what was promised to the user belong to `pipeline.validate`. Runs in a child process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,13 @@ class _Findings:
 
 
 def inspect_file(
-    report: Report, *, path: str, name: str, min_duration_s: float, max_duration_s: float
+    report: Report,
+    *,
+    path: str,
+    name: str,
+    min_duration_s: float,
+    max_duration_s: float,
+    types: Sequence[str] | None = None,
 ) -> dict[str, Any]:  # the fields of ValidatedFile that come from the content
     """Return what the file at `path` holds, after decoding all of it once.
 
@@ -59,11 +65,13 @@ def inspect_file(
         name: what the uploader called it; only its extension is looked at, for a warning.
         min_duration_s: shorter audio is refused.
         max_duration_s: longer audio is refused as soon as that many samples were decoded.
+        types: containers that are taken; None for all that are supported.
 
     Raises:
         Refusal: `EMPTY_FILE`, `NOT_AUDIO`, `NO_AUDIO`, `DAMAGED`, `TOO_SHORT`, `TOO_LONG`, `BAD_RATE`,
-            `BAD_CHANNELS`, `NON_FINITE`, `PROTECTED`.
+            `BAD_CHANNELS`, `NON_FINITE`, `PROTECTED`, `TYPE_REFUSED`.
     """
+    _check_type(Path(path), types=types)
     with Decoder(Path(path)) as decoder:
         facts = decoder.facts
         _check_claimed_length(facts, max_duration_s=max_duration_s)
@@ -86,6 +94,15 @@ def inspect_file(
         "silent": findings.peak < SILENCE_PEAK,
         "warnings": findings.warnings,
     }
+
+
+def _check_type(path: Path, *, types: Sequence[str] | None) -> None:
+    if types is None:
+        return
+    kind = sniff.sniff_file(path)
+    if kind.container not in types:
+        taken = f"taken from this user are {', '.join(sorted(types))}" if types else "this user may upload nothing"
+        raise Refusal(f"the file is {kind.container}; {taken}", code=ErrorCode.TYPE_REFUSED)
 
 
 def _check_claimed_length(facts: StreamFacts, *, max_duration_s: float) -> None:

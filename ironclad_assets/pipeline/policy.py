@@ -4,9 +4,10 @@ Shared by the rooms that decode: validate, stage, and whoever measures. The deci
 the rooms.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+from ironclad_assets.contracts.v1.limits import EffectiveLimits
 from ironclad_assets.errors import ErrorCode, PermanentFailure, Refusal
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.task import ChildCrashError
@@ -14,6 +15,9 @@ from ironclad_assets.settings import Settings
 
 _WALL_PER_CPU = 5.0
 _WALL_SPARE_S = 60.0
+_LONGEST_S = 7 * 86_400.0
+_LARGEST_BYTES = 2**40
+"""What nobody may exceed, also where a user's limits say that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Policy:
         min_duration_s: shortest accepted song.
         max_duration_s: longest accepted song.
         max_bytes: largest accepted file.
+        types: kinds that are accepted, as `audio.sniff` names containers; None for all that are supported.
         media_cpu_s: processor seconds of a media child, beyond 1 s per minute of audio.
         media_memory_bytes: its memory.
     """
@@ -31,6 +36,7 @@ class Policy:
     min_duration_s: float = 0.5
     max_duration_s: float = 4 * 3600.0
     max_bytes: int = 8 * 1024**3
+    types: tuple[str, ...] | None = None
     media_cpu_s: float = 20.0
     media_memory_bytes: int = 512 * 1024**2
 
@@ -45,10 +51,21 @@ class Policy:
             media_memory_bytes=settings.media_memory_bytes,
         )
 
+    @classmethod
+    def for_user(cls, settings: Settings, *, limits: EffectiveLimits) -> Self:
+        """Return the policy for uploads of a user whose limits are `limits`, some of which may be none."""
+        return replace(
+            cls.from_settings(settings),
+            max_duration_s=_LONGEST_S if limits.max_duration_s is None else limits.max_duration_s,
+            max_bytes=_LARGEST_BYTES if limits.max_upload_bytes is None else limits.max_upload_bytes,
+            types=limits.types,
+        )
+
     def as_json(self) -> dict[str, Any]:  # JSON values
         """Return the part of the policy that decides about acceptance; the costs allowed do not change a result."""
         values = asdict(self)
-        return {name: values[name] for name in ("min_duration_s", "max_duration_s", "max_bytes")}
+        deciding = {name: values[name] for name in ("min_duration_s", "max_duration_s", "max_bytes")}
+        return deciding if self.types is None else {**deciding, "types": sorted(self.types)}
 
     def media_limits(self, *, duration_s: float | None = None, file_bytes: int = 0) -> Limits:
         """Return the limits of a media child.

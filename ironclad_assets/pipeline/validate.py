@@ -4,6 +4,7 @@ The decision is made from what a confined child decoded, never from names, heade
 child looks at is in `audio.probe`; which limits apply is in `policy`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.base import AudioFormat
@@ -18,7 +19,14 @@ from ironclad_assets.storage.store import Store
 _INSPECT = "ironclad_assets.audio.probe:inspect_file"
 
 
-def validate_file(song: SongIdentity, *, store: Store, policy: Policy, watch: Watch | None = None) -> ValidatedFile:
+def validate_file(
+    song: SongIdentity,
+    *,
+    store: Store,
+    policy: Policy,
+    watch: Watch | None = None,
+    screen: Callable[[Path], bool] | None = None,
+) -> ValidatedFile:
     """Decode the song's original to its end and return what it holds.
 
     Args:
@@ -26,6 +34,8 @@ def validate_file(song: SongIdentity, *, store: Store, policy: Policy, watch: Wa
         store: the archive's.
         policy: what is accepted.
         watch: hears of progress and may cancel.
+        screen: looks at the original before anything decodes it; returns whether a scanner found it clean, and
+            raises where it must not be decoded.
 
     Raises:
         Refusal: the file is not acceptable, with the published code.
@@ -34,6 +44,7 @@ def validate_file(song: SongIdentity, *, store: Store, policy: Policy, watch: Wa
     """
     original = store.path(song.archive_path)
     _check_original(original, song=song, policy=policy)
+    scanned = screen is not None and screen(original)
     try:
         found = run_task(
             _INSPECT,
@@ -42,6 +53,7 @@ def validate_file(song: SongIdentity, *, store: Store, policy: Policy, watch: Wa
                 "name": song.original_name,
                 "min_duration_s": policy.min_duration_s,
                 "max_duration_s": policy.max_duration_s,
+                "types": policy.types,
             },
             limits=policy.media_limits(),
             readable=[original],
@@ -56,6 +68,7 @@ def validate_file(song: SongIdentity, *, store: Store, policy: Policy, watch: Wa
         sha256=song.sha256,
         size_bytes=song.size_bytes,
         audio=audio,
+        scanned=scanned,
         **{**found, "warnings": tuple(found["warnings"])},
     )
 

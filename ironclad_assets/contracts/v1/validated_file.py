@@ -9,7 +9,8 @@ class ValidatedFile(Contract):
     """A song's original, as decoded, not as its header claims.
 
     `archive_path` is relative to the store's root. `audio` holds the decoded rate, channels and frames
-    (encoder delay and padding already removed). `bit_depth` is None for lossy codecs.
+    (encoder delay and padding already removed). `bit_depth` is None for lossy codecs. `scanned` says whether a
+    virus scanner found it clean; which one, and when, is metadata of the materialization.
     """
 
     archive_path: RelativePath
@@ -26,3 +27,4 @@ class ValidatedFile(Contract):
     peak: float = Field(ge=0)
     silent: bool
     warnings: tuple[str, ...] = ()
+    scanned: bool = False
