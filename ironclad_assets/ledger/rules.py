@@ -1,4 +1,4 @@
-"""What an installation's settings say about users: the limits of those for whom none are stored, and who may come.
+"""What an installation's settings say about users: their limits, who may come, which terms they must accept.
 
 Read once where a ledger is opened; what an operator changes while everything runs is in the ledger's tables.
 """
@@ -12,10 +12,21 @@ from ironclad_assets.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for users where the ledger says nothing else."""
+    """What holds for users where the ledger says nothing else.
+
+    Attributes:
+        limits: of whoever has no other; guests get less (`contracts.v1.limits.GUEST`).
+        unknown_role: of users who are seen for the first time.
+        closed: whether they are refused instead.
+        terms_version: the terms that must be accepted before a song is worked on; None for no terms.
+        redis_url: where rates and progress are shared; None for the ledger alone.
+    """
 
     limits: EffectiveLimits = field(default_factory=EffectiveLimits)
     unknown_role: Role = Role.MEMBER
+    closed: bool = False
+    terms_version: str | None = None
+    redis_url: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -25,5 +36,9 @@ class Rules:
                 stored_bytes=settings.user_quota_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
                 max_duration_s=settings.max_duration_s,
-            )
+            ),
+            unknown_role=Role.GUEST if settings.unknown_users == "guest" else Role.MEMBER,
+            closed=settings.unknown_users == "closed",
+            terms_version=settings.terms_version,
+            redis_url=None if settings.redis_url is None else settings.redis_url.get_secret_value(),
         )

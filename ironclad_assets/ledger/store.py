@@ -16,24 +16,39 @@ from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdenti
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
+from ironclad_assets.ledger.admission import Admission, admit
 from ironclad_assets.ledger.audit import Audit
 from ironclad_assets.ledger.defaults import Defaults
 from ironclad_assets.ledger.dump import LedgerDump
 from ironclad_assets.ledger.deletions import Deletions
 from ironclad_assets.ledger.limits import Limits
 from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
-from ironclad_assets.ledger.rows import NO_ERROR, error_values, new_job_values, song_values, utc_now
+from ironclad_assets.ledger.rows import (
+    NO_ERROR,
+    error_values,
+    new_job_values,
+    song_values,
+    utc_now,
+    write_history,
+)
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.runs import UNBOUND, RunWrites, add_attempt, change_state, insert_job, next_attempt
 from ironclad_assets.ledger.tables import jobs, songs
+from ironclad_assets.ledger.terms import Terms, hold_for_terms
+from ironclad_assets.ledger.usage import ORIGINAL, Accounts, record_stored
+from ironclad_assets.ledger.users import Users, see_user, take_user_turn
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What became of an upload: its job, or, for a duplicate, the job of the song that was there before."""
+    """What became of an upload: its job, or, for a duplicate, the job of the song that was there before.
+
+    `warnings` tell of limits that are nearly reached.
+    """
 
     job: Job
     duplicate: bool
+    warnings: tuple[str, ...] = ()
 
 
 class Ledger(RunWrites, Defaults):
@@ -56,6 +71,26 @@ class Ledger(RunWrites, Defaults):
     def limits(self) -> Limits:
         """What users, roles and the installation may use."""
         return Limits(self._database, rules=self.rules)
+
+    @cached_property
+    def users(self) -> Users:
+        """Who may hand in songs, and as what."""
+        return Users(self._database, rules=self.rules)
+
+    @cached_property
+    def terms(self) -> Terms:
+        """Who accepted which terms."""
+        return Terms(self._database, rules=self.rules)
+
+    @cached_property
+    def usage(self) -> Accounts:
+        """What users use of what is limited."""
+        return Accounts(self._database)
+
+    @cached_property
+    def admission(self) -> Admission:
+        """Whether a song may come in, as far as can be said before it does."""
+        return Admission(self._database, rules=self.rules)
 
     @cached_property
     def dump(self) -> LedgerDump:
@@ -86,18 +121,29 @@ class Ledger(RunWrites, Defaults):
         return Deletions(self._database)
 
             priority: larger goes first.
+
+        Raises:
+            Refusal: the user is not served (`UNKNOWN_USER`, `USER_DISABLED`), or a limit is reached
+                (`QUOTA_EXCEEDED`, `DAILY_LIMIT`, `RATE_LIMITED`); nothing was written.
         """
         try:
             with self._database.write() as connection:
+                take_user_turn(connection, song.user_id)
                 known = _find_registration(connection, song)
                 if known is not None:
                     return known
+                warnings = self._admit(connection, song, refused=error is not None)
                 state = JobState.QUEUED if error is None else JobState.FAILED
                 values = new_job_values(song, options=options, attempt=1, state=state, priority=priority)
                 connection.execute(insert(songs).values(song_values(song)))
                 detail = f"{song.door}: {error.code if error else song.original_name}"
                 job = insert_job(connection, {**values, **error_values(error)}, actor=actor, detail=detail)
-                return Registration(job=job, duplicate=False)
+                if error is None:
+                    record_stored(connection, song.song, ORIGINAL, size_bytes=song.size_bytes)
+                    for line in warnings:
+                        write_history(connection, job.job_uuid, actor=actor, before=state, after=state, detail=line)
+                    job = hold_for_terms(connection, job, rules=self.rules)
+                return Registration(job=job, duplicate=False, warnings=warnings)
         except IntegrityError:  # another process was first, where the database lets writers run side by side
             with self._database.read() as connection:
                 known = _find_registration(connection, song)
@@ -178,7 +224,17 @@ class Ledger(RunWrites, Defaults):
             active = active_job(connection, job.song)
             if active is not None:
                 raise failure(ErrorCode.JOB_ACTIVE, f"song {job.song} has job {active.job_uuid}, {active.state}")
-            return add_attempt(connection, job.song, options=options or job.options, state=JobState.QUEUED, actor=actor)
+            added = add_attempt(
+                connection, job.song, options=options or job.options, state=JobState.QUEUED, actor=actor
+            )
+            return hold_for_terms(connection, added, rules=self.rules)
+
+    def _admit(self, connection: Connection, song: SongIdentity, *, refused: bool) -> tuple[str, ...]:
+        """Raise where the song may not come in; of a refused file only the user is noted."""
+        if not refused:
+            return admit(connection, song, rules=self.rules, rate_counted=False)
+        see_user(connection, song.user_id, rules=self.rules)
+        return ()
 
 
 def _find_registration(connection: Connection, song: SongIdentity) -> Registration | None:

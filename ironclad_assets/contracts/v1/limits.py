@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ironclad_assets.contracts.v1.base import Contract
+from ironclad_assets.contracts.v1.base import Contract, UserId
 
 GIBIBYTE = 1024**3
 MEBIBYTE = 1024**2
@@ -108,3 +108,33 @@ GUEST = EffectiveLimits(
     max_duration_s=3600.0,
 )
 """What guests get where the installation gives its users more."""
+
+
+class User(Contract):
+    """Somebody who hands in songs, or operates the installation. `stored_bytes` is what is stored for the user now."""
+
+    user_id: UserId
+    role: Role
+    disabled: bool = False
+    created_at: str
+    stored_bytes: Count = 0
+
+
+class TermsAcceptance(Contract):
+    """That a user accepted a version of the terms: when (UTC, ISO 8601), by whose hand, in which request."""
+
+    user_id: UserId
+    version: str
+    at: str
+    actor: str
+    request_id: str | None = None
+
+
+class Usage(Contract):
+    """What one user, or all together, use of what is limited; fields are named as their limits are."""
+
+    stored_bytes: Count = 0
+    songs_per_day: Count = 0
+    audio_minutes_per_day: Annotated[float, Field(ge=0)] = 0.0
+    concurrent_jobs: Count = 0
+    submissions_per_minute: Count = 0

@@ -1,0 +1,166 @@
+"""Whether a song may come in: its user is served and no limit of user or installation is exceeded (GLOBAL-001).
+
+Asked twice with the same rules: early, before anything is copied, to refuse cheaply; and inside the transaction
+that registers the song, where users take turns, so that any number of uploads at one time stop at the limit.
+"""
+
+import math
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from ironclad_assets.contracts.v1.job import SongIdentity
+from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, Usage
+from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.ledger.database import Database, take_turns
+from ironclad_assets.ledger.limits import effective_limits, system_limits
+from ironclad_assets.ledger.progress import seconds_between
+from ironclad_assets.ledger.rows import utc_now, utc_time
+from ironclad_assets.ledger.rules import Rules
+from ironclad_assets.ledger.tables import songs
+from ironclad_assets.ledger.usage import DAY_S, MINUTE_S, read_usage, warn_near
+from ironclad_assets.ledger.users import check_served, find_user, see_user, take_user_turn
+
+WAIT_CODES = frozenset(
+    {
+        ErrorCode.QUOTA_EXCEEDED,
+        ErrorCode.DAILY_LIMIT,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.UNKNOWN_USER,
+        ErrorCode.USER_DISABLED,
+    }
+)
+"""Refusals that are not the file's fault: a dropped file stays where it is and is taken when they have passed."""
+
+
+class LimitReached(Refusal):
+    """Something is used up. `retry_after_s` says when it is worth trying again, None where nobody knows."""
+
+    def __init__(self, detail: str, *, code: ErrorCode, retry_after_s: float | None = None) -> None:
+        wait = "" if retry_after_s is None else f"; try again in {_wait_text(retry_after_s)}"
+        super().__init__(f"{detail}{wait}", code=code)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to bring in: bytes, and the seconds of audio that they suggest."""
+
+    user_id: str
+    size_bytes: int
+    expected_s: float
+
+
+class Admission:
+    """The early question; the deciding one is `admit`."""
+
+    def __init__(self, database: Database, *, rules: Rules) -> None:
+        self._database = database
+        self._rules = rules
+
+    def check(self, wish: Wish) -> None:
+        """Raise if the song would be refused now. That it is not says nothing about a moment later.
+
+        Raises:
+            Refusal: `UNKNOWN_USER` or `USER_DISABLED`.
+            LimitReached: `QUOTA_EXCEEDED`, `DAILY_LIMIT` or `RATE_LIMITED`.
+        """
+        with self._database.read() as connection:
+            check_served(find_user(connection, wish.user_id), wish.user_id, rules=self._rules)
+            limits = effective_limits(connection, wish.user_id, rules=self._rules)
+            _check_limits(connection, wish, limits=limits, rate_counted=False)
+            _check_limits(connection, wish, limits=system_limits(connection), rate_counted=False)
+
+
+def admit(connection: Connection, song: SongIdentity, *, rules: Rules, rate_counted: bool) -> tuple[str, ...]:
+    """Decide for good whether the song may be registered in this writing transaction; make its user known.
+
+    Args:
+        connection: of the transaction that registers the song.
+        song: what would be registered.
+        rules: of the installation.
+        rate_counted: whether the rate was counted elsewhere (Redis) already.
+
+    Returns:
+        Sentences about limits that will be nearly reached.
+
+    Raises:
+        Refusal: as `Admission.check`.
+    """
+    take_user_turn(connection, song.user_id)
+    check_served(find_user(connection, song.user_id), song.user_id, rules=rules)
+    wish = Wish(song.user_id, song.size_bytes, song.expected_s)
+    limits = effective_limits(connection, song.user_id, rules=rules)
+    mine = _check_limits(connection, wish, limits=limits, rate_counted=rate_counted)
+    system = system_limits(connection)
+    total = Usage()
+    if system != SystemLimits():
+        take_turns(connection, "system")  # after the user's, always, so that nobody waits in a circle
+        total = _check_limits(connection, wish, limits=system, rate_counted=rate_counted)
+    see_user(connection, song.user_id, rules=rules)
+    whose = f"user {song.user_id!r}"
+    return (
+        *warn_near(_with(mine, wish), limits, whose=whose),
+        *warn_near(_with(total, wish), system, whose="the installation"),
+    )
+
+
+def _check_limits(
+    connection: Connection, wish: Wish, *, limits: EffectiveLimits | SystemLimits, rate_counted: bool
+) -> Usage:
+    """Raise where `wish` would break one of the limits; return what is used without it, as far as it is limited."""
+    user_id = wish.user_id if isinstance(limits, EffectiveLimits) else None
+    whose = "the installation" if user_id is None else f"user {user_id!r}"
+    used = read_usage(connection, user_id, limits=limits)
+    most = limits.stored_bytes
+    if most is not None and used.stored_bytes + wish.size_bytes > most:
+        detail = f"{whose} stores {used.stored_bytes} bytes of {most}; {wish.size_bytes} more do not fit"
+        raise LimitReached(detail, code=ErrorCode.QUOTA_EXCEEDED)
+    if isinstance(limits, EffectiveLimits):
+        _check_day(connection, limits, used=used, whose=whose, user_id=wish.user_id)
+    rate = limits.submissions_per_minute
+    if rate is not None and not rate_counted and used.submissions_per_minute >= rate:
+        raise rate_reached(rate, whose=whose, retry_after_s=_until_free(connection, user_id, window_s=MINUTE_S))
+    return used
+
+
+def rate_reached(rate: int, *, whose: str, retry_after_s: float) -> LimitReached:
+    """Return the refusal of a song that came too soon after `rate` others."""
+    detail = f"{whose} handed in {rate} songs within a minute, which is the limit"
+    return LimitReached(detail, code=ErrorCode.RATE_LIMITED, retry_after_s=max(retry_after_s, 1.0))
+
+
+def _check_day(connection: Connection, limits: EffectiveLimits, *, used: Usage, whose: str, user_id: str) -> None:
+    songs_most, minutes_most = limits.songs_per_day, limits.audio_minutes_per_day
+    detail = None
+    if songs_most is not None and used.songs_per_day >= songs_most:
+        detail = f"{whose} handed in {used.songs_per_day} songs within 24 hours; the limit is {songs_most}"
+    elif minutes_most is not None and used.audio_minutes_per_day >= minutes_most:
+        minutes = used.audio_minutes_per_day
+        detail = f"{whose} handed in {minutes:.1f} minutes of audio within 24 hours; the limit is {minutes_most:g}"
+    if detail is not None:
+        retry_after_s = _until_free(connection, user_id, window_s=DAY_S)
+        raise LimitReached(detail, code=ErrorCode.DAILY_LIMIT, retry_after_s=retry_after_s)
+
+
+def _until_free(connection: Connection, user_id: str | None, *, window_s: float) -> float:
+    """Return the seconds until the oldest song in the window leaves it."""
+    chosen = select(func.min(songs.c.uploaded_at)).where(songs.c.uploaded_at > utc_time(seconds_ago=window_s))
+    if user_id is not None:
+        chosen = chosen.where(songs.c.user_id == user_id)
+    oldest = connection.execute(chosen).scalar()
+    return 1.0 if oldest is None else max(window_s - seconds_between(oldest, utc_now()), 1.0)
+
+
+def _with(used: Usage, wish: Wish) -> Usage:
+    """Return the usage once `wish` is in."""
+    return Usage(
+        stored_bytes=used.stored_bytes + wish.size_bytes,
+        songs_per_day=used.songs_per_day + 1,
+        audio_minutes_per_day=used.audio_minutes_per_day + wish.expected_s / 60.0,
+        submissions_per_minute=used.submissions_per_minute + 1,
+    )
+
+
+def _wait_text(seconds: float) -> str:
+    return f"{math.ceil(seconds)} s" if seconds < 120 else f"{math.ceil(seconds / 60)} minutes"

@@ -1,0 +1,208 @@
+"""What users use of what is limited: bytes stored, songs and minutes of the last day, jobs that run.
+
+Bytes are counted when they are written: the original when its song is registered, a stage's files when its
+artifact is persisted, both taken off when they are discarded. `stored_artifacts` has a row for each; a user's
+sum stands in `users`, so that asking costs one row however many songs there are.
+"""
+
+from collections.abc import Callable, Iterable
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, Usage
+from ironclad_assets.errors import ErrorCode
+from ironclad_assets.ledger.database import Database
+from ironclad_assets.ledger.rows import utc_now, utc_time
+from ironclad_assets.ledger.tables import jobs, songs, stored_artifacts, users
+from ironclad_assets.ledger.users import take_user_turn
+
+ORIGINAL = "original"
+"""What stands for an original where otherwise a stage does."""
+
+DAY_S = 86_400.0
+MINUTE_S = 60.0
+
+NEAR = 0.9
+"""Share of a limit from which on people are warned."""
+
+
+class Accounts:
+    """What is used, in one ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, user_id: str) -> Usage:
+        """Return what a user uses now; of somebody unknown it is nothing."""
+        with self._database.read() as connection:
+            return read_usage(connection, user_id)
+
+    def system(self) -> Usage:
+        """Return what all users together use now."""
+        with self._database.read() as connection:
+            return read_usage(connection, None)
+
+    def stored(self, song: str) -> dict[str, int]:
+        """Return the bytes stored for a song, by stage; its original is `ORIGINAL`."""
+        chosen = select(stored_artifacts.c.stage, stored_artifacts.c.size_bytes).where(stored_artifacts.c.song == song)
+        with self._database.read() as connection:
+            return {row.stage: row.size_bytes for row in connection.execute(chosen)}
+
+    def record(self, song: str, stage: str, *, size_bytes: int) -> None:
+        """Note that `stage` of the song now has `size_bytes` on disk, in place of what it had."""
+        with self._database.write() as connection:
+            record_stored(connection, song, stage, size_bytes=size_bytes)
+
+    def forget(self, song: str, stage: str | None = None) -> None:
+        """Note that `stage` of the song, or everything of it, is gone from disk."""
+        with self._database.write() as connection:
+            forget_stored(connection, song, stage)
+
+    def replace(self, found: Iterable[tuple[str, str, int]]) -> int:
+        """Make the account equal to what was `found` on disk, as (song, stage, bytes); return how many rows differed.
+
+        What is not in `found` is forgotten; songs that the ledger does not know are passed over.
+        """
+        wanted = {(song, stage): size_bytes for song, stage, size_bytes in found}
+        with self._database.write() as connection:
+            known = set(connection.execute(select(songs.c.song)).scalars())
+            rows = connection.execute(
+                select(stored_artifacts.c.song, stored_artifacts.c.stage, stored_artifacts.c.size_bytes)
+            )
+            had = {(row.song, row.stage): row.size_bytes for row in rows}
+            wanted = {key: size_bytes for key, size_bytes in wanted.items() if key[0] in known}
+            differing = [key for key in had.keys() | wanted.keys() if had.get(key) != wanted.get(key)]
+            for song, stage in differing:
+                if (song, stage) in wanted:
+                    record_stored(connection, song, stage, size_bytes=wanted[song, stage])
+                else:
+                    forget_stored(connection, song, stage)
+            _sum_up(connection)
+            return len(differing)
+
+
+def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: int) -> None:
+    """Note that `stage` of the song now has `size_bytes` on disk, inside a transaction."""
+    user_id = _owner(connection, song)
+    take_user_turn(connection, user_id)
+    this = _these(song, stage)
+    before = connection.execute(select(stored_artifacts.c.size_bytes).where(this)).scalar() or 0
+    connection.execute(delete(stored_artifacts).where(this))
+    values = {"song": song, "stage": stage, "size_bytes": size_bytes, "written_at": utc_now()}
+    connection.execute(insert(stored_artifacts).values(values))
+    _add(connection, user_id, size_bytes - before)
+
+
+def forget_stored(connection: Connection, song: str, stage: str | None = None) -> None:
+    """Note that `stage` of the song, or everything of it, is gone from disk, inside a transaction."""
+    user_id = _owner(connection, song)
+    take_user_turn(connection, user_id)
+    these = _these(song, stage)
+    before = int(connection.execute(select(func.sum(stored_artifacts.c.size_bytes)).where(these)).scalar() or 0)
+    connection.execute(delete(stored_artifacts).where(these))
+    _add(connection, user_id, -before)
+
+
+def read_usage(
+    connection: Connection, user_id: str | None, *, limits: EffectiveLimits | SystemLimits | None = None
+) -> Usage:
+    """Return what a user (None: all together) uses, inside a transaction.
+
+    With `limits`, what they do not limit is not counted but left at zero: counting costs time.
+    """
+    counted = {name for name in Usage.model_fields if limits is None or getattr(limits, name, None) is not None}
+    values = {name: count(connection, user_id) for name, count in _COUNTS.items() if name in counted}
+    return Usage.model_validate(values)
+
+
+def warn_near(usage: Usage, limits: EffectiveLimits | SystemLimits, *, whose: str) -> tuple[str, ...]:
+    """Return a sentence for each limit of which `NEAR` or more is used."""
+    found = []
+    for name in _COUNTS:
+        used, most = getattr(usage, name), getattr(limits, name, None)
+        if most and used >= NEAR * most and name != "concurrent_jobs":  # running what one may is no warning
+            found.append(f"{whose} uses {used / most:.0%} of {name}: {used:g} of {most:g}")
+    return tuple(found)
+
+
+def day_start() -> str:
+    """Return the time from which on songs count for the limits of a day."""
+    return utc_time(seconds_ago=DAY_S)
+
+
+def audio_minutes(connection: Connection, user_id: str | None, *, without: str = "") -> float:
+    """Return the minutes of audio taken in within a day, but for the song `without`.
+
+    A song whose length is not known yet counts as its size suggests; one that was refused for this very limit
+    counts not at all.
+    """
+    length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
+    refused = (jobs.c.song == songs.c.song) & (jobs.c.error_code == ErrorCode.DAILY_LIMIT.code)
+    chosen = select(func.sum(length)).where(
+        _recent(user_id, since=day_start()),
+        songs.c.sha256.is_not(None),
+        songs.c.song != without,
+        ~select(jobs.c.song).where(refused).exists(),
+    )
+    return float(connection.execute(chosen).scalar() or 0.0) / 60.0
+
+
+def _stored_bytes(connection: Connection, user_id: str | None) -> int:
+    chosen = select(func.sum(users.c.stored_bytes))
+    if user_id is not None:
+        chosen = chosen.where(users.c.user_id == user_id)
+    return max(int(connection.execute(chosen).scalar() or 0), 0)
+
+
+def _songs_per_day(connection: Connection, user_id: str | None) -> int:
+    chosen = select(func.count()).where(_recent(user_id, since=day_start()), songs.c.sha256.is_not(None))
+    return int(connection.execute(chosen).scalar_one())
+
+
+def _submissions(connection: Connection, user_id: str | None) -> int:
+    chosen = select(func.count()).where(_recent(user_id, since=utc_time(seconds_ago=MINUTE_S)))
+    return int(connection.execute(chosen).scalar_one())
+
+
+def _running(connection: Connection, user_id: str | None) -> int:
+    chosen = select(func.count()).where(jobs.c.state == JobState.RUNNING.value)
+    if user_id is not None:
+        chosen = chosen.where(jobs.c.user_id == user_id)
+    return int(connection.execute(chosen).scalar_one())
+
+
+_COUNTS: dict[str, Callable[[Connection, str | None], float]] = {
+    "stored_bytes": _stored_bytes,
+    "songs_per_day": _songs_per_day,
+    "audio_minutes_per_day": audio_minutes,
+    "concurrent_jobs": _running,
+    "submissions_per_minute": _submissions,
+}
+
+
+def _recent(user_id: str | None, *, since: str) -> ColumnElement[bool]:
+    recent = songs.c.uploaded_at > since
+    return recent if user_id is None else (songs.c.user_id == user_id) & recent
+
+
+def _these(song: str, stage: str | None) -> ColumnElement[bool]:
+    of_song = stored_artifacts.c.song == song
+    return of_song if stage is None else of_song & (stored_artifacts.c.stage == stage)
+
+
+def _owner(connection: Connection, song: str) -> str:
+    return str(connection.execute(select(songs.c.user_id).where(songs.c.song == song)).scalar() or "")
+
+
+def _add(connection: Connection, user_id: str, size_bytes: int) -> None:
+    total = users.c.stored_bytes + size_bytes
+    connection.execute(update(users).where(users.c.user_id == user_id).values(stored_bytes=total))
+
+
+def _sum_up(connection: Connection) -> None:
+    """Make every user's sum that of the rows."""
+    mine = (songs.c.song == stored_artifacts.c.song) & (songs.c.user_id == users.c.user_id)
+    summed = select(func.coalesce(func.sum(stored_artifacts.c.size_bytes), 0)).where(mine).scalar_subquery()
+    connection.execute(update(users).values(stored_bytes=summed))
