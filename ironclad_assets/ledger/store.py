@@ -19,8 +19,8 @@ from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.admission import Admission, admit
 from ironclad_assets.ledger.audit import Audit
 from ironclad_assets.ledger.defaults import Defaults
-from ironclad_assets.ledger.dump import LedgerDump
 from ironclad_assets.ledger.deletions import Deletions
+from ironclad_assets.ledger.dump import LedgerDump
 from ironclad_assets.ledger.limits import Limits
 from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
 from ironclad_assets.ledger.rows import (
@@ -97,6 +97,11 @@ class Ledger(RunWrites, Defaults):
         """The whole ledger as lines of JSON."""
         return LedgerDump(self._database)
 
+    @cached_property
+    def deletions(self) -> Deletions:
+        """What was, or is to be, deleted."""
+        return Deletions(self._database)
+
     def migrate(self) -> None:
         """Create the ledger, or bring it to this release's schema."""
         schema.migrate(self._database)
@@ -115,11 +120,6 @@ class Ledger(RunWrites, Defaults):
             options: what its user asked for.
             actor: who did this, for the history.
             error: the reason of a refusal; the job is then failed from the start.
-    @cached_property
-    def deletions(self) -> Deletions:
-        """What was, or is to be, deleted."""
-        return Deletions(self._database)
-
             priority: larger goes first.
 
         Raises:
