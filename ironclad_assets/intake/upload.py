@@ -22,6 +22,7 @@ from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.refuse import refuse_file
 from ironclad_assets.intake.songs import new_song
 from ironclad_assets.intake.source import fingerprint, open_source
+from ironclad_assets.intake.whitelist import check_folder
 from ironclad_assets.ledger.store import Ledger, Registration
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
@@ -62,7 +63,7 @@ class Upload:
         """Open and judge the file, unread; `promised_bytes` of the free space belong to other uploads.
 
         Raises:
-            Refusal: `BAD_USER`, `UNREADABLE`, `HARD_LINKED` or `TOO_LARGE`.
+            Refusal: `BAD_USER`, `UNREADABLE`, `HARD_LINKED`, `PATH_REFUSED` or `TOO_LARGE`.
             UploadChanged: it is gone or locked.
             NoRoom: the store is ready, but this file would break into its reserve.
             StorageUnavailable: the store cannot take it now.
@@ -74,6 +75,8 @@ class Upload:
         with ExitStack() as stack:
             descriptor = stack.enter_context(open_source(source))
             self.status = os.fstat(descriptor)
+            if delivery.keep_source:
+                check_folder(source, descriptor=descriptor, settings=settings)
             judge_unread(source, status=self.status, keep_source=delivery.keep_source, settings=settings)
             store.require_ready()
             _require_room(store, size_bytes=self.status.st_size, promised_bytes=promised_bytes)
