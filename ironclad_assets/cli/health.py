@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ironclad_assets.antivirus.health import describe_scanner
 from ironclad_assets.cli.installation import Installation
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.engine_host.readiness import check_ready
@@ -51,6 +52,7 @@ def examine(installation: Installation) -> list[Finding]:
         _ask("queue", lambda: _queue(installation)),
         _ask("engines", lambda: _engines(installation)),
         _ask("cage", _cage),
+        _ask("antivirus", lambda: describe_scanner(installation.settings)),
     ]
     return [
         *findings,
