@@ -135,6 +135,9 @@ class ErrorCode(Enum):
     ARTIFACT_MISSING = CodeFacts("an artifact of an earlier stage is missing", "rematerialize the stage before it", 500)
     ARTIFACT_DAMAGED = CodeFacts("an artifact differs from its manifest", "rematerialize the stage it belongs to", 500)
     ARTIFACT_NEWER = CodeFacts("an artifact was written by a newer release", "upgrade this installation", 500)
+    SUPERSEDED = CodeFacts(
+        "another attempt stored its result first", "see the later attempt; nothing of it was overwritten", 409
+    )
     ARTIFACT_REFUSED = CodeFacts("an artifact failed its checks", "see the failed check; rematerialize that stage", 422)
     QUOTA_EXCEEDED = CodeFacts("the user's storage quota is used up", "delete songs, or ask the operator for more", 507)
     STEMS_INVALID = CodeFacts("the stems failed their checks", "retry with another engine", 500)
