@@ -1,10 +1,10 @@
 """Artifacts: persisting a stage's contract with its files, and trusting it again only after proof.
 
 The manifest is written last and names every file's size and SHA-256. On reading, version, payload,
-checks and checksums are verified, and what does not hold is refused with a published code.
+checks and checksums are verified, and what does not hold is refused with a published code. Where the store lasts in an
+object store, that is asked first, and what is missing here comes from there.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +13,12 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from ironclad_assets.contracts.v1.base import CONTRACT_VERSION, CheckOutcome, Contract
+from ironclad_assets.contracts.v1.base import CheckOutcome, Contract, FileRecord
 from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.errors import ErrorCode, JobCanceled, PermanentFailure
-from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import carry_on, hash_file, hash_json, record_file
+from ironclad_assets.storage.manifests import parse_manifest
+from ironclad_assets.storage.publication import TRIES
 from ironclad_assets.storage.store import StageFolder
 
 C = TypeVar("C", bound=Contract)
@@ -86,9 +87,9 @@ def persist_artifact(
         run_id=envelope.run_id,
         written_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
-    atomic.write_json(stage_folder.manifest, manifest.model_dump(mode="json"))
-    stage_folder.discard_others(key)
-    return manifest
+    kept = stage_folder.keep(manifest, heed=heed)
+    stage_folder.discard_others(kept.folder)
+    return kept
 
 
 def read_manifest(stage_folder: StageFolder) -> Manifest:
@@ -98,22 +99,14 @@ def read_manifest(stage_folder: StageFolder) -> Manifest:
         PermanentFailure: `ARTIFACT_MISSING`, `ARTIFACT_NEWER` or `ARTIFACT_DAMAGED`.
     """
     path = stage_folder.manifest
+    publication = stage_folder.publication
+    if publication is not None and not path.exists():
+        publication.refresh()
     try:
-        document = json.loads(path.read_bytes())
-        version = document["contract_version"]
+        content = path.read_bytes()
     except FileNotFoundError:
         raise PermanentFailure(f"{path} does not exist", code=ErrorCode.ARTIFACT_MISSING) from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise PermanentFailure(f"{path} is not a manifest: {error}", code=ErrorCode.ARTIFACT_DAMAGED) from error
-    if isinstance(version, int) and version > CONTRACT_VERSION:
-        raise PermanentFailure(
-            f"{path} has contract version {version}, this release reads up to {CONTRACT_VERSION}",
-            code=ErrorCode.ARTIFACT_NEWER,
-        )
-    try:
-        return Manifest.model_validate(document)
-    except ValidationError as error:
-        raise PermanentFailure(f"{path} is not a valid manifest: {error}", code=ErrorCode.ARTIFACT_DAMAGED) from error
+    return parse_manifest(content, where=str(path))
 
 
 def load_artifact(stage_folder: StageFolder, contract: type[C], *, heed: Callable[[], None] = carry_on) -> Artifact[C]:
@@ -124,6 +117,26 @@ def load_artifact(stage_folder: StageFolder, contract: type[C], *, heed: Callabl
     Raises:
         PermanentFailure: `ARTIFACT_MISSING`, `ARTIFACT_NEWER`, `ARTIFACT_REFUSED` or `ARTIFACT_DAMAGED`.
     """
+    if stage_folder.publication is not None:
+        stage_folder.publication.refresh(heed=heed)
+    return _load_settled(stage_folder, contract, heed=heed)
+
+
+def _load_settled(stage_folder: StageFolder, contract: type[C], *, heed: Callable[[], None]) -> Artifact[C]:
+    """Return the artifact of the local manifest; look again where its version is replaced while it is fetched."""
+    publication = stage_folder.publication
+    for _ in range(TRIES):
+        try:
+            return _load(stage_folder, contract, heed=heed)
+        except _FileMissing:
+            if publication is None:
+                raise
+            publication.refresh(heed=heed)
+    return _load(stage_folder, contract, heed=heed)
+
+
+def _load(stage_folder: StageFolder, contract: type[C], *, heed: Callable[[], None]) -> Artifact[C]:
+    """Return the artifact of the local manifest, its files fetched where they are missing."""
     manifest = read_manifest(stage_folder)
     failed = [check.name for check in manifest.checks if check.blocking and not check.passed]
     if failed:
@@ -131,24 +144,43 @@ def load_artifact(stage_folder: StageFolder, contract: type[C], *, heed: Callabl
             f"{manifest.stage} of {manifest.song} failed {', '.join(failed)}", code=ErrorCode.ARTIFACT_REFUSED
         )
     payload = _verified_payload(stage_folder, manifest, contract)
-    folder = stage_folder.path / manifest.folder
-    for record in manifest.files:
-        path = folder / record.path
-        if not path.is_file() or path.stat().st_size != record.size_bytes:
-            raise PermanentFailure(f"{path} is missing or cut off", code=ErrorCode.ARTIFACT_DAMAGED)
-        if hash_file(path, heed=heed) != record.sha256:
-            raise PermanentFailure(f"{path} differs from its checksum", code=ErrorCode.ARTIFACT_DAMAGED)
-    return Artifact(payload=payload, folder=folder, key=manifest.key, checks=manifest.checks)
+    publication = stage_folder.publication
+    for file in manifest.files:
+        try:
+            _prove(stage_folder.path / manifest.folder, file, heed=heed)
+        except PermanentFailure:
+            if publication is None or not publication.restore(manifest, file, heed=heed):
+                raise
+    return Artifact(
+        payload=payload, folder=stage_folder.path / manifest.folder, key=manifest.key, checks=manifest.checks
+    )
+
+
+class _FileMissing(PermanentFailure):
+    """A file that the manifest names is not there, or was cut off."""
+
+    code = ErrorCode.ARTIFACT_DAMAGED
+
+
+def _prove(folder: Path, file: FileRecord, *, heed: Callable[[], None]) -> None:
+    path = folder / file.path
+    if not path.is_file() or path.stat().st_size != file.size_bytes:
+        raise _FileMissing(f"{path} is missing or cut off")
+    if hash_file(path, heed=heed) != file.sha256:
+        raise PermanentFailure(f"{path} differs from its checksum", code=ErrorCode.ARTIFACT_DAMAGED)
 
 
 def find_reusable(
     stage_folder: StageFolder, contract: type[C], *, key: str, heed: Callable[[], None] = carry_on
 ) -> Artifact[C] | None:
     """Return the artifact if it is the one that `key` names and is sound, else None."""
+    publication = stage_folder.publication
     try:
+        if publication is not None:
+            publication.refresh(heed=heed)
         if read_manifest(stage_folder).key != key:
             return None
-        return load_artifact(stage_folder, contract, heed=heed)
+        return _load_settled(stage_folder, contract, heed=heed)
     except JobCanceled:
         raise
     except PermanentFailure:

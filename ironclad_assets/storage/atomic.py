@@ -118,6 +118,11 @@ def write_bytes(destination: Path, content: bytes, *, mode: int = 0o644) -> None
     write_atomically(destination, fill, mode=mode)
 
 
+def encode_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """Return `value` as UTF-8 JSON with sorted keys."""
+    return (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
+
+
 def write_json(destination: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write `value` as UTF-8 JSON with sorted keys, atomically."""
-    write_bytes(destination, (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode())
+    write_bytes(destination, encode_json(value))

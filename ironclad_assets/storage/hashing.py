@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ def hash_file(path: Path, *, heed: Callable[[], None] = carry_on) -> str:
         while count := stream.readinto(block):
             digest.update(block[:count])
             heed()
+    return digest.hexdigest()
+
+
+def hash_bytes(blocks: Iterable[bytes]) -> str:
+    """Return the SHA-256 of the blocks, one after the other."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -17,15 +17,18 @@ working copy. What deletes or counts goes through these, which are right for bot
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.hashing import carry_on
+from ironclad_assets.storage.mirror import MANIFEST, ORIGINALS, SENTINEL, Mirror
 from ironclad_assets.storage.objects import Stored
+from ironclad_assets.storage.publication import Publication
 
-SENTINEL = ".store-id"
 FOLDERS = (
     "input", "archive", "stages", "output", "output-stems", "error", "orphaned", "cover-art-cache", "logs", "backups",
 )  # fmt: skip
@@ -33,23 +36,33 @@ FOLDERS = (
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The store below `root`."""
+    """The store below `root`; `mirror` is where it lasts, if not in the root itself."""
 
     root: Path
     reserve_bytes: int
+    mirror: Mirror | None = None
 
     def create(self) -> None:
         """Create the folders and the sentinel where the root is new or empty.
 
         A root that has data but no sentinel is left alone: that is somebody else's folder, or a mount
         that is away.
+
+        Raises:
+            StorageUnavailable: `STORAGE_AWAY`: the object store is, or belongs to another store.
         """
         atomic.make_folder(self.root)
-        if self.sentinel.exists():
-            self._make_folders()
-        elif not any(self.root.iterdir()):
-            self._make_folders()
-            atomic.write_bytes(self.sentinel, f"{uuid.uuid4()}\n".encode())
+        own = self.sentinel.read_text(encoding="utf-8").strip() if self.sentinel.exists() else None
+        if own is None and any(self.root.iterdir()):
+            return
+        settled = own or str(uuid.uuid4())
+        if self.mirror is not None:
+            settled = self.mirror.settle_id(own, new=lambda: settled)
+        self._make_folders()
+        if own is None:
+            atomic.write_bytes(self.sentinel, f"{settled}\n".encode())
+        if self.mirror is not None:
+            self.mirror.remember()
 
     def _make_folders(self) -> None:
         for name in FOLDERS:
@@ -76,7 +89,7 @@ class Store:
             )
 
     def require_present(self) -> None:
-        """Raise unless the store is there and ours; it may be full or read-only.
+        """Raise unless the store is there and ours, here and where it lasts; it may be full or read-only.
 
         Raises:
             StorageUnavailable: with `STORAGE_AWAY`.
@@ -85,6 +98,8 @@ class Store:
             raise StorageUnavailable(
                 f"{self.sentinel} is missing; mount the storage, or restore the file", code=ErrorCode.STORAGE_AWAY
             )
+        if self.mirror is not None:
+            self.mirror.require_present()
 
     def discard(self, relative: str) -> int:
         """Remove the file or folder `relative`; return how many bytes that freed here. Doing it twice is fine.
@@ -95,6 +110,8 @@ class Store:
         """
         target = self.root / _inside(relative)
         self.require_present()
+        if self.mirror is not None:
+            self.mirror.discard(relative)
         return _remove(target)
 
     def lasting(self, prefix: str) -> Iterator[Stored]:
@@ -104,6 +121,9 @@ class Store:
             StorageUnavailable: the store is away.
         """
         self.require_present()
+        if self.mirror is not None:
+            yield from self.mirror.lasting(prefix)
+            return
         base = self.root / prefix
         for path in sorted(base.rglob("*")):
             if path.is_file() and not path.is_symlink():
@@ -111,7 +131,34 @@ class Store:
                 yield Stored(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime)
 
     def path(self, relative: str) -> Path:
-        return self.root / relative
+        """Return where `relative` is; an original that is not here is fetched from where it lasts.
+
+        Raises:
+            PermanentFailure: `ARTIFACT_DAMAGED`: the original there is not what its name says.
+            StorageUnavailable: it cannot be fetched now.
+        """
+        path = self.root / relative
+        if self.mirror is not None and relative.startswith(ORIGINALS) and not path.exists():
+            self.mirror.fetch_original(relative)
+        return path
+
+    def publish(self, relative: str) -> None:
+        """Make a small file that was just written last: a sidecar, a record of the quarantine.
+
+        Raises:
+            StorageUnavailable: it cannot be made to last now.
+        """
+        if self.mirror is not None:
+            self.mirror.publish_file(relative)
+
+    def fetch_folder(self, relative: str) -> None:
+        """Bring the small files of a folder here that are not, from where they last.
+
+        Raises:
+            StorageUnavailable: they cannot be fetched now.
+        """
+        if self.mirror is not None:
+            self.mirror.fetch_folder(relative)
 
     @property
     def input(self) -> Path:
@@ -126,7 +173,7 @@ class Store:
         return self.root / root
 
     def stage(self, stage: str, song: str) -> "StageFolder":
-        return StageFolder(self.root / "stages" / stage / song)
+        return StageFolder(self.root / "stages" / stage / song, self.mirror)
 
     def hand_off(self, engine: str, song: str) -> Path:
         """Return the folder in which `engine` is handed requests about `song`."""
@@ -141,10 +188,31 @@ class StageFolder:
     """The artifact of one stage for one song: a manifest, and one folder of files per key."""
 
     path: Path
+    mirror: Mirror | None = None
 
     @property
     def manifest(self) -> Path:
-        return self.path / "manifest.json"
+        return self.path / MANIFEST
+
+    @property
+    def publication(self) -> Publication | None:
+        """What it is where the store lasts, if not in the root itself."""
+        return None if self.mirror is None else Publication(self.mirror, path=self.path)
+
+    def keep(self, manifest: Manifest, *, heed: Callable[[], None] = carry_on) -> Manifest:
+        """Make `manifest`, whose files are in place, that of the artifact; return the one that counts from now on.
+
+        It is another where an equal one was stored elsewhere meanwhile.
+
+        Raises:
+            PermanentFailure: `SUPERSEDED`: another attempt with other work was faster.
+            StorageUnavailable: it cannot be stored now; the earlier artifact is still in place.
+        """
+        publication = self.publication
+        if publication is not None:
+            return publication.publish(manifest, heed=heed)
+        atomic.write_json(self.manifest, manifest.model_dump(mode="json"))
+        return manifest
 
     def work(self, key: str) -> Path:
         """Return the hidden folder in which the files of `key` are made, created if missing.
@@ -186,12 +254,12 @@ class StageFolder:
             raise atomic.storage_error(error, final) from error
         return final
 
-    def discard_others(self, key: str) -> None:
-        """Remove the files of every key but `key`, after its manifest is in place."""
+    def discard_others(self, folder: str) -> None:
+        """Remove every folder but the one that the manifest, which is in place, names."""
         if not self.path.is_dir():
             return
         for entry in self.path.iterdir():
-            if entry.is_dir() and entry.name != key[:16]:
+            if entry.is_dir() and entry.name != folder:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
