@@ -17,6 +17,7 @@ from ironclad_assets.assets.stems import stems
 from ironclad_assets.assets.validated_file import validated_file
 from ironclad_assets.io_managers.contract_io_manager import ContractIOManager
 from ironclad_assets.jobs import analyse_song, process_song
+from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.resources.engines import Engines
@@ -42,7 +43,7 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
     settings = settings or load_settings()
     layout_of(settings)  # refuses a template now, not at the first song
     store = Store(settings.store_root, settings.disk_reserve_bytes)
-    ledger = Ledger(settings.ledger_url)
+    ledger = Ledger(settings.ledger_url, rules=Rules.from_settings(settings))
     resources: dict[str, Any] = {  # resources are plain objects of many types
         "settings": settings,
         "store": store,

@@ -16,6 +16,7 @@ from ironclad_assets.engine_host.readiness import check_ready
 from ironclad_assets.engine_host.registry import InstalledEngine, find_engine_problems, find_engines
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.choice import choose, system_defaults
+from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.settings import Settings, load_settings
@@ -122,7 +123,7 @@ def open_installation(*, require_ledger: bool = True) -> Installation:
     settings = read_settings()
     installation = Installation(
         settings=settings,
-        ledger=Ledger(settings.ledger_url),
+        ledger=Ledger(settings.ledger_url, rules=Rules.from_settings(settings)),
         store=Store(settings.store_root, reserve_bytes=settings.disk_reserve_bytes),
     )
     if require_ledger:

@@ -11,6 +11,7 @@ import sys
 import dagster as dg
 
 from ironclad_assets.errors import IroncladError, StorageUnavailable
+from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors.reconcile import reconcile
 from ironclad_assets.settings import Settings, load_settings
@@ -29,7 +30,7 @@ def main() -> int:
     settings = load_settings()
     try:
         away = prepare_store(settings)
-        ledger = Ledger(settings.ledger_url)
+        ledger = Ledger(settings.ledger_url, rules=Rules.from_settings(settings))
         ledger.migrate()
         with dg.DagsterInstance.get() as instance:
             migrate_dagster(instance, settings)

@@ -26,6 +26,7 @@ from ironclad_assets.contracts.v1.options import INSTRUMENTAL
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.contracts.v1.stems import Stems
 from ironclad_assets.errors import ErrorCode, IroncladError, TransientFailure, failure
+from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sandbox.limits import GIBIBYTE, Limits
 from ironclad_assets.sandbox.task import run_task
@@ -105,7 +106,7 @@ def _process(
     view.say(f"dropping {source.name} into {store.input}")
     _drop(source, store.input)
     dropped_at = datetime.now(UTC)
-    job = _follow(system, Ledger(settings.ledger_url), view=view)
+    job = _follow(system, Ledger(settings.ledger_url, rules=Rules.from_settings(settings)), view=view)
     ended_at = datetime.now(UTC)
     view.say("comparing the stems with the true ones")
     track = load_artifact(store.stage("recombined_track", job.song), RecombinedTrack).payload
