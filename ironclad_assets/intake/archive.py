@@ -9,9 +9,11 @@ import hashlib
 import os
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 
-from ironclad_assets.errors import ErrorCode, TransientFailure
+from ironclad_assets.errors import ErrorCode, IroncladError, TransientFailure
 from ironclad_assets.intake.source import Fingerprint, UploadChanged, fingerprint
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import BLOCK_BYTES
@@ -66,8 +68,18 @@ class ArchiveCopy:
     def missing_bytes(self) -> int:
         return self._size - self._copied
 
-    def store(self) -> tuple[str, str]:
-        """Give the complete copy its name, durably; return its SHA-256 and its path relative to the store.
+    @property
+    def sha256(self) -> str:
+        """The hash of what was copied so far."""
+        return self._hash.hexdigest()
+
+    @property
+    def archive_path(self) -> str:
+        """Where the complete copy belongs, relative to the store."""
+        return f"archive/{self.sha256[:2]}/{self.sha256}"
+
+    def store(self) -> None:
+        """Give the complete copy its name, durably.
 
         Raises:
             UploadChanged: the source is not as it was when the copy began.
@@ -75,9 +87,7 @@ class ArchiveCopy:
         """
         if self._copied != self._size or fingerprint(os.fstat(self._source)) != self._seen:
             raise UploadChanged("the file changed while it was read")
-        sha256 = self._hash.hexdigest()
-        relative = f"archive/{sha256[:2]}/{sha256}"
-        destination = self._store.path(relative)
+        destination = self._store.path(self.archive_path)
         try:
             os.fchmod(self._target, _READ_ONLY)
             os.fsync(self._target)
@@ -85,7 +95,6 @@ class ArchiveCopy:
             atomic.put_in_place(self._temporary, destination)
         except OSError as error:
             raise atomic.storage_error(error, destination) from error
-        return sha256, relative
 
     def close(self) -> None:
         """Close both files and remove the copy if it never got its name."""
@@ -109,6 +118,35 @@ class ArchiveCopy:
                 written += os.pwrite(self._target, memoryview(block)[written:], self._copied + written)
         except OSError as error:
             raise atomic.storage_error(error, self._temporary) from error
+
+
+@contextmanager
+def keep_original(store: Store, *, archive_path: str) -> Iterator[None]:
+    """Keep `drop_unregistered` of any process away while an original is put there and its song is registered."""
+    with _locked(store.path(archive_path).parent, how=fcntl.LOCK_SH):
+        yield
+
+
+def drop_unregistered(store: Store, *, archive_path: str, is_registered: Callable[[str], bool]) -> None:
+    """Remove an original whose song was refused, unless it is that of another song too.
+
+    What cannot be removed now is left to the sweep.
+    """
+    with suppress(OSError, IroncladError), _locked(store.path(archive_path).parent, how=fcntl.LOCK_EX):
+        if not is_registered(archive_path):
+            store.discard(archive_path)
+
+
+@contextmanager
+def _locked(folder: Path, *, how: int) -> Iterator[None]:
+    atomic.make_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError) if how == fcntl.LOCK_SH else nullcontext():  # some network file systems have no locks
+            fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sweep_abandoned(store: Store) -> list[str]:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.errors import IroncladError, StorageUnavailable
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.intake.archive import sweep_abandoned
 from ironclad_assets.intake.lyrics import WAITS_FOR_SONG, LyricsDoor
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.scan import FoundFile, InputScanner
 from ironclad_assets.intake.source import UploadChanged
 from ironclad_assets.intake.upload import Delivery, NoRoom, Upload, start_upload
+from ironclad_assets.ledger.admission import WAIT_CODES
 from ironclad_assets.ledger.store import Ledger, Registration
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
@@ -71,6 +72,7 @@ class Inbox:
         self._lyrics = LyricsDoor(ledger=ledger, store=store)
         self._open: dict[Path, Upload] = {}
         self._postponed: dict[Path, _Postponed] = {}
+        self._waiting_users: dict[str, tuple[float, str]] = {}
         self._lock = threading.Lock()
         self._swept = False
 
@@ -124,6 +126,10 @@ class Inbox:
             if found.path not in self._open:
                 done.waiting.append((name, "next tick"))
             return
+        until_s, why = self._waiting_users.get(found.user_id, (0.0, ""))
+        if now_s < until_s and found.path not in self._open:
+            done.waiting.append((name, why))
+            return
         registration = None
         try:
             if self._lyrics.concerns(found):
@@ -140,7 +146,10 @@ class Inbox:
             self._postpone(found, why=error.describe(), waiting=True, done=done)
         except IroncladError as error:
             self._drop(found.path)
-            self._postpone(found, why=error.describe(), waiting=False, done=done)
+            if error.code in WAIT_CODES:
+                self._let_wait(found, error=error, done=done)
+            else:
+                self._postpone(found, why=error.describe(), waiting=False, done=done)
         else:
             if registration is not None:
                 done.taken.append(registration)
@@ -153,8 +162,17 @@ class Inbox:
         else:
             done.lyrics.append((display_name(found.path.name), song))
 
-    def _postpone(self, found: FoundFile, *, why: str, waiting: bool, done: Collected) -> None:
-        self._postponed[found.path] = _Postponed(found, time.monotonic() + RETRY_S, why, waiting)
+    def _let_wait(self, found: FoundFile, *, error: IroncladError, done: Collected) -> None:
+        """Leave a file where it is until there is room for its user; it is not the file's fault."""
+        retry_s = min(getattr(error, "retry_after_s", None) or RETRY_S, RETRY_S)
+        if error.code is not ErrorCode.QUOTA_EXCEEDED:  # then a smaller file may fit; anything else is about them all
+            self._waiting_users[found.user_id] = (time.monotonic() + retry_s, error.describe())
+        self._postpone(found, why=error.describe(), waiting=True, done=done, retry_s=retry_s)
+
+    def _postpone(
+        self, found: FoundFile, *, why: str, waiting: bool, done: Collected, retry_s: float = RETRY_S
+    ) -> None:
+        self._postponed[found.path] = _Postponed(found, time.monotonic() + retry_s, why, waiting)
         (done.waiting if waiting else done.ignored).append((display_name(found.path.name), why))
 
     def _require_store(self) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, Refusal, StorageUnavailable
-from ironclad_assets.intake.archive import ArchiveCopy
+from ironclad_assets.intake.admission import expected_s, require_admission
+from ironclad_assets.intake.archive import ArchiveCopy, drop_unregistered, keep_original
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.refuse import refuse_file
 from ironclad_assets.intake.songs import new_song
@@ -63,7 +64,8 @@ class Upload:
         """Open and judge the file, unread; `promised_bytes` of the free space belong to other uploads.
 
         Raises:
-            Refusal: `BAD_USER`, `UNREADABLE`, `HARD_LINKED`, `PATH_REFUSED` or `TOO_LARGE`.
+            Refusal: `BAD_USER`, `UNREADABLE`, `HARD_LINKED`, `PATH_REFUSED` or `TOO_LARGE`; or the user is not
+                served, or a limit is reached (see `admission`).
             UploadChanged: it is gone or locked.
             NoRoom: the store is ready, but this file would break into its reserve.
             StorageUnavailable: the store cannot take it now.
@@ -71,13 +73,18 @@ class Upload:
         self.source = source
         self._delivery = delivery
         self._ledger = ledger
+        self._store = store
         check_user(delivery.user_id)
+        limits = ledger.admission.limits_of(delivery.user_id)
         with ExitStack() as stack:
             descriptor = stack.enter_context(open_source(source))
             self.status = os.fstat(descriptor)
             if delivery.keep_source:
                 check_folder(source, descriptor=descriptor, settings=settings)
-            judge_unread(source, status=self.status, keep_source=delivery.keep_source, settings=settings)
+            judge_unread(
+                source, status=self.status, keep_source=delivery.keep_source, max_bytes=limits.max_upload_bytes
+            )
+            self._require_admission()
             store.require_ready()
             _require_room(store, size_bytes=self.status.st_size, promised_bytes=promised_bytes)
             self._copy = ArchiveCopy(descriptor, store=store)
@@ -92,23 +99,50 @@ class Upload:
         return self._copy.missing_bytes
 
     def finish(self) -> Registration:
-        """Store the complete copy, register the song, and unlink the source unless it is to be kept."""
-        sha256, archive_path = self._copy.store()
-        name = self._delivery.original_name
-        song = SongIdentity(
-            song=new_song(),
-            user_id=self._delivery.user_id,
-            original_name=display_name(self.source.name if name is None else name),
-            sha256=sha256,
-            size_bytes=self.status.st_size,
-            archive_path=archive_path,
-            uploaded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            door=self._delivery.door,
-        )
-        registration = self._ledger.register(song, self._delivery.options, actor=self._delivery.actor)
+        """Store the complete copy, register the song, and unlink the source unless it is to be kept.
+
+        Raises:
+            Refusal: the user is not served by now, or a limit is reached; the source is where it was.
+        """
+        archive_path = self._copy.archive_path
+        if self._ledger.find_song(self._delivery.user_id, self._copy.sha256) is None:
+            self._require_admission()  # others may have come first while this was copied
+        try:
+            with keep_original(self._store, archive_path=archive_path):
+                self._copy.store()
+                registration = self._ledger.register(
+                    self._identify(), self._delivery.options, actor=self._delivery.actor
+                )
+        except Refusal:
+            is_registered = self._ledger.admission.is_registered
+            drop_unregistered(self._store, archive_path=archive_path, is_registered=is_registered)
+            raise
         if not self._delivery.keep_source:
             self._let_go()
         return registration
+
+    @property
+    def _name(self) -> str:
+        name = self._delivery.original_name
+        return display_name(self.source.name if name is None else name)
+
+    def _require_admission(self) -> None:
+        size_bytes = self.status.st_size
+        require_admission(self._ledger, user_id=self._delivery.user_id, name=self._name, size_bytes=size_bytes)
+
+    def _identify(self) -> SongIdentity:
+        """Return the song that the complete copy is."""
+        return SongIdentity(
+            song=new_song(),
+            user_id=self._delivery.user_id,
+            original_name=self._name,
+            sha256=self._copy.sha256,
+            size_bytes=self.status.st_size,
+            archive_path=self._copy.archive_path,
+            uploaded_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+            door=self._delivery.door,
+            expected_s=expected_s(self._name, size_bytes=self.status.st_size),
+        )
 
     def close(self) -> None:
         """Close the files; a copy that was not stored is removed."""
@@ -211,7 +245,7 @@ class UnreadRefusal(Refusal):
         self.status = status
 
 
-def judge_unread(source: Path, *, status: os.stat_result, keep_source: bool, settings: Settings) -> None:
+def judge_unread(source: Path, *, status: os.stat_result, keep_source: bool, max_bytes: int | None) -> None:
     """Refuse a file for what can be seen without reading it.
 
     Raises:
@@ -219,9 +253,9 @@ def judge_unread(source: Path, *, status: os.stat_result, keep_source: bool, set
         Refusal: `UNREADABLE` where the file could be read but never removed.
     """
     name = display_name(source.name)
-    if status.st_size > settings.max_upload_bytes:
+    if max_bytes is not None and status.st_size > max_bytes:
         raise UnreadRefusal(
-            f"{name!r} has {status.st_size} bytes, the limit is {settings.max_upload_bytes}",
+            f"{name!r} has {status.st_size} bytes, the limit is {max_bytes}",
             code=ErrorCode.TOO_LARGE,
             status=status,
         )

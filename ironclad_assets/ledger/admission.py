@@ -58,6 +58,22 @@ class Admission:
         self._database = database
         self._rules = rules
 
+    def limits_of(self, user_id: str) -> EffectiveLimits:
+        """Return the limits of a user who may hand in songs.
+
+        Raises:
+            Refusal: `UNKNOWN_USER` or `USER_DISABLED`.
+        """
+        with self._database.read() as connection:
+            check_served(find_user(connection, user_id), user_id, rules=self._rules)
+            return effective_limits(connection, user_id, rules=self._rules)
+
+    def is_registered(self, archive_path: str) -> bool:
+        """Return whether an original is that of a song."""
+        with self._database.read() as connection:
+            chosen = select(songs.c.song).where(songs.c.archive_path == archive_path).limit(1)
+            return connection.execute(chosen).first() is not None
+
     def check(self, wish: Wish) -> None:
         """Raise if the song would be refused now. That it is not says nothing about a moment later.
 

@@ -36,7 +36,7 @@ from ironclad_assets.ledger.runs import UNBOUND, RunWrites, add_attempt, change_
 from ironclad_assets.ledger.tables import jobs, songs
 from ironclad_assets.ledger.terms import Terms, hold_for_terms
 from ironclad_assets.ledger.usage import ORIGINAL, Accounts, record_stored
-from ironclad_assets.ledger.users import Users, see_user, take_user_turn
+from ironclad_assets.ledger.users import Users, check_served, find_user, see_user, take_user_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +233,7 @@ class Ledger(RunWrites, Defaults):
         """Raise where the song may not come in; of a refused file only the user is noted."""
         if not refused:
             return admit(connection, song, rules=self.rules, rate_counted=False)
+        check_served(find_user(connection, song.user_id), song.user_id, rules=self.rules)
         see_user(connection, song.user_id, rules=self.rules)
         return ()
 

@@ -182,15 +182,15 @@ def test_copies_side_by_side_do_not_promise_the_same_room_twice(
     inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch, slow_copies: None
 ) -> None:
     for name in ("a.wav", "b.wav"):
-        (store.input / name).write_bytes(name.encode() * 2**20)  # 5 MiB, five blocks
+        (store.input / name).write_bytes(name.encode() * 2**21)  # 10 MiB, ten blocks
         time.sleep(0.02)
 
     def free_bytes() -> float:
         copied = sum(path.stat().st_size for path in store.archive.glob(".*.part"))
-        return store.reserve_bytes + 8 * 2**20 - copied
+        return store.reserve_bytes + 16 * 2**20 - copied
 
     leave_room(monkeypatch, free_bytes=free_bytes)
-    waiting = dict(inbox.collect(budget_s=0.03).waiting)
+    waiting = dict(inbox.collect(budget_s=0.12).waiting)
     assert waiting["a.wav"] == "being copied"
     assert "break into the reserve" in waiting["b.wav"]
 
