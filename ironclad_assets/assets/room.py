@@ -16,19 +16,27 @@ from typing import Any, Generic, TypeVar
 import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult
+from ironclad_assets.assets.gate import (
+    asked_job,
+    last_stage,
+    refuse_part_of_waiting,
+    refuse_paused,
+    refuse_paused_start,
+)
 from ironclad_assets.assets.lifeline import follow_supervisor
 from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
 from ironclad_assets.contracts.v1.job import STAGES, Job, JobState, SongIdentity
 from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, PermanentFailure
-from ironclad_assets.io_managers.contract_io_manager import JOB_TAG, CancelHeed, Product
+from ironclad_assets.io_managers.contract_io_manager import CancelHeed, Product
+from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.resources.outcome import dagster_failure, describe_failure, settle_failure
 from ironclad_assets.resources.quarantine import quarantine_song
-from ironclad_assets.storage.artifacts import Envelope, find_reusable
+from ironclad_assets.storage.artifacts import Envelope, find_reusable, read_manifest
 from ironclad_assets.storage.atomic import storage_error
 from ironclad_assets.storage.hashing import hash_json
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.store import StageFolder, Store
 
 C = TypeVar("C", bound=Contract)
 
@@ -109,8 +117,12 @@ class Room:
             {"stage": self.stage, "code": self.code_version, "inputs": dict(inputs), "settings": dict(settings)}
         )
         folder = self.store.stage(self.stage, self.job.song)
+        anew = self._begins_anew(folder)
+        if anew and not self._was_here():
+            empty_folder(folder.work(key))  # a checkpoint of an earlier job is earlier work too
         self.ledger.start_stage(self.job.job_uuid, self.stage)
-        stored = find_reusable(folder, contract, key=key, heed=CancelHeed(self.ledger, self.job.job_uuid))
+        heed = CancelHeed(self.ledger, self.job.job_uuid)
+        stored = None if anew else find_reusable(folder, contract, key=key, heed=heed)
         if stored is not None and not is_current(stored.payload):
             stored = None
         if stored is not None:
@@ -138,6 +150,20 @@ class Room:
             data_version=dg.DataVersion(key),
             check_results=[describe_check(check, stage=self.stage) for check in made.checks],
         )
+
+    def _begins_anew(self, folder: StageFolder) -> bool:
+        """Return whether what an earlier job left in `folder` must not be used: the job is a replay from here on."""
+        start = self.job.replay_from
+        if start is None or STAGES.index(self.stage) < STAGES.index(start):
+            return False
+        try:
+            return read_manifest(folder).job_uuid != self.job.job_uuid
+        except PermanentFailure:
+            return True
+
+    def _was_here(self) -> bool:
+        """Return whether an earlier attempt of this job entered the stage, so that what it left is the job's own."""
+        return any(timing.stage == self.stage for timing in self.job.stages)
 
     def _refuse_failed_checks(self, checks: tuple[CheckOutcome, ...]) -> None:
         failed = [check for check in checks if check.blocking and not check.passed]
@@ -178,7 +204,8 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
     song: SongIdentity | None = None
     try:
         song = ledger.song(song_key)
-        _refuse_part_of_waiting(ledger, context.run, song_key)
+        refuse_part_of_waiting(ledger, context.run, song=song_key)
+        refuse_paused_start(ledger, context.run, stage=stage)
         job = ledger.begin_run(
             song_key, run_id=context.run.run_id, worker=current_worker(), actor=actor, job_uuid=asked_job(context.run)
         )
@@ -187,6 +214,7 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
             raise JobCanceled("canceled before the stage began")
         if not job.state.active:
             raise PermanentFailure(f"job {job.job_uuid} is {job.state} already", code=ErrorCode.ILLEGAL_TRANSITION)
+        refuse_paused(ledger, PauseKind.STAGE, stage)
         store.require_ready()
         yield Room(context, ledger, store, stage, code_version, song, job, watch)
     except (dg.Failure, dg.RetryRequested):
@@ -198,8 +226,8 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
     except Exception as unexpected:  # the door of the room: context is added, nothing swallowed
         error = published_error(unexpected, store)
         if job is not None and song is not None:
-            settle_failure(ledger, job_uuid=job.job_uuid, stage=stage, error=error)
-            if error.permanent and job.state.active and not isinstance(error, JobCanceled):
+            settled = settle_failure(ledger, job_uuid=job.job_uuid, stage=stage, error=error)
+            if settled.state is JobState.FAILED and job.state.active:
                 quarantine_song(store, song=song, job=job, stage=stage, error=error)
         context.log_event(
             dg.AssetObservation(
@@ -210,31 +238,6 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
             )
         )
         raise dagster_failure(error) from unexpected
-
-
-def _refuse_part_of_waiting(ledger: Ledger, run: dg.DagsterRun, song: str) -> None:
-    """Refuse a run of some stages, started by hand, while the song's job waits: it would end that job too early."""
-    if asked_job(run) is not None or last_stage(run) == STAGES[-1]:
-        return
-    job = ledger.active_job(song)
-    if job is not None and job.state is not JobState.RUNNING:
-        raise PermanentFailure(f"job {job.job_uuid} of this song is {job.state}", code=ErrorCode.JOB_ACTIVE)
-
-
-def asked_job(run: dg.DagsterRun) -> str | None:
-    """Return the job that the dispatcher requested `run` for; None for one started by hand or re-executed."""
-    return None if run.parent_run_id else run.tags.get(JOB_TAG)
-
-
-def last_stage(run: dg.DagsterRun) -> str:
-    """Return the last stage that `run` will execute; what stands beside the job is none."""
-    if run.step_keys_to_execute:
-        chosen = {key for key in run.step_keys_to_execute if key in STAGES}
-    elif run.asset_selection:
-        chosen = {key.path[-1] for key in run.asset_selection if key.path[-1] in STAGES}
-    else:
-        chosen = set(STAGES)
-    return max(chosen or STAGES, key=STAGES.index)
 
 
 def empty_folder(folder: Path) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
+from ironclad_assets.assets.gate import refuse_paused
 from ironclad_assets.assets.room import Made, Metadata, Room, open_room
 from ironclad_assets.contracts.v1.engine import EngineResult
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Rung, Stems
 from ironclad_assets.engine_host.registry import device_kind
 from ironclad_assets.io_managers.contract_io_manager import Upstream
+from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.policy import Policy
 from ironclad_assets.pipeline.separate import Conditions, separate
@@ -70,6 +72,7 @@ def stems(
         )
 
         def make(work: Path, key: str) -> Made[Stems]:
+            refuse_paused(ledger, PauseKind.ENGINE, staged.engine.engine)
             separation = separate(
                 staged,
                 staged_folder=staged_chunks.folder,

@@ -123,28 +123,6 @@ class LedgerReads:
         by_id = {job.job_uuid: job for job in found}
         return [(int(row.sequence), by_id[row.job_uuid]) for row in rows]
 
-    def dispatchable(self, *, limit: int) -> list[Job]:
-        """Return queued jobs that no run was asked for, in the order in which they deserve one.
-
-        Priority decides first; among equals the users take turns, and each user's own jobs come in order of
-        submission (not of time: a clock jump reorders nothing).
-        """
-        turn = func.row_number().over(
-            partition_by=(jobs.c.user_id, jobs.c.priority), order_by=jobs.c.sequence
-        )  # fmt: skip
-        waiting = (
-            select(jobs.c.sequence, turn.label("turn"))
-            .where(jobs.c.state == JobState.QUEUED.value, jobs.c.dispatched_at.is_(None))
-            .subquery()
-        )
-        chosen = (
-            job_query.join(waiting, waiting.c.sequence == jobs.c.sequence)
-            .order_by(jobs.c.priority.desc(), waiting.c.turn, jobs.c.sequence)
-            .limit(limit)
-        )
-        with self._database.read() as connection:
-            return select_jobs(connection, chosen)
-
     def dispatched_not_started(self, *, older_than_s: float = 0.0) -> list[Job]:
         """Return queued jobs that a run was asked for at least `older_than_s` seconds ago, oldest first."""
         chosen = job_query.where(jobs.c.state == JobState.QUEUED.value, jobs.c.dispatched_at.is_not(None))
@@ -187,7 +165,6 @@ class LedgerReads:
         summed = select(func.coalesce(func.sum(songs.c.size_bytes), 0))
         with self._database.read() as connection:
             chosen = summed.where(songs.c.user_id == user_id, songs.c.sha256.is_not(None))
-        require_not_deleted(connection, "job", job_uuid)
             return int(connection.execute(chosen).scalar_one())
 
     def close(self) -> None:
@@ -210,14 +187,13 @@ def require_job(connection: Connection, job_uuid: str, *, lock: bool = False) ->
     query = job_query.where(jobs.c.job_uuid == job_uuid)
     job = first_job(connection, query.with_for_update(of=jobs) if lock else query)
     if job is None:
+        require_not_deleted(connection, "job", job_uuid)
         raise failure(ErrorCode.UNKNOWN_JOB, f"there is no job {job_uuid!r}")
     return job
 
 
 def latest_job(connection: Connection, song: str) -> Job | None:
     """Return the song's newest job."""
-    if row is None or lock:  # who locks a song wants to begin something with it
-        require_not_deleted(connection, "song", song)
     return first_job(connection, job_query.where(jobs.c.song == song).order_by(jobs.c.attempt.desc()))
 
 
@@ -240,6 +216,8 @@ def require_song(connection: Connection, song: str, *, lock: bool = False) -> So
     """
     query = select(songs).where(songs.c.song == song)
     row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+    if row is None or lock:  # who locks a song wants to begin something with it
+        require_not_deleted(connection, "song", song)
     if row is None:
         raise failure(ErrorCode.UNKNOWN_SONG, f"there is no song {song!r}")
     return song_of(row)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from ironclad_assets.contracts.v1.limits import EffectiveLimits, Role
+from ironclad_assets.ledger.retries import RetryPolicy
 from ironclad_assets.settings import Settings
 
 
@@ -23,6 +24,7 @@ class Rules:
     """
 
     limits: EffectiveLimits = field(default_factory=EffectiveLimits)
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
     unknown_role: Role = Role.MEMBER
     closed: bool = False
     terms_version: str | None = None
@@ -32,6 +34,7 @@ class Rules:
     def from_settings(cls, settings: Settings) -> Self:
         """Return the rules that the installation's settings describe."""
         return cls(
+            retries=RetryPolicy(attempts=settings.retry_attempts, base_s=settings.retry_base_s),
             limits=EffectiveLimits(
                 stored_bytes=settings.user_quota_bytes,
                 max_upload_bytes=settings.max_upload_bytes,

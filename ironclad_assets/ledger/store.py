@@ -17,11 +17,14 @@ from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.admission import Admission, admit
+from ironclad_assets.ledger.attempts import Attempts
 from ironclad_assets.ledger.audit import Audit
 from ironclad_assets.ledger.defaults import Defaults
 from ironclad_assets.ledger.deletions import Deletions
 from ironclad_assets.ledger.dump import LedgerDump
 from ironclad_assets.ledger.limits import Limits
+from ironclad_assets.ledger.pauses import Pauses
+from ironclad_assets.ledger.queue import Queue
 from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
 from ironclad_assets.ledger.rows import (
     NO_ERROR,
@@ -68,6 +71,21 @@ class Ledger(RunWrites, Defaults):
         return Audit(self._database)
 
     @cached_property
+    def pauses(self) -> Pauses:
+        """What operators stopped for a while."""
+        return Pauses(self._database)
+
+    @cached_property
+    def queue(self) -> Queue:
+        """Which jobs come next, and why others wait."""
+        return Queue(self._database, rules=self.rules)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """Further attempts of jobs that failed for now or were held."""
+        return Attempts(self._database, policy=self.rules.retries)
+
+    @cached_property
     def limits(self) -> Limits:
         """What users, roles and the installation may use."""
         return Limits(self._database, rules=self.rules)
@@ -102,9 +120,14 @@ class Ledger(RunWrites, Defaults):
         """What was, or is to be, deleted."""
         return Deletions(self._database)
 
-    def migrate(self) -> None:
-        """Create the ledger, or bring it to this release's schema."""
-        schema.migrate(self._database)
+    @property
+    def place(self) -> str:
+        """Where the ledger is, without a password."""
+        return self._database.place
+
+    def migrate(self, *, to: str = schema.HEAD) -> None:
+        """Create the ledger, or bring it to this release's schema, or to an earlier one."""
+        schema.migrate(self._database, to=to)
 
     def check_schema(self) -> None:
         """Raise `SCHEMA_MISMATCH` unless the ledger has this release's schema."""
@@ -151,6 +174,10 @@ class Ledger(RunWrites, Defaults):
                 raise
             return known
 
+    def dispatchable(self, *, limit: int) -> list[Job]:
+        """Return queued jobs that no run was asked for, in the order in which they deserve one."""
+        return self.queue.next_jobs(limit=limit)
+
     def mark_dispatched(self, job_uuids: Iterable[str]) -> None:
         """Note that a run was asked for each of these jobs."""
         asked = list(job_uuids)
@@ -175,9 +202,11 @@ class Ledger(RunWrites, Defaults):
             connection.execute(update(jobs).where(jobs.c.job_uuid == job_uuid).values(values))
 
     def hold(self, job_uuid: str, error: JobError, *, actor: str) -> Job:
-        """Put a queued or running job aside until what `error` names has passed."""
+        """Put a queued or running job aside until what `error` names has passed; one to be canceled is canceled."""
         with self._database.write() as connection:
             job = require_job(connection, job_uuid, lock=True)
+            if job.cancel_requested:
+                return change_state(connection, job, to=JobState.CANCELED, actor=actor, values={})
             detail = f"{error.code}: {error.detail}"
             return change_state(
                 connection, job, to=JobState.HELD, actor=actor, values=error_values(error), detail=detail

@@ -2,24 +2,41 @@
 
 import dagster as dg
 
-from ironclad_assets.contracts.v1.job import JobError
-from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, StorageUnavailable
+from ironclad_assets.contracts.v1.job import Job, JobError
+from ironclad_assets.errors import (
+    ChildKilled,
+    ErrorCode,
+    IroncladError,
+    JobCanceled,
+    StorageUnavailable,
+    TransientFailure,
+)
 from ironclad_assets.ledger.store import Ledger
 
+HOLDING = frozenset({ErrorCode.PAUSED, ErrorCode.SCANNER_AWAY, ErrorCode.TERMS_REQUIRED})
+"""Reasons beside storage for which a job is held: nothing is wrong with it, and the dispatcher sees when they go."""
 
-def settle_failure(ledger: Ledger, *, job_uuid: str, stage: str, error: IroncladError) -> None:
-    """Give the job the state that `error` means: canceled, held until storage or scanner are back, or failed."""
+
+def settle_failure(ledger: Ledger, *, job_uuid: str, stage: str, error: IroncladError) -> Job:
+    """Give the job the state that `error` means, and return it: canceled, held, queued for later, or failed."""
     actor = f"stage:{stage}"
-    if not ledger.job(job_uuid).state.active:
-        return
+    job = ledger.job(job_uuid)
+    if not job.state.active:
+        return job
     if isinstance(error, JobCanceled):
-        ledger.canceled(job_uuid, actor=actor)
-        return
+        return ledger.canceled(job_uuid, actor=actor)
     record = JobError(code=error.code.code, detail=error.detail, remedy=error.code.facts.remedy, stage=stage)
-    if isinstance(error, StorageUnavailable) or error.code is ErrorCode.SCANNER_AWAY:
-        ledger.hold(job_uuid, record, actor=actor)
-    else:
-        ledger.fail(job_uuid, record, actor=actor)
+    if isinstance(error, StorageUnavailable) or error.code in HOLDING:
+        return ledger.hold(job_uuid, record, actor=actor)
+    if may_pass(error):
+        return ledger.attempts.later(job_uuid, record, actor=actor)
+    return ledger.fail(job_uuid, record, actor=actor)
+
+
+def may_pass(error: IroncladError) -> bool:
+    """Return whether another attempt may go better by itself; what a stage has tried again already does not count."""
+    tried = isinstance(error, ChildKilled) or error.code is ErrorCode.OUT_OF_MEMORY
+    return isinstance(error, TransientFailure) and not tried
 
 
 def describe_failure(error: IroncladError) -> dict[str, dg.MetadataValue]:

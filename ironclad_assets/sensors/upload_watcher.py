@@ -15,22 +15,24 @@ from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.intake.inbox import Inbox
 from ironclad_assets.jobs import process_song
 from ironclad_assets.ledger.store import Ledger, Registration
-from ironclad_assets.sensors.dispatch import choose_jobs, release_held, request_runs
+from ironclad_assets.sensors.dispatch import choose_jobs, queue_depth, release_held, request_runs
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.store import Store
+from ironclad_assets.telemetry.request import bind_request
 
 LONG_POLL_S = 4.5
 """How long a tick waits for work; the daemon's own loop is fixed at five seconds."""
 
 PAUSE_S = 0.25
-"""Longest wait between two looks at the ledger; the upload folder itself wakes the watcher at once."""
+"""Longest wait between two looks at a ledger that answers at once; the upload folder wakes the watcher sooner."""
+
+LONGEST_PAUSE_S = 1.0
+LOOKING_SHARE = 0.25
+"""Share of the time that looking at a long queue may take."""
 
 INTAKE_S = 5.0
 """Longest time one tick spends on taking files, well inside the sensor's limit of 60 s."""
-
-QUEUE_DEPTH = 25
-"""Runs that may wait in Dagster's queue."""
 
 MOST_NAMED = 20
 
@@ -44,6 +46,7 @@ class TickReport:
     ignored: list[tuple[str, str]] = field(default_factory=list)
     released: int = 0
     paused: str = ""
+    pauses: list[str] = field(default_factory=list)
 
     def summarise(self) -> str:
         """Return one line for the tick."""
@@ -56,6 +59,7 @@ class TickReport:
                 parts.append(f"{len(pairs)} {label} ({some})")
         if self.released:
             parts.append(f"{self.released} released")
+        parts += [f"paused: {pause}" for pause in self.pauses]
         return ", ".join(parts)
 
 
@@ -75,12 +79,16 @@ class UploadWatcher:
         deadline = time.monotonic() + LONG_POLL_S
         jobs: list[Job] = []
         try:
+            self._store.require_ready()
             inbox = self._open_inbox()
+            self._release(report)
+            depth = queue_depth(context.instance)
             while not jobs:
-                jobs = self._step(inbox, report)
+                began = time.monotonic()
+                jobs = self._step(inbox, report, depth=depth)
                 if jobs or time.monotonic() >= deadline:
                     break
-                inbox.wait(PAUSE_S)
+                inbox.wait(min(max(PAUSE_S, (time.monotonic() - began) / LOOKING_SHARE), LONGEST_PAUSE_S))
         except StorageUnavailable as error:
             report.paused = error.describe()
             self._was_paused = True
@@ -98,19 +106,23 @@ class UploadWatcher:
 
     def _open_inbox(self) -> Inbox:
         if self._inbox is None:
-            self._store.require_ready()
             self._inbox = Inbox(ledger=self._ledger, store=self._store, settings=self._settings)
         return self._inbox
 
-    def _step(self, inbox: Inbox, report: TickReport) -> list[Job]:
+    def _release(self, report: TickReport) -> None:
+        """Queue again what was held and may go on, once a tick."""
+        report.pauses = [pause.describe() for pause in self._ledger.pauses.all()]
+        report.released = release_held(self._ledger, at_once=self._was_paused)
+        self._was_paused = False
+
+    def _step(self, inbox: Inbox, report: TickReport, *, depth: int) -> list[Job]:
         """Take files once and return the jobs that shall run now, noted as dispatched."""
-        collected = inbox.collect(budget_s=INTAKE_S)
+        with bind_request():
+            collected = inbox.collect(budget_s=INTAKE_S)
         report.taken += [_describe_taken(registration) for registration in collected.taken]
         report.taken += [f"{name!r}: lyrics of {song}" for name, song in collected.lyrics]
         report.waiting, report.ignored = collected.waiting, collected.ignored
-        report.released += release_held(self._ledger, at_once=self._was_paused)
-        self._was_paused = False
-        jobs = choose_jobs(self._ledger, depth=QUEUE_DEPTH)
+        jobs = choose_jobs(self._ledger, depth=depth)
         self._ledger.mark_dispatched([job.job_uuid for job in jobs])
         return jobs
 
@@ -125,6 +137,7 @@ class UploadWatcher:
                 "ignored": report.ignored[:MOST_NAMED],
                 "dispatched": dispatched,
                 "paused": report.paused,
+                "pauses": report.pauses,
             },
         )
 

@@ -130,8 +130,8 @@ def test_users_take_turns_and_priority_goes_first(ledger: Ledger) -> None:
     a1, a2, a3 = (add_song(ledger, number, user_id="ada") for number in (1, 2, 3))
     b1 = add_song(ledger, 4, user_id="bob")
     urgent = add_song(ledger, 5, user_id="ada", priority=1)
-    assert [job.job_uuid for job in ledger.dispatchable(limit=10)] == [urgent, a1, b1, a2, a3]
-    assert [job.job_uuid for job in ledger.dispatchable(limit=2)] == [urgent, a1]
+    assert [job.job_uuid for job in ledger.dispatchable(limit=10)] == [urgent, b1, a1, a2, a3]
+    assert [job.job_uuid for job in ledger.dispatchable(limit=2)] == [urgent, b1]
 
 
 def test_noting_that_nothing_was_dispatched_takes_no_write_lock(

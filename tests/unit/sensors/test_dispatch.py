@@ -1,11 +1,17 @@
 """Dispatch: the ledger is the queue, Dagster's own stays shallow."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
 
 from ironclad_assets.contracts.v1.job import JobError, JobState
 from ironclad_assets.errors import ErrorCode
-from ironclad_assets.sensors import dispatch
-from ironclad_assets.sensors.dispatch import MOST_REQUESTS, choose_jobs, release_held, request_runs, run_key
+from ironclad_assets.sensors.dispatch import (
+    MOST_REQUESTS,
+    choose_jobs,
+    has_waited,
+    release_held,
+    request_runs,
+    run_key,
+)
 
 
 def test_each_job_gets_one_partition_and_one_run_with_its_own_key(ledger, add_song):
@@ -50,7 +56,7 @@ def test_jobs_held_for_storage_go_on_by_themselves_and_others_stay(ledger, add_s
     assert [job.job_uuid for job in choose_jobs(ledger, depth=5)] == [waiting.job_uuid]
 
 
-def test_job_that_does_not_fit_waits_longer_after_every_attempt(ledger, add_song, monkeypatch):
+def test_job_that_does_not_fit_waits_longer_after_every_attempt(ledger, add_song):
     """One song that is too large for the disk must not run again every few seconds."""
     job = add_song(1)
     full = JobError(code=ErrorCode.STORAGE_FULL.code, detail="disk full", remedy="free space")
@@ -58,25 +64,15 @@ def test_job_that_does_not_fit_waits_longer_after_every_attempt(ledger, add_song
     for _ in range(4):
         ledger.hold(job.job_uuid, full, actor="test")
         assert release_held(ledger, at_once=False) == 0, "not at once"
-        held = ledger.job(job.job_uuid)
-        pauses.append(next(s for s in range(10_000) if is_due(monkeypatch, held, after_s=s)))
+        (held,) = ledger.attempts.held()
+        pauses.append(next(s for s in range(10_000) if has_waited(replace(held, held_s=float(s)))))
         ledger.release(job.job_uuid, actor="test")
         ledger.mark_dispatched([job.job_uuid])
         ledger.undispatch(job.job_uuid)
     assert pauses == sorted(pauses)
     assert pauses[0] >= 5
     assert max(pauses) <= 600
-
-
-def is_due(monkeypatch, job, *, after_s):
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.fromisoformat(job.updated_at) + timedelta(seconds=after_s)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(dispatch, "datetime", Later)
-        return dispatch._has_paused(job)
+    assert has_waited(replace(held, held_s=-3600.0)), "a clock that was set back strands nobody"
 
 
 def test_new_attempt_has_a_new_run_key(ledger, add_song):

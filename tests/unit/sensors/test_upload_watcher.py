@@ -24,7 +24,8 @@ def watcher(settings, store, monkeypatch):
 
 
 def tick(watcher):
-    return watcher.tick(dg.build_sensor_context())
+    with dg.DagsterInstance.ephemeral() as instance:
+        return watcher.tick(dg.build_sensor_context(instance=instance))
 
 
 def drop(store, name, *, user="", seed=0):

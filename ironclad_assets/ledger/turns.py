@@ -1,0 +1,100 @@
+"""Fair turns: in which order waiting jobs deserve a run (QUEUE-003, docs/control.md).
+
+Priority decides first. Among equals the user who had the fewest seconds of audio worked on goes first: what
+counts is the audio of the user's jobs that are being worked on or were begun within the last hour, plus that of
+the user's own waiting jobs before this one. Then the order of submission (not of time: a clock jump reorders
+nothing). One statement says it, so that SQLite and Postgres agree.
+"""
+
+from sqlalchemy import Float, Select, cast, func, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.ledger.pauses import not_paused
+from ironclad_assets.ledger.retries import LONGEST_WAIT_S
+from ironclad_assets.ledger.rows import utc_time
+from ironclad_assets.ledger.tables import jobs, songs
+
+REMEMBERED_S = 3600.0
+"""How long a job that was begun counts for its user, as seconds of wall time."""
+
+BYTES_PER_S = 40_000.0
+"""A second of audio, where only the size of a file is known: FLAC and WAV have more, lossy files less."""
+
+CLOCK_SLACK_S = 60.0
+
+WAITING = (jobs.c.state == JobState.QUEUED.value) & jobs.c.dispatched_at.is_(None)
+"""No run was asked for it yet."""
+
+DISPATCHED = (jobs.c.state == JobState.QUEUED.value) & jobs.c.dispatched_at.is_not(None)
+"""A run was asked for it, and has not begun it yet."""
+
+IN_HAND = (jobs.c.state == JobState.RUNNING.value) | DISPATCHED
+"""A run works on it, or was asked for."""
+
+seconds_of_audio: ColumnElement[float] = cast(
+    func.coalesce(songs.c.duration_s, func.nullif(songs.c.expected_s, 0.0), songs.c.size_bytes / BYTES_PER_S), Float
+)
+"""Seconds of a job's song: decoded, else expected, else what its size suggests."""
+
+
+def is_due() -> ColumnElement[bool]:
+    """Return the condition that a job need not wait any longer after a failure.
+
+    No wait is longer than `LONGEST_WAIT_S`: a later time was written by a clock that has been set back since.
+    """
+    soon = utc_time(seconds_ago=-LONGEST_WAIT_S - CLOCK_SLACK_S)
+    return jobs.c.not_before.is_(None) | (jobs.c.not_before <= utc_time(seconds_ago=0.0)) | (jobs.c.not_before > soon)
+
+
+def may_go() -> ColumnElement[bool]:
+    """Return the condition that nothing but its turn keeps a waiting job from a run."""
+    return WAITING & is_due() & not_paused()
+
+
+def in_turn(which: ColumnElement[bool]) -> Select[int, str, str, int, float]:
+    """Return the query of the jobs that `which` chooses, in their order.
+
+    Its columns are sequence, job_uuid, user_id, priority and seconds; jobs that are not chosen count for nothing.
+    """
+    own = func.sum(seconds_of_audio).over(
+        partition_by=jobs.c.user_id, order_by=(jobs.c.priority.desc(), jobs.c.sequence), rows=(None, -1)
+    )
+    chosen = (
+        select(
+            jobs.c.sequence,
+            jobs.c.job_uuid,
+            jobs.c.user_id,
+            jobs.c.priority,
+            seconds_of_audio.label("seconds"),
+            own.label("own_before"),
+        )
+        .join(songs, songs.c.song == jobs.c.song)
+        .where(which)
+        .subquery()
+    )
+    had = _had_by_user().subquery()
+    start = func.coalesce(chosen.c.own_before, 0.0) + func.coalesce(had.c.seconds, 0.0)
+    columns = (chosen.c.sequence, chosen.c.job_uuid, chosen.c.user_id, chosen.c.priority, chosen.c.seconds)
+    return (
+        select(*columns)
+        .outerjoin(had, had.c.user_id == chosen.c.user_id)
+        .order_by(chosen.c.priority.desc(), start, chosen.c.sequence)
+    )
+
+
+def count_in_hand() -> Select[str, int]:
+    """Return the query of how many jobs of each user are worked on or were handed to Dagster."""
+    return select(jobs.c.user_id, func.count()).where(IN_HAND).group_by(jobs.c.user_id)
+
+
+def _had_by_user() -> Select[str, float]:
+    """Return the query of the seconds of audio that each user had: in hand now, or begun within the hour."""
+    since, until = utc_time(seconds_ago=REMEMBERED_S), utc_time(seconds_ago=-CLOCK_SLACK_S)
+    counted = IN_HAND | jobs.c.started_at.between(since, until)
+    return (
+        select(jobs.c.user_id, func.sum(seconds_of_audio).label("seconds"))
+        .join(songs, songs.c.song == jobs.c.song)
+        .where(counted)
+        .group_by(jobs.c.user_id)
+    )
