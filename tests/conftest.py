@@ -8,8 +8,9 @@ import pytest
 from ironclad_assets.settings import MEBIBYTE, Settings
 from ironclad_assets.storage.store import Store
 from tests.fakes.postgres import make_postgres, postgres_server, postgres_url
+from tests.fakes.s3_server import s3, s3_server
 
-__all__ = ["make_postgres", "postgres_server", "postgres_url"]
+__all__ = ["make_postgres", "postgres_server", "postgres_url", "s3", "s3_server"]
 
 
 @pytest.fixture(autouse=True)
