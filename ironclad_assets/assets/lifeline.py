@@ -2,27 +2,30 @@
 
 A run process is a grandchild of the supervisor and survives its code server on purpose. When the
 supervisor itself is gone, a thread ends the run at once; its children die with it, its job is queued again
-at the next start, and finished work is reused.
+at the next start, and finished work is reused. What a run survives is the absence of its database's server.
 """
 
 import os
 import threading
 import time
 
+from ironclad_assets.ledger.postgres import wait_for_servers
 from ironclad_assets.ledger.worker import WorkerIdentity, is_alive
 
 SUPERVISOR_VARIABLE = "IRONCLAD_SUPERVISOR"
 POLL_S = 1.0
+SERVER_PATIENCE_S = 600.0
 EXIT_CODE = 137
 
 _started = threading.Lock()
 
 
 def follow_supervisor() -> None:
-    """End this process soon after the supervisor named in the environment is gone.
+    """End this process soon after the supervisor named in the environment is gone; until then wait for its database.
 
-    Does nothing when no supervisor is named (Dagster started by hand) and on every call but the first.
+    Ends nothing when no supervisor is named (Dagster started by hand) and on every call but the first.
     """
+    wait_for_servers(SERVER_PATIENCE_S)
     name = os.environ.get(SUPERVISOR_VARIABLE)
     if name and _started.acquire(blocking=False):
         threading.Thread(target=_watch, args=(WorkerIdentity.parse(name),), name="lifeline", daemon=True).start()

@@ -47,8 +47,6 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(name_driver(url))
-        self.patience_s = 0.0
-        """How long a server that does not answer is waited for; commands want to be told at once, runs have time."""
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._pid = 0
@@ -76,7 +74,7 @@ class Database:
     def snapshot(self) -> Iterator[Connection]:
         """Open a transaction whose every question is answered as of one moment, however long it takes."""
         options = {} if self.url.get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-        with self._translated(), self._open().connect() as connection:
+        with self._translated(), self._connect(self._open()) as connection:
             yield connection.execution_options(**options)
 
     @contextmanager
@@ -108,7 +106,7 @@ class Database:
                 self._engine = None
 
     def _connect(self, engine: Engine) -> Connection:
-        return postgres.connect(engine, patience_s=self.patience_s if self.file is None else 0.0)
+        return engine.connect() if self.url.get_backend_name() == "sqlite" else postgres.connect(engine)
 
     def _open(self) -> Engine:
         with self._lock:

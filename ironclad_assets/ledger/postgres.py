@@ -31,6 +31,8 @@ RECYCLE_S = 1800
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
+_patience_s = 0.0
+
 
 def make_engine(
     url: str, *, kept: int, most: int, statement_timeout_s: float, schema: str | None = None, autocommit: bool = False
@@ -77,12 +79,22 @@ def make_engine(
     return engine
 
 
-def connect(engine: Engine, *, patience_s: float) -> Connection:
+def wait_for_servers(seconds: float) -> None:
+    """Let this process wait so long for a server that does not answer, from now on; without that it does not wait.
+
+    Commands and pages are told at once; a run has time, and nothing better to do.
+    """
+    global _patience_s
+    _patience_s = seconds
+
+
+def connect(engine: Engine, *, patience_s: float | None = None) -> Connection:
     """Return a connection that works; while the server does not answer, try again for `patience_s` seconds.
 
     Raises:
-        OperationalError: it did not answer in that time.
+        OperationalError: it did not answer in that time (by default that of `wait_for_servers`).
     """
+    patience_s = _patience_s if patience_s is None else patience_s
     deadline = time.monotonic() + patience_s
     pause_s = FIRST_PAUSE_S
     while True:

@@ -7,12 +7,15 @@ server that goes away is waited for, so that a run goes on where it was.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from dagster._config import StringSource
+from dagster._core.events import DagsterEvent
+from dagster._core.events.log import EventLogEntry
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
@@ -33,6 +36,8 @@ PATIENCE_S = 600.0
 
 PATIENCE_OF_PAGES_S = 3.0
 """The same for the web page: who looks at it wants to be told."""
+
+MOST_TRIES = 3
 
 _CREATION_LOCK = 0x44414753  # any constant: names the advisory lock under which the tables are made
 _TABLES = ("runs", "event_logs", "jobs", "instance_info")
@@ -87,6 +92,20 @@ def pool_of(url: str) -> Pool:
         return _pools[key]
 
 
+def with_a_living_server(write: Callable[[], None]) -> None:
+    """Do `write`, and again where the server went away in the middle of it.
+
+    What a run tells may so be told twice, which harms nothing; told never it would end the run.
+    """
+    for _ in range(MOST_TRIES - 1):
+        try:
+            return write()
+        except sa.exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+    return write()
+
+
 class PooledPostgresStorage(DagsterPostgresStorage):
     """Runs, events and ticks of one database, as `DagsterPostgresStorage` keeps them."""
 
@@ -136,9 +155,15 @@ class PooledRunStorage(_OnePool, PostgresRunStorage):
         with pool_of(self.postgres_url).connect() as connection:
             yield connection
 
+    def handle_run_event(self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None) -> None:
+        with_a_living_server(lambda: super(PooledRunStorage, self).handle_run_event(run_id, event, update_timestamp))
+
 
 class PooledEventLogStorage(_OnePool, PostgresEventLogStorage):
     """The events, assets and partitions. Who follows a run asks for new events; nobody listens for notifications."""
+
+    def store_event(self, event: EventLogEntry) -> None:
+        with_a_living_server(lambda: super(PooledEventLogStorage, self).store_event(event))
 
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
