@@ -4,10 +4,20 @@ from collections.abc import Callable
 
 import typer
 
+from ironclad_assets.cli.backup_commands import (
+    create_backup_command,
+    list_backups,
+    make_backup_key,
+    prune_backups,
+    remove_backup,
+    restore,
+    verify_backups,
+)
 from ironclad_assets.cli.default_commands import clear_defaults, set_defaults, show_defaults
 from ironclad_assets.cli.engine_commands import doctor, install_engines, list_engines, remove_engine, verify_engines
 from ironclad_assets.cli.exits import EXIT_HELP
 from ironclad_assets.cli.job_commands import cancel, retry, status, submit
+from ironclad_assets.cli.ledger_commands import export_ledger_command, import_ledger_command, migrate
 from ironclad_assets.cli.library_commands import organise, preview
 from ironclad_assets.cli.model_commands import (
     export_models,
@@ -49,6 +59,21 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         "Defaults: what a user gets where a job names nothing else.",
         {"show": show_defaults, "set": set_defaults, "clear": clear_defaults},
     ),
+    "backup": (
+        "Backups: copies of what cannot be made again.",
+        {
+            "create": create_backup_command,
+            "list": list_backups,
+            "verify": verify_backups,
+            "remove": remove_backup,
+            "prune": prune_backups,
+            "keygen": make_backup_key,
+        },
+    ),
+    "ledger": (
+        "Ledger: the database of songs and jobs, into a file and back.",
+        {"export": export_ledger_command, "import": import_ledger_command},
+    ),
 }
 
 
@@ -63,7 +88,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (up, demo, submit, status, retry, cancel, health):
+    for command in (up, demo, submit, status, retry, cancel, health, restore, migrate):
         app.command(epilog=EXIT_HELP)(command)
     for name, (help_text, commands) in _GROUPS.items():
         group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)

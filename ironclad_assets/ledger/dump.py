@@ -55,6 +55,10 @@ class LedgerDump:
         stream.write(_line({"end": facts.rows}))
         return facts
 
+    def version(self) -> str | None:
+        """Return the version of the ledger's schema; None where there is no ledger."""
+        return schema.find_version(self._database)
+
     def load(self, stream: BinaryIO) -> DumpFacts:
         """Fill an empty ledger, made if missing, with a dump, and bring it to this release's schema.
 
@@ -124,7 +128,8 @@ def iter_rows(lines: Iterable[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         PermanentFailure: `BACKUP_DAMAGED`, also where the end is missing or counts other rows.
     """
     counted: Counter[str] = Counter()
-    table, columns = "", []
+    table = ""
+    columns: list[str] = []
     for line in lines:
         if isinstance(line, list) and table and len(line) == len(columns):
             counted[table] += 1

@@ -53,6 +53,19 @@ def require_version(connection: Connection, database: Database) -> str:
     return found
 
 
+def require_known(version: str) -> None:
+    """Raise unless this release has a migration to `version`.
+
+    Raises:
+        TransientFailure: with `SCHEMA_MISMATCH`.
+    """
+    known = sorted(path.name[1:5] for path in (MIGRATIONS / "versions").glob("v*.py"))
+    if version not in known:
+        raise TransientFailure(
+            f"this release knows no schema version {version!r}, only {', '.join(known)}", code=ErrorCode.SCHEMA_MISMATCH
+        )
+
+
 def migrate(database: Database, *, to: str = HEAD) -> None:
     """Bring the ledger, created if missing, to version `to` (``base`` empties it), in one transaction.
 
@@ -63,14 +76,14 @@ def migrate(database: Database, *, to: str = HEAD) -> None:
     from alembic import command  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
+    if to != "base":
+        require_known(to)
     with database.create() as connection:
         config = _config(connection)
         known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
         found = _version(connection)
         if found is not None and found not in known:
             raise _mismatch(database, found=found)
-        if to not in (*known, "base"):
-            raise TransientFailure(f"this release knows no schema version {to}", code=ErrorCode.SCHEMA_MISMATCH)
         if found == to:
             return
         going_up = to != "base" and (found is None or known.index(to) < known.index(found))

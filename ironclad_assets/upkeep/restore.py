@@ -1,0 +1,327 @@
+"""Restoring a backup into an empty home and store, or one of both, on whatever machine and database.
+
+Every byte is checked before it gets its name. The ledger comes after the files and the store's sentinel last of all,
+so that nobody works with half of it; `restore.json` in the home says until then that a restore is not done, keeps
+`up` away, and lets the same command go on where it was killed. What was deleted since the backup is deleted again.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, failure
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.ownership import set_mark
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.hashing import hash_file
+from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep import tombstones
+from ironclad_assets.upkeep.backup_manifest import BackedUpFile, BackupManifest, Contents, StoredObject
+from ironclad_assets.upkeep.backup_repository import Repository, sync_file_system
+from ironclad_assets.upkeep.backup_seal import Keys, Passing
+from ironclad_assets.upkeep.backup_sources import SMALL_STAGES, public_settings
+from ironclad_assets.upkeep.backup_verify import open_file, read_contents
+from ironclad_assets.upkeep.restored_jobs import queue_again, rebuild_library
+
+JOURNAL = "restore.json"
+KNOWN_STORES = "stores.json"
+FILES_TOLD = 500
+
+Part = Literal["home", "store"]
+ALL_PARTS: tuple[Part, ...] = ("home", "store")
+
+_KEPT_IN_HOME = frozenset({"engines", "models", "cache", "logs", "run", "upgrades", JOURNAL})
+"""What a home may have before a restore: nothing that a backup holds."""
+
+_KEPT_IN_STORE = frozenset({"backups", "lost+found"})
+_LIBRARY_ROOTS = ("output", "output-stems")
+_ORIGINAL_MODE = 0o444
+
+
+@dataclass(slots=True)
+class Restored:
+    """What a restore came to. `deleted_again` counts songs and users; `requeued` jobs that were running."""
+
+    backup: str
+    files: int = 0
+    size_bytes: int = 0
+    songs: int = 0
+    left_out: int = 0
+    requeued: int = 0
+    rebuilt: int = 0
+    deleted_again: int = 0
+    warnings: list[str] = field(default_factory=list)
+    other_settings: dict[str, Any] = field(default_factory=dict)  # any JSON value
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreWish:
+    """What somebody wants restored. `rebuild` queues complete songs whose library files are not there."""
+
+    repository: Repository
+    backup: str
+    identities: Keys = ()
+    parts: Sequence[Part] = ALL_PARTS
+    rebuild: bool = True
+
+
+def restore_backup(
+    settings: Settings, *, wish: RestoreWish, actor: str, report: Callable[[str], None] = lambda text: None
+) -> Restored:
+    """Bring a backup back and return what that came to.
+
+    Raises:
+        PermanentFailure: `HOME_IN_USE`, where home, ledger or store have something already; `BACKUP_DAMAGED`,
+            `BACKUP_LOCKED`, `UNKNOWN_BACKUP`.
+        TransientFailure: `ALREADY_RUNNING`, while a system runs in the home.
+        StorageUnavailable: the disk is full, read-only or away.
+    """
+    with wish.repository.reading():
+        manifest = wish.repository.manifest(wish.backup)
+        contents = read_contents(wish.repository, manifest, identities=wish.identities)
+        work = _Restore(settings, wish, manifest, contents, report)
+        with work.alone():
+            return work.perform(actor=actor)
+
+
+def require_no_restore(settings: Settings) -> None:
+    """Raise while a restore into this home is not done.
+
+    Raises:
+        PermanentFailure: with `HOME_IN_USE`.
+    """
+    journal = settings.home_dir / JOURNAL
+    if journal.exists():
+        raise failure(
+            ErrorCode.HOME_IN_USE, f"a restore is not done ({journal}); run the same `pipelinectl restore` again"
+        )
+
+
+class _Restore:
+    """One restore at work."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        wish: RestoreWish,
+        manifest: BackupManifest,
+        contents: Contents,
+        report: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._wish = wish
+        self._manifest = manifest
+        self._contents = contents
+        self._report = report
+        self._store = Store(settings.store_root, settings.disk_reserve_bytes)
+        self._ledger = Ledger(settings.ledger_url)
+        self._journal = settings.home_dir / JOURNAL
+        self._objects: dict[str, StoredObject] = {one.name: one for one in manifest.objects}
+        self._result = Restored(manifest.id)
+
+    def alone(self) -> FileLock:
+        """Return the lock that keeps a system from starting in this home meanwhile, held."""
+        atomic.make_folder(self._settings.home_dir / "run")
+        lock = FileLock(self._settings.home_dir / "run" / "supervisor.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise failure(ErrorCode.ALREADY_RUNNING, f"{self._settings.home_dir} is run by `pipelinectl up`") from None
+        return lock
+
+    def perform(self, *, actor: str) -> Restored:
+        """Do everything, from wherever an interrupted restore of the same backup was."""
+        state = self._begin()
+        stones = self._stones()
+        if "store" in self._wish.parts:
+            self._restore_store(stones)
+        if "home" in self._wish.parts:
+            self._restore_home()
+            if not state.get("ledger"):
+                self._restore_ledger()
+                atomic.write_json(self._journal, {**state, "ledger": True})
+        self._settle(stones, actor=actor)
+        self._open_store()
+        self._journal.unlink()
+        self._ledger.close()
+        self._result.warnings += list(self._contents.warnings)
+        self._result.other_settings = _other_settings(self._contents.settings, now=self._settings)
+        return self._result
+
+    def _begin(self) -> dict[str, Any]:
+        """Return what an interrupted restore noted, or note that one begins where everything is empty."""
+        wanted = {"backup": self._manifest.id, "parts": list(self._wish.parts)}
+        if self._journal.exists():
+            state: dict[str, Any] = json.loads(self._journal.read_bytes())
+            if {name: state.get(name) for name in wanted} != wanted:
+                raise failure(ErrorCode.HOME_IN_USE, f"a restore of backup {state.get('backup')} is not done here")
+            self._report("going on where a restore was interrupted")
+            return state
+        self._require_empty()
+        self._require_room()
+        atomic.write_json(self._journal, wanted)
+        return wanted
+
+    def _require_empty(self) -> None:
+        used: list[str] = []
+        if "home" in self._wish.parts:
+            used += _entries(self._settings.home_dir, but=_KEPT_IN_HOME | self._store_in_home())
+            used += [str(path) for path in self._settings.dagster_home.rglob("*.db")]
+            if self._ledger.dump.version() is not None:
+                used.append("the ledger")
+        elif self._ledger.dump.version() is None:
+            raise failure(ErrorCode.SCHEMA_MISMATCH, "there is no ledger to restore a store for")
+        if "store" in self._wish.parts:
+            used += _entries(self._store.root, but=_KEPT_IN_STORE)
+        elif not self._store.sentinel.is_file():
+            raise StorageUnavailable(f"{self._store.sentinel} is missing", code=ErrorCode.STORAGE_AWAY)
+        if used:
+            raise failure(ErrorCode.HOME_IN_USE, f"there is something already: {', '.join(used[:5])}")
+
+    def _store_in_home(self) -> frozenset[str]:
+        if self._store.root.parent != self._settings.home_dir:
+            return frozenset()
+        return frozenset({self._store.root.name})
+
+    def _require_room(self) -> None:
+        wanted = sum(one.size_bytes for one in self._contents.files if one.place == "store")
+        atomic.make_folder(self._store.root)
+        free = shutil.disk_usage(self._store.root).free
+        if "store" in self._wish.parts and free - wanted < self._settings.disk_reserve_bytes:
+            raise StorageUnavailable(
+                f"{self._store.root} has {free / 1e9:.2f} GB free; the backup needs {wanted / 1e9:.2f} GB beside the "
+                "reserve",
+                code=ErrorCode.STORAGE_FULL,
+            )
+
+    def _stones(self) -> tombstones.Tombstones:
+        """Return every tombstone that the backups' folder and the target's store know."""
+        kept = self._wish.repository.folder / tombstones.FILE_NAME
+        target = tombstones.tombstone_file(self._store)
+        tombstones.merge_file(target, stones=tombstones.read_file(kept))
+        return tombstones.load(self._store, None)
+
+    def _restore_store(self, stones: tombstones.Tombstones) -> None:
+        shared = {one.path for one in self._contents.files if one.song is not None and not stones.covers_song(one.song)}
+        for one in self._contents.files:
+            if one.place != "store":
+                continue
+            covered = one.song is not None and one.path not in shared and stones.covers_song(one.song)
+            if covered or self._lacks_files(one):
+                self._result.left_out += 1
+                continue
+            self._place(one, self._store.path(_inside(one.path)), root=self._store.root)
+        sync_file_system(self._store.root)
+
+    def _lacks_files(self, one: BackedUpFile) -> bool:
+        """Return whether this is the manifest of an artifact whose files are not in the backup."""
+        parts = PurePosixPath(one.path).parts
+        is_artifact = parts[0] == "stages" and parts[1] not in SMALL_STAGES
+        return is_artifact and "stages" not in self._manifest.extras
+
+    def _restore_home(self) -> None:
+        roots = {"dagster": self._settings.dagster_home, "home": self._settings.home_dir}
+        for one in self._contents.files:
+            if one.place in roots and not (one.place == "home" and one.path == KNOWN_STORES):
+                self._place(one, roots[one.place] / _inside(one.path), root=roots[one.place])
+        sync_file_system(self._settings.home_dir)
+
+    def _restore_ledger(self) -> None:
+        self._report("restoring the ledger")
+        (one,) = (one for one in self._contents.files if one.place == "ledger")
+        identities = self._wish.identities
+        with open_file(self._wish.repository, self._objects[one.object], one, identities=identities) as dump:
+            facts = self._ledger.dump.load(dump)
+        self._result.songs = facts.rows.get("songs", 0)
+
+    def _place(self, one: BackedUpFile, destination: Path, *, root: Path) -> None:
+        """Write a file, checked, under a hidden name, then give it its own; the whole disk is synced at the end."""
+        self._result.files += 1
+        self._result.size_bytes += one.size_bytes
+        if self._result.files % FILES_TOLD == 0:
+            self._report(f"restored {self._result.files} of {len(self._contents.files)} files")
+        if _is_there(destination, one):
+            return
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        temporary = destination.with_name(f".{uuid.uuid4().hex}{atomic.PARTIAL_SUFFIX}")
+        mode = _ORIGINAL_MODE if one.path.startswith("archive/") else 0o644
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as stream:
+                passing = Passing(stream)
+                identities = self._wish.identities
+                self._wish.repository.read_object(self._objects[one.object], passing, identities=identities)
+                if (passing.size_bytes, passing.sha256) != (one.size_bytes, one.sha256):
+                    raise failure(ErrorCode.BACKUP_DAMAGED, f"{one.path} differs from its checksum")
+                stream.flush()
+                os.fchmod(stream.fileno(), mode if one.place == "store" else 0o600)
+                if one.song is not None and one.path.startswith(_LIBRARY_ROOTS):
+                    set_mark(stream.fileno(), song=one.song)
+            temporary.replace(destination)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise atomic.storage_error(error, root) from error
+        except IroncladError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _settle(self, stones: tombstones.Tombstones, *, actor: str) -> None:
+        """Bring the jobs in step with what is there: deleted again, queued again, made again."""
+        self._result.deleted_again = tombstones.adopt(self._store, self._ledger)
+        if "home" in self._wish.parts:
+            self._result.requeued = queue_again(self._ledger)
+        if self._wish.rebuild:
+            self._report("looking which songs have to be made again")
+            self._result.rebuilt = rebuild_library(self._ledger, self._store)
+        detail = f"{', '.join(self._wish.parts)} of {self._manifest.created_at}"
+        self._ledger.audit.write("restore", self._manifest.id, actor=actor, detail=detail)
+
+    def _open_store(self) -> None:
+        """Give a restored store its folders and a sentinel of its own, and let the home know it."""
+        if "store" in self._wish.parts:
+            if not self._store.sentinel.exists():
+                atomic.write_bytes(self._store.sentinel, f"{uuid.uuid4()}\n".encode())
+            self._store.create()  # the folders that no file brought
+        memory = self._settings.home_dir / KNOWN_STORES
+        known: dict[str, str] = json.loads(memory.read_bytes()) if memory.exists() else {}
+        known[str(self._store.root)] = self._store.sentinel.read_text(encoding="utf-8").strip()
+        atomic.write_json(memory, known)
+
+
+def _entries(folder: Path, *, but: frozenset[str]) -> list[str]:
+    """Return what is in a folder and means that it is used; empty folders mean nothing."""
+    if not folder.is_dir():
+        return []
+    return [
+        str(path)
+        for path in sorted(folder.iterdir())
+        if path.name not in but and not (path.is_dir() and not any(path.rglob("*")))
+    ]
+
+
+def _is_there(file: Path, one: BackedUpFile) -> bool:
+    """Return whether an interrupted restore brought the file already."""
+    return file.is_file() and file.stat().st_size == one.size_bytes and hash_file(file) == one.sha256
+
+
+def _inside(path: str) -> str:
+    """Return a path of a backup, refused unless it stays below its place."""
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or path.startswith("/") or "\0" in path:
+        raise failure(ErrorCode.BACKUP_DAMAGED, f"{path!r} leads elsewhere")
+    return path
+
+
+def _other_settings(then: dict[str, Any], *, now: Settings) -> dict[str, Any]:
+    """Return the settings that were used when the backup was made and differ from those of now."""
+    current = public_settings(now)
+    places = ("home", "data", "database_url", "backup_path")
+    return {name: value for name, value in then.items() if name not in places and current.get(name) != value}

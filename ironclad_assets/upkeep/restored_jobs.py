@@ -1,0 +1,60 @@
+"""What becomes of jobs after a restore: those that ran wait again, complete songs get their library files back.
+
+Bringing back files and rows is `restore`'s.
+"""
+
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.errors import IroncladError
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.storage.store import Store
+
+ACTOR = "restore"
+AT_ONCE = 500
+
+
+def queue_again(ledger: Ledger) -> int:
+    """Queue the jobs that were running when the backup was made; their processes are gone. Return how many."""
+    count = 0
+    for job, _ in ledger.running_jobs():
+        ledger.requeue_interrupted(job.job_uuid, actor=ACTOR)
+        count += 1
+    return count
+
+
+def rebuild_library(ledger: Ledger, store: Store) -> int:
+    """Queue a new attempt for every complete song whose files are not in the library; return how many.
+
+    A song whose artifacts are here is only filed again; else it is made again, from its original, with its options.
+    """
+    count, line = 0, 0
+    while found := ledger.completions(after=line, limit=AT_ONCE):
+        line = found[-1][0]
+        for _, job in found:
+            latest = ledger.latest_job(job.song)
+            if latest is None or latest.job_uuid != job.job_uuid or latest.state is not JobState.COMPLETED:
+                continue
+            if not _stands(store, job.song) and not ledger.deletions.is_deleted(job.song):
+                ledger.retry(job.job_uuid, actor=ACTOR)
+                count += 1
+    return count
+
+
+def _stands(store: Store, song: str) -> bool:
+    """Return whether everything that the song's entry names is in the library, as far as sizes tell."""
+    try:
+        manifest = read_manifest(store.stage("library_entry", song))
+    except IroncladError:
+        return False
+    entry = LibraryEntry.model_validate(manifest.payload)
+    return all(_has_size(store.library(item.root) / item.file.path, item.file.size_bytes) for item in entry.files)
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == size_bytes
+    except OSError:
+        return False
