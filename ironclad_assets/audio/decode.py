@@ -58,6 +58,7 @@ class Decoder:
     Attributes:
         facts: the stream's.
         skipped_packets: how many packets could not be decoded so far.
+        broke_off: whether the container could not be read to its end; what lies behind is unknown.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,6 +70,8 @@ class Decoder:
         kind = sniff.sniff_file(path)
         if kind is sniff.MP4 and headers.is_encrypted_mp4(path):
             raise Refusal("its audio is stored encrypted", code=ErrorCode.PROTECTED)
+        if kind is sniff.MP4 and headers.names_other_file(path):
+            raise Refusal("its audio lies in another file, which it only names", code=ErrorCode.DAMAGED)
         claims = headers.read_claims(path, kind=kind)
         _check_rate(claims.sample_rate_hz)
         _check_channels(claims.channels)
@@ -80,6 +83,7 @@ class Decoder:
             self._container.close()
             raise
         self.skipped_packets = 0
+        self.broke_off = False
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +134,7 @@ class Decoder:
             except (StopIteration, EOFError):
                 return
             except av.FFmpegError:
-                self.skipped_packets += 1
+                self.broke_off = True
                 return
             try:
                 yield from packet.decode()

@@ -16,6 +16,9 @@ _MAX_CHUNKS = 1000
 _FIRST_FRAME_BYTES = 2048
 _MAX_MOVIE_BYTES = 32 * 1024**2
 _ENCRYPTED_ENTRIES = (b"enca", b"encv", b"drms")
+_REFERENCES = (b"url ", b"urn ", b"alis", b"rsrc")
+_IN_THIS_FILE = 1
+_MAX_REFERENCES = 100
 _LENGTH_MARKS = (b"Xing", b"Info", b"VBRI")
 _UNKNOWN_LENGTHS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFF000)
 """Data lengths that streaming writers leave behind: they mean "to the end of the file"."""
@@ -116,20 +119,33 @@ def is_encrypted_mp4(path: Path) -> bool:
     Read here because FFmpeg shows an encrypted track under the name of the codec inside it, and then
     decodes noise or nothing.
     """
+    return _lists_encrypted_entry(_read_movie(path))
+
+
+def names_other_file(path: Path) -> bool:
+    """Return whether a track of the MP4 file at `path` says that its samples lie in another file.
+
+    FFmpeg does not follow that here, and then finds no samples or, by their offsets, wrong ones.
+    """
+    return _lists_outside_reference(_read_movie(path))
+
+
+def _read_movie(path: Path) -> bytes:
+    """Return the first movie box of an MP4 file, at most 32 MiB of it; empty where there is none."""
     with path.open("rb") as stream:
         size, offset = path.stat().st_size, 0
         for _ in range(_MAX_CHUNKS):
             stream.seek(offset)
             head = stream.read(16)
             if len(head) < 8:
-                return False
+                break
             length = int.from_bytes(head[:4], "big") or size - offset
             length = int.from_bytes(head[8:16], "big") if length == 1 else length
             if head[4:8] == b"moov":
                 stream.seek(offset)
-                return _lists_encrypted_entry(stream.read(min(length, _MAX_MOVIE_BYTES)))
+                return stream.read(min(length, _MAX_MOVIE_BYTES))
             offset += max(length, 8)
-    return False
+    return b""
 
 
 def _lists_encrypted_entry(movie: bytes) -> bool:
@@ -139,4 +155,18 @@ def _lists_encrypted_entry(movie: bytes) -> bool:
         if movie[at + 16 : at + 20] in _ENCRYPTED_ENTRIES:
             return True
         at = movie.find(b"stsd", at + 4)
+    return False
+
+
+def _lists_outside_reference(movie: bytes) -> bool:
+    """Return whether a data reference box in `movie` has an entry that is not flagged as "in this file"."""
+    at = movie.find(b"dref")
+    while at >= 0:
+        count, entry = int.from_bytes(movie[at + 8 : at + 12], "big"), at + 12
+        for _ in range(min(count, _MAX_REFERENCES)):
+            length, kind = int.from_bytes(movie[entry : entry + 4], "big"), movie[entry + 4 : entry + 8]
+            if kind in _REFERENCES and not int.from_bytes(movie[entry + 8 : entry + 12], "big") & _IN_THIS_FILE:
+                return True
+            entry += max(length, 12)
+        at = movie.find(b"dref", at + 4)
     return False

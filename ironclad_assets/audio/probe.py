@@ -78,6 +78,8 @@ def inspect_file(
         findings = _decode_all(decoder, report=report, max_duration_s=max_duration_s)
         if decoder.skipped_packets:
             findings.warnings.append(f"{decoder.skipped_packets} packets could not be decoded and were left out")
+        if decoder.broke_off:
+            findings.warnings.append(f"reading broke off after {findings.frames / facts.sample_rate_hz:.2f} s")
     _check_length(findings, facts=facts, min_duration_s=min_duration_s)
     findings.warnings.extend(_remarks(findings, facts=facts, name=name))
     return {

@@ -28,7 +28,17 @@ _FOREIGN = (
     b"MZ",
     b"\x7fELF",
     b"Rar!",
+    b"7z\xbc\xaf",
+    b"\x1f\x8b",
+    b"\xfd7zXZ",
+    b"BZh",
+    b"II*\x00",
+    b"MM\x00*",
+    b"\xd0\xcf\x11\xe0",
+    b"\xca\xfe\xba\xbe",
 )
+"""How documents, pictures, archives and programs begin: frames of MPEG behind that make no song of them."""
+
 _BIT_RATES = {
     3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),

@@ -61,6 +61,7 @@ def refuse_file(
     reason = JobError(code=error.code.code, detail=error.detail, remedy=error.code.facts.remedy)
     registration = ledger.register(identity, options, actor=actor, error=reason)
     atomic.make_folder(folder)
+    folder.chmod(0o700)  # what is refused is for the pipeline's user alone
     atomic.write_json(
         folder / "error.json",
         {
