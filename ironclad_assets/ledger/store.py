@@ -36,6 +36,7 @@ from ironclad_assets.ledger.rows import (
 )
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.runs import UNBOUND, RunWrites, add_attempt, change_state, insert_job, next_attempt
+from ironclad_assets.ledger.sweeps import Sweeps
 from ironclad_assets.ledger.tables import jobs, songs
 from ironclad_assets.ledger.terms import Terms, hold_for_terms
 from ironclad_assets.ledger.usage import ORIGINAL, Accounts, record_stored
