@@ -126,6 +126,11 @@ class Ledger(RunWrites, Defaults):
         """Where the ledger is, without a password."""
         return self._database.place
 
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """What cleaning up asks."""
+        return Sweeps(self._database)
+
     def migrate(self, *, to: str = schema.HEAD) -> None:
         """Create the ledger, or bring it to this release's schema, or to an earlier one."""
         schema.migrate(self._database, to=to)
