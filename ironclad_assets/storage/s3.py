@@ -22,6 +22,7 @@ from ironclad_assets.storage.hashing import BLOCK_BYTES, carry_on, hash_bytes
 from ironclad_assets.storage.objects import ANYTHING, Conflict, Content, Head, Stored
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import ClientConfig
 
 PART_BYTES = 8 * 1024 * 1024
@@ -189,11 +190,19 @@ class S3Objects:
         return True
 
     def _blocks(self, key: str, *, size: int, etag: str | None = None) -> Iterator[bytes]:
-        """Yield the object in pieces, all of the version `etag`."""
+        """Yield the object in pieces, all of the version `etag`; one that is shorter than `size` ends early."""
         for start in range(0, size, READ_BYTES):
+            options: GetOptions = {"range": (start, min(start + READ_BYTES, size))}
+            if etag is not None:
+                options["if_match"] = etag
             with self._told(key, "read"):
-                piece = (start, min(start + READ_BYTES, size))
-                yield bytes(obstore.get(self._store, key, options={"range": piece, "if_match": etag}).bytes())
+                try:
+                    block = bytes(obstore.get(self._store, key, options=options).bytes())
+                except exceptions.BaseError as error:
+                    if "status code: 416" not in str(error):
+                        raise
+                    return
+            yield block
 
     def list(self, prefix: str) -> Iterator[Stored]:
         with self._told(prefix, "read"):
@@ -223,7 +232,7 @@ class S3Objects:
         text = str(error)
         said = " ".join(match.group(1) for match in (_STATUS.search(text), _CODE.search(text)) if match)
         code = ErrorCode.STORAGE_AWAY
-        if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
+        if said.startswith(("401", "403")):
             why = f"may not {doing} there; check the credentials and their rights"
             code = ErrorCode.STORAGE_READ_ONLY if doing == "write" else code
         elif any(word in text for word in _FULL) or "status code: 507" in text:
