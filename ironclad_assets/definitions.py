@@ -28,7 +28,7 @@ from ironclad_assets.sensors.upload_watcher import UploadWatcher, build_upload_w
 from ironclad_assets.servers.configured import configured_servers
 from ironclad_assets.servers.refresher import Refresher
 from ironclad_assets.settings import Settings, load_settings
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.opening import open_store
 
 ASSETS = (validated_file, song_metadata, staged_chunks, stems, recombined_track, library_entry, song_analysis)
 
@@ -42,7 +42,7 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
     """
     settings = settings or load_settings()
     layout_of(settings)  # refuses a template now, not at the first song
-    store = Store(settings.store_root, settings.disk_reserve_bytes)
+    store = open_store(settings)
     ledger = Ledger(settings.ledger_url, rules=Rules.from_settings(settings))
     resources: dict[str, Any] = {  # resources are plain objects of many types
         "settings": settings,

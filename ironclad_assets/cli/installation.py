@@ -20,6 +20,7 @@ from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.settings import Settings, load_settings
+from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
 
 
@@ -124,7 +125,7 @@ def open_installation(*, require_ledger: bool = True) -> Installation:
     installation = Installation(
         settings=settings,
         ledger=Ledger(settings.ledger_url, rules=Rules.from_settings(settings)),
-        store=Store(settings.store_root, reserve_bytes=settings.disk_reserve_bytes),
+        store=open_store(settings),
     )
     if require_ledger:
         installation.ledger.check_schema()

@@ -16,7 +16,7 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors.reconcile import reconcile
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.opening import open_store
 
 KNOWN_STORES = "stores.json"
 """File in the home that remembers which roots had a store, so that an empty mount point is not made one."""
@@ -44,7 +44,7 @@ def main() -> int:
 
 def prepare_store(settings: Settings) -> str:
     """Create the store where there never was one; return why work has to wait, or nothing."""
-    store = Store(settings.store_root, settings.disk_reserve_bytes)
+    store = open_store(settings)
     memory = settings.home_dir / KNOWN_STORES
     known: dict[str, str] = json.loads(memory.read_bytes()) if memory.exists() else {}
     try:

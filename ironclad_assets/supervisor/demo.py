@@ -33,6 +33,7 @@ from ironclad_assets.sandbox.task import run_task
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import load_artifact
+from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
 from ironclad_assets.supervisor.demo_report import WIDTH, DemoResult, SdrRow, draw, save
 from ironclad_assets.supervisor.demo_view import DemoView
@@ -99,7 +100,7 @@ def _process(
 ) -> DemoResult:
     """Drop the song, follow it to its end, measure what came out."""
     settings = system.settings
-    store = Store(settings.store_root, reserve_bytes=settings.disk_reserve_bytes)
+    store = open_store(settings)
     view.say("synthesising a song with known stems")
     song = synthesis.result(timeout=_LIMITS.wall_s)
     source = Path(song["song"])
