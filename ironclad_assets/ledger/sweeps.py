@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.tables import audit, history, jobs, songs, stored_artifacts
+from ironclad_assets.ledger.tables import audit, history, jobs, songs
 
 PAGE = 500
 """Songs that one question is about."""
@@ -75,12 +75,6 @@ class Sweeps:
         with self._database.read() as connection:
             rows = connection.execute(chosen.where(jobs.c.job_uuid.in_(list(job_uuids))))
             return {row.job_uuid: (row.user_id, JobState(row.state), row.updated_at) for row in rows}
-
-    def stored(self, song: str) -> dict[str, int]:
-        """Return the bytes that the ledger counts for the song, by stage."""
-        chosen = select(stored_artifacts.c.stage, stored_artifacts.c.size_bytes)
-        with self._database.read() as connection:
-            return {row[0]: int(row[1]) for row in connection.execute(chosen.where(stored_artifacts.c.song == song))}
 
     def newest_line(self) -> str | None:
         """Return the time of the last line of history or audit, the later of both; None in an empty ledger."""

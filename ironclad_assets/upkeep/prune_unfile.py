@@ -1,0 +1,54 @@
+"""Taking files out of the library for good, and out of their song's entry with them.
+
+The rules of filing hold: a file that is not the song's own any more stays, a cover stays while other songs lie beside
+it, a folder goes when it is empty. The entry gets another key, so that a retry files the song anew.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.contracts.v1.manifest import Manifest
+from ironclad_assets.ledger.usage import record_stored
+from ironclad_assets.pipeline.filed import STAGE, keep_entry
+from ironclad_assets.pipeline.hands import real_hands
+from ironclad_assets.pipeline.listing import Listing
+from ironclad_assets.pipeline.ownership import hold_entry, load_claims
+from ironclad_assets.pipeline.shelf import Shelf
+from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.storage.hashing import hash_json
+from ironclad_assets.upkeep.prune_plan import Ground, Removal
+
+
+def unfile(files: Sequence[Removal], *, ground: Ground, connection: Connection) -> set[str]:
+    """Remove files of one song from the library; return the paths, ``root/path``, that are gone.
+
+    Killed half way, the entry still names what is gone: the next sweep, or a retry, sets that right.
+    """
+    store, song = ground.store, files[0].song
+    wanted = {one.path for one in files}
+    with hold_entry(store, song=song):
+        manifest = read_manifest(store.stage(STAGE, song))
+        entry = LibraryEntry.model_validate(manifest.payload)
+        kept = [item for item in entry.files if f"{item.root}/{item.file.path}" not in wanted]
+        with real_hands(store=store, song=song, listing=Listing()) as hands:
+            shelf = Shelf(store=store, song=song, claims=load_claims(store, song=song, previous=entry), hands=hands)
+            shelf.remove_all_but(kept)
+            hands.finish()
+        gone = {path for path in wanted if not (store.root / path).exists()}
+        left = tuple(item for item in entry.files if f"{item.root}/{item.file.path}" not in gone)
+        updated = entry.model_copy(update={"files": left, "replaced": tuple(sorted(gone))})
+        key = hash_json({"unfiled": sorted(gone), "key": manifest.key})
+        keep_entry(updated, manifest=manifest.model_copy(update={"key": key}), store=store)
+        size_bytes = counted_bytes(read_manifest(store.stage(STAGE, song)))
+        record_stored(connection, song, STAGE, size_bytes=size_bytes)
+    return gone
+
+
+def counted_bytes(manifest: Manifest) -> int:
+    """Return the bytes that an artifact is counted with: those of its files, in the library too."""
+    size_bytes = sum(file.size_bytes for file in manifest.files)
+    if manifest.contract == LibraryEntry.__name__:
+        size_bytes += sum(item.file.size_bytes for item in LibraryEntry.model_validate(manifest.payload).files)
+    return size_bytes
