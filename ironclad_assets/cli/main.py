@@ -28,6 +28,7 @@ from ironclad_assets.cli.model_commands import (
     verify_models,
 )
 from ironclad_assets.cli.system_commands import demo, health, up
+from ironclad_assets.cli.upkeep_commands import prune, verify
 
 _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "engines": (
@@ -88,7 +89,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (up, demo, submit, status, retry, cancel, health, restore, migrate):
+    for command in (up, demo, submit, status, retry, cancel, health, restore, migrate, prune, verify):
         app.command(epilog=EXIT_HELP)(command)
     for name, (help_text, commands) in _GROUPS.items():
         group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
