@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState
+from ironclad_assets.ledger.changes import change_state, next_attempt
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.progress import seconds_between
 from ironclad_assets.ledger.reads import require_job
 from ironclad_assets.ledger.retries import RetryPolicy
 from ironclad_assets.ledger.rows import NO_ERROR, error_values, utc_now, utc_time
-from ironclad_assets.ledger.runs import UNBOUND, change_state, next_attempt
+from ironclad_assets.ledger.runs import UNBOUND
 from ironclad_assets.ledger.tables import jobs
 
 

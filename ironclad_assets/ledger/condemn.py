@@ -7,8 +7,8 @@ canceled, its tombstone stands, and the same bytes make a new song.
 from sqlalchemy import Connection, delete, func, select, text, update
 
 from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.ledger.changes import change_state
 from ironclad_assets.ledger.reads import active_job
-from ironclad_assets.ledger.runs import change_state
 from ironclad_assets.ledger.tables import jobs, limits, pauses, songs, terms_acceptances, user_defaults, users
 from ironclad_assets.ledger.tombstones import Tombstone, add_tombstone, digest_of, has_tombstone
 

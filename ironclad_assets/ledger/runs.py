@@ -8,15 +8,14 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState
-from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.ledger.changes import add_attempt, change_state, next_attempt
 from ironclad_assets.ledger.progress import overall_fraction
 from ironclad_assets.ledger.reads import (
     LedgerReads,
     active_job,
     active_worker,
     first_job,
-    latest_job,
     require_job,
     require_song,
 )
@@ -26,17 +25,17 @@ from ironclad_assets.ledger.rows import (
     Values,
     error_values,
     job_query,
-    new_job_values,
     utc_now,
     worker_values,
-    write_history,
 )
 from ironclad_assets.ledger.tables import history, jobs, stage_timings
-from ironclad_assets.ledger.transitions import check_transition
 from ironclad_assets.ledger.worker import WorkerIdentity, is_alive
 
 CRASH_LIMIT = 3
 INTERRUPTION_LIMIT = 10
+INTERRUPTED = "the whole system stopped"
+"""How the history tells of an interruption, so that they can be counted."""
+
 UNBOUND: Values = {**NO_WORKER, "run_id": None, "dispatched_at": None}
 
 
@@ -161,19 +160,18 @@ class RunWrites(LedgerReads):
 
         A song that takes the whole machine down each time fails at the `limit`-th interruption.
         """
-        queued, again = JobState.QUEUED.value, (JobState.QUEUED.value, JobState.RUNNING.value)
         with self._database.write() as connection:
             job = require_job(connection, job_uuid, lock=True)
-            chosen = (history.c.job_uuid == job_uuid) & (history.c.to_state == queued)
-            counted = select(func.count()).where(chosen & history.c.from_state.in_(again))
-            times = int(connection.execute(counted).scalar_one()) - job.crashes + 1
+            told = history.c.detail.startswith(INTERRUPTED, autoescape=True)
+            counted = select(func.count()).where(history.c.job_uuid == job_uuid, told)
+            times = int(connection.execute(counted).scalar_one()) + 1
             return _queue_again(
                 connection,
                 job,
                 actor=actor,
                 values={},
                 given_up=times >= limit,
-                detail=f"the whole system stopped (interruption {times} of {limit})",
+                detail=f"{INTERRUPTED} (interruption {times} of {limit})",
             )
 
     def _end(self, job_uuid: str, *, to: JobState, actor: str, values: Values, detail: str = "") -> Job:
@@ -183,60 +181,6 @@ class RunWrites(LedgerReads):
             if job.state is to:
                 return job
             return change_state(connection, job, to=to, actor=actor, values=values, detail=detail)
-
-
-def change_state(
-    connection: Connection, job: Job, *, to: JobState, actor: str, values: Values, detail: str = ""
-) -> Job:
-    """Move `job` to the state `to` with `values` in its row, and write that to its history."""
-    check_transition(job.state, after=to, subject=f"job {job.job_uuid}")
-    row = {**values, "state": to.value, "updated_at": utc_now()}
-    connection.execute(update(jobs).where(jobs.c.job_uuid == job.job_uuid).values(row))
-    write_history(connection, job.job_uuid, actor=actor, before=job.state, after=to, detail=detail)
-    return require_job(connection, job.job_uuid)
-
-
-def add_attempt(connection: Connection, song: str, *, options: JobOptions | None, state: JobState, actor: str) -> Job:
-    """Add a job for a song that has no active one, with `options`, else those of its latest job.
-
-    Raises:
-        PermanentFailure: the song was refused before it was taken in, so there is nothing to work on.
-    """
-    identity = require_song(connection, song)
-    latest = latest_job(connection, song)
-    if not identity.sha256:
-        code = ErrorCode.from_code(latest.error.code) if latest and latest.error else ErrorCode.ILLEGAL_TRANSITION
-        raise failure(code, f"song {song} ({identity.original_name}) was refused and not taken in; upload it again")
-    chosen = options or (latest.options if latest else JobOptions())
-    values = new_job_values(
-        identity,
-        options=chosen,
-        attempt=next_attempt(connection, song),
-        state=state,
-        priority=latest.priority if latest else 0,
-    )
-    return insert_job(connection, values, actor=actor)
-
-
-def insert_job(connection: Connection, values: Values, *, actor: str, detail: str = "") -> Job:
-    """Insert a new job's row and the first line of its history."""
-    state = JobState(values["state"])
-    check_transition(None, after=state, subject=f"job {values['job_uuid']}")
-    connection.execute(insert(jobs).values(values))
-    write_history(connection, values["job_uuid"], actor=actor, before=None, after=state, detail=detail)
-    return require_job(connection, values["job_uuid"])
-
-
-def next_attempt(connection: Connection, song: str) -> int:
-    """Return the number that no job of `song` has had yet."""
-    return (
-        int(
-            connection.execute(
-                select(func.coalesce(func.max(jobs.c.attempt), 0)).where(jobs.c.song == song)
-            ).scalar_one()
-        )
-        + 1
-    )
 
 
 def _queue_again(connection: Connection, job: Job, *, actor: str, values: Values, given_up: bool, detail: str) -> Job:

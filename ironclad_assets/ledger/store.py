@@ -17,8 +17,10 @@ from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.admission import Admission, admit
+from ironclad_assets.ledger.again import Again
 from ironclad_assets.ledger.attempts import Attempts
 from ironclad_assets.ledger.audit import Audit
+from ironclad_assets.ledger.changes import add_attempt, change_state, insert_job, next_attempt
 from ironclad_assets.ledger.defaults import Defaults
 from ironclad_assets.ledger.deletions import Deletions
 from ironclad_assets.ledger.dump import LedgerDump
@@ -35,7 +37,7 @@ from ironclad_assets.ledger.rows import (
     write_history,
 )
 from ironclad_assets.ledger.rules import Rules
-from ironclad_assets.ledger.runs import UNBOUND, RunWrites, add_attempt, change_state, insert_job, next_attempt
+from ironclad_assets.ledger.runs import UNBOUND, RunWrites
 from ironclad_assets.ledger.sweeps import Sweeps
 from ironclad_assets.ledger.tables import jobs, songs
 from ironclad_assets.ledger.terms import Terms, hold_for_terms
@@ -85,6 +87,11 @@ class Ledger(RunWrites, Defaults):
     def attempts(self) -> Attempts:
         """Further attempts of jobs that failed for now or were held."""
         return Attempts(self._database, policy=self.rules.retries)
+
+    @cached_property
+    def again(self) -> Again:
+        """Which songs shall be worked on again, many at once."""
+        return Again(self._database)
 
     @cached_property
     def limits(self) -> Limits:
@@ -246,8 +253,23 @@ class Ledger(RunWrites, Defaults):
                 connection, job, to=JobState.RUNNING, actor=actor, values={"cancel_requested": True}, detail=detail
             )
 
-    def retry(self, job_uuid: str, *, actor: str, options: JobOptions | None = None) -> Job:
+    def retry(
+        self,
+        job_uuid: str,
+        *,
+        actor: str,
+        options: JobOptions | None = None,
+        replay_from: str | None = None,
+        detail: str = "",
+    ) -> Job:
         """Queue a new attempt for the song of a job that ended, with `options` or those of that job.
+
+        Args:
+            job_uuid: the job.
+            actor: who did this, for the history.
+            options: what to ask for instead.
+            replay_from: stage from which on nothing that an earlier job made is used again.
+            detail: why, for the history.
 
         Raises:
             PermanentFailure: with `JOB_ACTIVE` while the song has an active job, or with the reason for
@@ -260,7 +282,13 @@ class Ledger(RunWrites, Defaults):
             if active is not None:
                 raise failure(ErrorCode.JOB_ACTIVE, f"song {job.song} has job {active.job_uuid}, {active.state}")
             added = add_attempt(
-                connection, job.song, options=options or job.options, state=JobState.QUEUED, actor=actor
+                connection,
+                job.song,
+                options=options or job.options,
+                state=JobState.QUEUED,
+                actor=actor,
+                replay_from=replay_from,
+                detail=detail,
             )
             return hold_for_terms(connection, added, rules=self.rules)
 

@@ -11,10 +11,10 @@ from ironclad_assets.contracts.v1.job import Job, JobError, JobState
 from ironclad_assets.contracts.v1.limits import TermsAcceptance
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.audit import write_audit
+from ironclad_assets.ledger.changes import change_state
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.rows import error_values, utc_now
 from ironclad_assets.ledger.rules import Rules
-from ironclad_assets.ledger.runs import change_state
 from ironclad_assets.ledger.tables import terms_acceptances
 from ironclad_assets.ledger.users import check_served, find_user, see_user, take_user_turn
 from ironclad_assets.telemetry.request import current_request
