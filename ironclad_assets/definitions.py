@@ -22,6 +22,8 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.sensors.analysis import AnalysisRequests, build_analysis_requests
+from ironclad_assets.sensors.backup import back_up, build_backup_schedules
+from ironclad_assets.sensors.erase import EraserService, build_eraser
 from ironclad_assets.sensors.reconcile import build_crash_catcher
 from ironclad_assets.sensors.refresh import build_server_refresher
 from ironclad_assets.sensors.upload_watcher import UploadWatcher, build_upload_watcher
@@ -56,11 +58,13 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
     requests = AnalysisRequests(ledger=resources["ledger"], store=resources["store"], settings=settings)
     return dg.Definitions(
         assets=ASSETS,
-        jobs=[process_song, analyse_song],
+        jobs=[process_song, analyse_song, back_up],
+        schedules=build_backup_schedules(settings),
         sensors=[
             build_upload_watcher(watcher),
             build_crash_catcher(ledger=resources["ledger"]),
             build_analysis_requests(requests),
+            build_eraser(EraserService(ledger=resources["ledger"], settings=settings)),
             *([build_server_refresher(Refresher(settings))] if configured_servers(settings).servers else []),
         ],
         resources=resources,

@@ -32,6 +32,7 @@ from ironclad_assets.upkeep.backup import (
     create_backup,
     on_the_same_disk,
     require_passphrase,
+    split_recipients,
 )
 from ironclad_assets.upkeep.backup_manifest import Extra
 from ironclad_assets.upkeep.backup_repository import Repository
@@ -294,11 +295,6 @@ def restore(
             print_json({"restored": restored_document(restored)})
         else:
             say_restored(restored)
-
-
-def split_recipients(settings: Settings) -> list[str]:
-    """Return the public keys that the settings name."""
-    return [part.strip() for part in settings.backup_recipients.split(",") if part.strip()]
 
 
 def _repository(settings: Settings, folder: Path | None) -> Repository:

@@ -1,8 +1,8 @@
 """Start-up work that needs Dagster, as one short process: ``python -m ironclad_assets.sensors.prepare``.
 
 It creates or migrates Dagster's tables before anyone else opens them (two processes on an empty SQLite home
-race), migrates the ledger, creates the store, and reconciles what the last stop left. A store that is away
-stops nothing: work pauses until it is back.
+race), keeps a copy of the ledger and migrates it, creates the store, and reconciles what the last stop left. A
+store that is away stops nothing: work pauses until it is back.
 """
 
 import json
@@ -17,6 +17,7 @@ from ironclad_assets.sensors.reconcile import reconcile
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
+from ironclad_assets.upkeep.upgrades import migrate_ledger
 
 KNOWN_STORES = "stores.json"
 """File in the home that remembers which roots had a store, so that an empty mount point is not made one."""
@@ -31,7 +32,7 @@ def main() -> int:
     try:
         away = prepare_store(settings)
         ledger = Ledger(settings.ledger_url, rules=Rules.from_settings(settings))
-        ledger.migrate()
+        migrate_ledger(settings)
         with dg.DagsterInstance.get() as instance:
             migrate_dagster(instance, settings)
             done = reconcile(ledger, instance, starting=True)

@@ -27,6 +27,7 @@ from ironclad_assets.supervisor.database import require_database
 from ironclad_assets.supervisor.leftovers import SUPERVISOR_VARIABLE, end_leftovers
 from ironclad_assets.supervisor.ports import LOOPBACK, require_free_port
 from ironclad_assets.supervisor.services import Service, plan_services
+from ironclad_assets.upkeep.restore import require_no_restore
 
 START_TIMEOUT_S = 120.0
 STOP_GRACE_S = 5.0
@@ -72,9 +73,11 @@ class System:
         Raises:
             TransientFailure: `PORT_TAKEN`, `ALREADY_RUNNING`, `STORAGE_AWAY` where the database's server does not
                 answer, or `SERVICE_DOWN` where a process does not come up.
+            PermanentFailure: `HOME_IN_USE`, while a restore into the home is not done.
             Refusal: `BAD_OPTION`, where host or port can never be listened on, or Postgres' packages are missing.
         """
         self._claim_home()
+        require_no_restore(self.settings)
         left = end_leftovers(self.settings)
         if left:
             report(f"ended {len(left)} processes that an earlier system left")

@@ -39,6 +39,8 @@ from ironclad_assets.upkeep.tombstones import FILE_NAME, merge_file
 LEDGER_FILE = "ledger.jsonl"
 SONGS_TOLD = 100
 
+_ID_TIME = "%Y%m%dt%H%M%S%fz"
+
 Report = Callable[[str], None]
 
 
@@ -54,11 +56,12 @@ class BackupWish:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A backup that was made. `copied_bytes` is what it added to the repository."""
+    """A backup that was made. `added` names the objects that were not in the repository before."""
 
     manifest: BackupManifest
     folder: Path
     copied_bytes: int
+    added: frozenset[str]
     warnings: tuple[str, ...]
 
 
@@ -97,12 +100,13 @@ def create_backup(settings: Settings, *, wish: BackupWish, actor: str, report: R
     repository.create()
     with repository.writing(), _scratch(settings) as scratch:
         repository.sweep()
+        report("looking at what is there")
         manifests = _readable(repository)
         sealed = [one.sealed_identity for one in manifests if one.sealed_identity]
         seal = make_seal(wish.recipients, passphrase=wish.passphrase, known=sealed)
         writer = ObjectWriter(
             repository=repository,
-            backup=new_id(),
+            backup=new_id(repository.ids()),
             seal=seal,
             name_key=_name_key(settings) if seal else b"",
             reserve_bytes=settings.disk_reserve_bytes,
@@ -119,9 +123,17 @@ def create_backup(settings: Settings, *, wish: BackupWish, actor: str, report: R
     return made
 
 
-def new_id() -> str:
-    """Return an id for a backup that begins now: the time, so that names sort, and four random digits."""
-    return f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{secrets.token_hex(2)}"
+def new_id(earlier: Sequence[str] = ()) -> str:
+    """Return an id for a backup that begins now: the time; after the newest of `earlier`, whatever the clock says."""
+    now = datetime.now(UTC)
+    if earlier and max(earlier) >= now.strftime(_ID_TIME):
+        now = datetime.strptime(max(earlier), _ID_TIME).replace(tzinfo=UTC) + timedelta(microseconds=1)
+    return now.strftime(_ID_TIME)
+
+
+def split_recipients(settings: Settings) -> list[str]:
+    """Return the public keys that the settings name."""
+    return [part.strip() for part in settings.backup_recipients.split(",") if part.strip()]
 
 
 def choose_expired(repository: Repository, *, keep: int | None, keep_days: float | None) -> list[str]:
@@ -131,7 +143,7 @@ def choose_expired(repository: Repository, *, keep: int | None, keep_days: float
     if keep is not None:
         kept |= set(ids[-keep:])
     if keep_days is not None:
-        limit = f"{datetime.now(UTC) - timedelta(days=keep_days):%Y%m%dt%H%M%Sz}"
+        limit = (datetime.now(UTC) - timedelta(days=keep_days)).strftime(_ID_TIME)
         kept |= {one for one in ids if one >= limit}
     return [one for one in ids if one not in kept]
 
@@ -182,6 +194,7 @@ def _fill(
         manifest=manifest,
         folder=writer.repository.folder,
         copied_bytes=writer.copied_bytes,
+        added=frozenset(writer.added),
         warnings=tuple(collector.warnings),
     )
 

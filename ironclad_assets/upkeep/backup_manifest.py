@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.storage.hashing import hash_json
 
-ID_PATTERN = r"^\d{8}t\d{6}z-[0-9a-f]{4}$"
+ID_PATTERN = r"^\d{8}t\d{12}z$"
+"""When it was made, in UTC to the microsecond, so that names sort as time does."""
+
 _OBJECT = r"^[0-9a-f]{64}(\.age)?$"
 
 Place = Literal["ledger", "dagster", "home", "store"]

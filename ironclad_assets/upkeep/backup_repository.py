@@ -202,6 +202,7 @@ class ObjectWriter:
     known: dict[str, StoredObject]
     heed: Callable[[int], None] | None = None
     used: dict[str, StoredObject] = field(default_factory=dict)
+    added: set[str] = field(default_factory=set)
     copied_bytes: int = 0
     _waiting: list[tuple[Path, Path]] = field(default_factory=list)
     _waiting_bytes: int = 0
@@ -332,6 +333,7 @@ class ObjectWriter:
 
     def _keep(self, temporary: Path, stored: StoredObject) -> None:
         self.used[stored.name] = stored
+        self.added.add(stored.name)
         self.copied_bytes += stored.size_bytes
         self._waiting.append((temporary, self.repository.object_file(stored.name)))
         self._waiting_bytes += stored.size_bytes

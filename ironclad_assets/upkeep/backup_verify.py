@@ -37,13 +37,17 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """One of `parts` parts of the objects, number 1 to `parts`, so that a large backup is read over several days."""
+    """One of `parts` parts of the objects, number 1 to `parts`, so that a large backup is read over several days.
+
+    Those in `always` belong to it in any case.
+    """
 
     number: int
     parts: int
+    always: frozenset[str] = frozenset()
 
     def holds(self, name: str) -> bool:
-        return int(name[:8], 16) % self.parts == self.number - 1
+        return name in self.always or int(name[:8], 16) % self.parts == self.number - 1
 
 
 def parse_subset(text: str | None) -> Subset:
