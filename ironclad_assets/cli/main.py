@@ -14,6 +14,7 @@ from ironclad_assets.cli.backup_commands import (
     verify_backups,
 )
 from ironclad_assets.cli.default_commands import clear_defaults, set_defaults, show_defaults
+from ironclad_assets.cli.delete_commands import delete_song, delete_user, receipts
 from ironclad_assets.cli.engine_commands import doctor, install_engines, list_engines, remove_engine, verify_engines
 from ironclad_assets.cli.exits import EXIT_HELP
 from ironclad_assets.cli.job_commands import cancel, retry, status, submit
@@ -89,7 +90,22 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (up, demo, submit, status, retry, cancel, health, restore, migrate, prune, verify):
+    for command in (
+        up,
+        demo,
+        submit,
+        status,
+        retry,
+        cancel,
+        health,
+        restore,
+        migrate,
+        prune,
+        verify,
+        delete_song,
+        delete_user,
+        receipts,
+    ):
         app.command(epilog=EXIT_HELP)(command)
     for name, (help_text, commands) in _GROUPS.items():
         group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)

@@ -6,7 +6,8 @@ takes the rows and `finish` leaves the receipt, which names nothing.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,7 @@ from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.compact import compact
 from ironclad_assets.ledger.condemn import condemn_song, condemn_user, find_users, lock_writers, songs_to_delete
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.forget import Traces, forget_song, forget_user, read_traces
+from ironclad_assets.ledger.forget import Traces, forget_song, forget_user, is_original_wanted, read_traces
 from ironclad_assets.ledger.rows import utc_now
 from ironclad_assets.ledger.tables import deletions, songs
 from ironclad_assets.ledger.tombstones import (
@@ -145,35 +146,38 @@ class Deletions:
                     )
             return [read_traces(connection, song) for song in chosen]
 
-    def forget_song(self, song: str, *, receipt: str) -> dict[str, int]:
-        """Remove every row about the song, and name the receipt where the audit named it; return rows by table."""
-        with self._database.write() as connection:
-            return forget_song(connection, song, receipt=receipt)
+    @contextmanager
+    def hold_original(self, archive_path: str) -> Iterator[bool]:
+        """Tell whether a song that stays has its original there; no upload is registered inside the block.
 
-    def forget_user(self, user_id: str, *, before: str, receipt: str) -> dict[str, int]:
-        """Remove what still names the user of the time `before`; return rows by table."""
+        An upload puts its bytes there first and is registered after: one that finds them gone then puts them again.
+        """
         with self._database.write() as connection:
-            return forget_user(connection, user_id, before=before, receipt=receipt)
+            yield is_original_wanted(connection, archive_path)
 
-    def note_removed(self, receipt: str, removed: Removed) -> None:
-        """Keep what has gone so far, or is about to go."""
-        values = {"removed": {kind: dict(counts) for kind, counts in removed.items()}}
+    def forget_songs(self, chosen: Iterable[str], *, receipt: str, removed: Removed) -> None:
+        """Remove every row about these songs, and add what went with them to the receipt, as one.
+
+        The audit then names the receipt where it named one of them.
+        """
         with self._database.write() as connection:
-            connection.execute(update(deletions).where(deletions.c.receipt == receipt).values(values))
+            rows = sum(sum(forget_song(connection, song, receipt=receipt).values()) for song in chosen)
+            _add_removed(connection, receipt, removed={**removed, "records": {"count": rows}})
+
+    def forget_user(self, user_id: str, *, before: str, receipt: str) -> None:
+        """Let nothing name the user of the time `before` any more."""
+        with self._database.write() as connection:
+            forget_user(connection, user_id, before=before, receipt=receipt)
 
     def finish(self, receipt: str, *, removed: Removed) -> Deletion:
-        """Note that nothing is left, and forget what it was about; done once, it stays as it is."""
+        """Note that nothing is left, add what went last, and forget what it was about; once done, it stays so."""
         with self._database.write() as connection:
             row = connection.execute(select(deletions).where(deletions.c.receipt == receipt).with_for_update())
             before = _deletion_of(row.mappings().one())
             if before.done:
                 return before
-            values = {
-                "state": "done",
-                "subject": None,
-                "completed_at": utc_now(),
-                "removed": {kind: dict(counts) for kind, counts in removed.items()},
-            }
+            _add_removed(connection, receipt, removed=removed)
+            values = {"state": "done", "subject": None, "completed_at": utc_now()}
             connection.execute(update(deletions).where(deletions.c.receipt == receipt).values(values))
             write_audit(connection, "deletion-done", receipt, actor="eraser")
             return _by_receipt(connection, receipt)
@@ -239,6 +243,18 @@ def _find_open(connection: Connection, kind: str, subject: str) -> Deletion | No
     lock_writers(connection)
     row = connection.execute(select(deletions).where(chosen)).mappings().first()
     return None if row is None else _deletion_of(row)
+
+
+def _add_removed(connection: Connection, receipt: str, *, removed: Removed) -> None:
+    this = deletions.c.receipt == receipt
+    before = connection.execute(select(deletions.c.removed).where(this).with_for_update()).scalar() or {}
+    total: dict[str, dict[str, int]] = {kind: dict(counts) for kind, counts in before.items()}
+    for kind, counts in removed.items():
+        known = total.setdefault(kind, {})
+        for name, number in counts.items():
+            known[name] = known.get(name, 0) + number
+    said = {kind: counts for kind, counts in sorted(total.items()) if counts.get("count")}
+    connection.execute(update(deletions).where(this).values(removed=said))
 
 
 def _by_receipt(connection: Connection, receipt: str) -> Deletion:

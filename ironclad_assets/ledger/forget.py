@@ -8,9 +8,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, delete, func, or_, select, update
+from sqlalchemy import Connection, Table, delete, func, or_, select, text, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.ledger.tables import audit, deletions, history, jobs, songs, stage_timings, stored_artifacts
+from ironclad_assets.ledger.tombstones import has_tombstone
 
 _WORD = r"[A-Za-z0-9_-]"
 
@@ -29,6 +31,7 @@ class Traces:
         run_ids: Dagster's, as far as the ledger knows them.
         trace_ids: of every job.
         busy: a job of it is still running.
+        changed_at: when the song came, or a job of it that had a run last changed.
         dispatched_at: when a run was last asked for a job that no run began, or nothing.
     """
 
@@ -41,6 +44,7 @@ class Traces:
     run_ids: tuple[str, ...]
     trace_ids: tuple[str, ...]
     busy: bool
+    changed_at: str
     dispatched_at: str | None
 
     @property
@@ -53,7 +57,7 @@ class Traces:
 def read_traces(connection: Connection, song: str) -> Traces:
     """Return what tells of the song; run ids of earlier attempts are taken from the history."""
     row = connection.execute(select(songs).where(songs.c.song == song)).mappings().one()
-    chosen = (jobs.c.job_uuid, jobs.c.run_id, jobs.c.trace_id, jobs.c.state, jobs.c.dispatched_at)
+    chosen = (jobs.c.job_uuid, jobs.c.run_id, jobs.c.trace_id, jobs.c.state, jobs.c.dispatched_at, jobs.c.updated_at)
     mine = connection.execute(select(*chosen).where(jobs.c.song == song).order_by(jobs.c.attempt)).all()
     uuids = tuple(job.job_uuid for job in mine)
     said = select(history.c.actor, history.c.detail).where(history.c.job_uuid.in_(uuids))
@@ -69,8 +73,17 @@ def read_traces(connection: Connection, song: str) -> Traces:
         run_ids=tuple(sorted(earlier | {job.run_id for job in mine if job.run_id is not None})),
         trace_ids=tuple(job.trace_id for job in mine),
         busy=any(job.state == "running" for job in mine),
+        changed_at=max((row["uploaded_at"], *(job.updated_at for job in mine if job.run_id is not None))),
         dispatched_at=max(waiting, default=None),
     )
+
+
+def is_original_wanted(connection: Connection, archive_path: str) -> bool:
+    """Return whether a song that stays has its original there; no upload is registered until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE songs IN SHARE ROW EXCLUSIVE MODE"))
+    chosen = select(songs.c.song).where(songs.c.archive_path == archive_path)
+    return any(not has_tombstone(connection, "song", song) for song in connection.execute(chosen).scalars().all())
 
 
 def forget_song(connection: Connection, song: str, *, receipt: str) -> dict[str, int]:
@@ -125,11 +138,8 @@ def _renamed(said: str, name: str, *, receipt: str) -> str:
     return re.sub(rf"(?<!{_WORD}){re.escape(name)}(?!{_WORD})", receipt, said)
 
 
-def _delete(connection: Connection, table: Table, chosen: object) -> int:
-    condition = chosen
-    counted = connection.execute(select(func.count()).select_from(table).where(condition)).scalar_one()  # type: ignore[arg-type]
-    connection.execute(delete(table).where(condition))  # type: ignore[arg-type]
-    return int(counted)
+def _delete(connection: Connection, table: Table, chosen: ColumnElement[bool]) -> int:
+    return int(connection.execute(delete(table).where(chosen)).rowcount)
 
 
 def _run_ids(said: str) -> Iterator[str]:

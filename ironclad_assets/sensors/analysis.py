@@ -63,8 +63,9 @@ class AnalysisRequests:
             if ended == "unfinished":
                 return dg.SkipReason(f"job {cursor.job_uuid} is being analysed")
             again = ended == "again" and cursor.tries < MOST_TRIES
-            if again:
-                return self._request(self._ledger.job(cursor.job_uuid), cursor=cursor)
+            job = self._find_job(cursor.job_uuid) if again else None
+            if job is not None:
+                return self._request(job, cursor=cursor)
             cursor = Cursor(line=cursor.line)
         for line, job in self._ledger.completions(after=cursor.line, limit=MOST_LOOKED_AT):
             cursor = Cursor(line=line)
@@ -93,6 +94,13 @@ class AnalysisRequests:
             and not is_analysed(self._store, job.song, code_version=CODE_VERSION)
             and instance.has_dynamic_partition(str(songs.name), job.song)
         )
+
+    def _find_job(self, job_uuid: str) -> Job | None:
+        """Return the job, or None where its song was deleted meanwhile."""
+        try:
+            return self._ledger.job(job_uuid)
+        except PermanentFailure:
+            return None
 
     def _request(self, job: Job, *, cursor: Cursor) -> dg.SensorResult:
         asked = Cursor(line=cursor.line, job_uuid=job.job_uuid, tries=cursor.tries + 1)

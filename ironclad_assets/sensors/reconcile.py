@@ -5,6 +5,7 @@ for ever. Here a dead run is reported failed and its job is queued again under a
 attempt finished is reused by key. Run retries of Dagster stay off: one mechanism decides.
 """
 
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def _report_dead_runs(instance: dg.DagsterInstance, *, starting: bool) -> list[s
     """Report failed every unfinished run of this machine whose process is gone."""
     dead = []
     for run in instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=1000):
-        lives = _lives(instance, run.run_id)
+        lives = run_lives(instance, run.run_id)
         if lives or (lives is None and not starting):
             continue
         instance.report_run_failed(run, "the process of the run is gone")
@@ -126,11 +127,15 @@ def _find_unbegun(
             yield job, None
 
 
-def _lives(instance: dg.DagsterInstance, run_id: str) -> bool | None:
-    """Return whether a process that Dagster recorded for a run is alive; None where it recorded none."""
+def run_lives(instance: dg.DagsterInstance, run_id: str, *, others: bool = False) -> bool | None:
+    """Return whether a process that Dagster recorded for a run is alive; None where it recorded none.
+
+    `others`: the process that asks does not count.
+    """
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT).records
     seen = [(pid, record.event_log_entry.timestamp) for record in records if (pid := _process_id(record)) is not None]
-    return any(_is_same_process(pid, recorded_at=at) for pid, at in seen) if seen else None
+    counted = [(pid, at) for pid, at in seen if not (others and pid == os.getpid())]
+    return any(_is_same_process(pid, recorded_at=at) for pid, at in counted) if seen else None
 
 
 def _process_id(record: dg.EventLogRecord) -> int | None:

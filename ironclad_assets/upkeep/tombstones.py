@@ -15,6 +15,7 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tombstones import Tombstone, digest_of, newest
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.reachable import require_reachable
 
 FILE_NAME = "tombstones.jsonl"
 
@@ -73,9 +74,9 @@ def publish(store: Store, ledger: Ledger) -> int:
     What only the file has stays in it: the ledger may have been restored from an older time.
 
     Raises:
-        StorageUnavailable: the store is full, read-only or away.
+        StorageUnavailable: the store is read-only or away, or has no byte left.
     """
-    store.require_ready()
+    require_reachable(store)
     return merge_file(tombstone_file(store), stones=ledger.deletions.tombstones())
 
 

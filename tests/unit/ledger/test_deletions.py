@@ -63,11 +63,11 @@ def test_nothing_names_a_song_after_it_was_forgotten_but_its_tombstone(ledger: L
     ledger.audit.write("note", "s7", actor="test", detail="song 7.mp3")
     deletion = ledger.deletions.request_song("s7", actor="test")
     (traces,) = ledger.deletions.traces(deletion)
-    ledger.deletions.forget_song("s7", receipt=deletion.receipt)
+    ledger.deletions.forget_songs(["s7"], receipt=deletion.receipt, removed={})
     done = ledger.deletions.finish(deletion.receipt, removed={"archive": {"count": 1, "bytes": 107}})
     left = everything(ledger)
     assert not [name for name in (*traces.ids, "'s7'", "song 7.mp3") if name in left]
-    assert (done.done, done.subject, done.removed) == (True, None, {"archive": {"count": 1, "bytes": 107}})
+    assert (done.done, done.subject, done.removed) == (True, None, {"archive": {"count": 1, "bytes": 107}, "records": {"count": 4}})
     assert ledger.job(other).song == "s8"
     for question in (lambda: ledger.song("s7"), lambda: ledger.resolve("s7"), lambda: ledger.job(traces.job_uuids[0])):
         with pytest.raises(IroncladError) as raised:
@@ -96,8 +96,7 @@ def test_a_user_goes_with_all_songs_and_may_come_back(ledger: Ledger) -> None:
     late = make_song(4).model_copy(update={"uploaded_at": "2999-01-01T00:00:00.000000+00:00"})
     ledger.register(late, JobOptions(), actor="test")
     assert [traces.song for traces in ledger.deletions.traces(deletion)] == ["s1", "s2"], "the new one is a new user's"
-    for song in ("s1", "s2"):
-        ledger.deletions.forget_song(song, receipt=deletion.receipt)
+    ledger.deletions.forget_songs(["s1", "s2"], receipt=deletion.receipt, removed={})
     ledger.deletions.forget_user("ada", before=deletion.requested_at, receipt=deletion.receipt)
     ledger.deletions.finish(deletion.receipt, removed={})
     assert ledger.user_defaults("ada") == JobOptions()
@@ -135,7 +134,7 @@ def test_compacting_leaves_no_byte_of_a_deleted_song(ledger: Ledger) -> None:
     add_song(ledger, 7)
     deletion = ledger.deletions.request_song("s7", actor="test")
     (traces,) = ledger.deletions.traces(deletion)
-    ledger.deletions.forget_song("s7", receipt=deletion.receipt)
+    ledger.deletions.forget_songs(["s7"], receipt=deletion.receipt, removed={})
     ledger.deletions.compact()
     file = ledger._database.file
     if file is None:

@@ -1,0 +1,112 @@
+"""Takes a song out of the media library: its files, the folders that are empty then, and its mark on shared covers.
+
+What is a song's own is `pipeline/ownership.py`'s to say. Beyond that a deletion takes what a tag editor made of one of
+the song's files, and what somebody moved elsewhere in the library: both are still that song.
+"""
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.errors import PermanentFailure
+from ironclad_assets.pipeline.filed import STAGE
+from ironclad_assets.pipeline.hands import real_hands
+from ironclad_assets.pipeline.listing import Listing
+from ironclad_assets.pipeline.ownership import Claims, hold_entry, load_claims, read_mark, set_mark
+from ironclad_assets.pipeline.shelf import COVER, ROOTS, Shelf
+from ironclad_assets.pipeline.shelving import clear_incoming, remove_file
+from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.tally import Tally
+
+KIND = "library"
+
+
+def library_paths(store: Store, *, song: str) -> list[str]:
+    """Return where the song's files are, or were announced to be, below the roots of the library."""
+    claims = load_claims(store, song=song, previous=_read_entry(store, song=song))
+    known = {*claims.records, *(f"{file.root}/{file.file.path}" for file in claims.previous)}
+    return sorted(key.partition("/")[2] for key in known)
+
+
+def erase_entry(store: Store, *, song: str, tally: Tally) -> None:
+    """Remove the song's files from the library.
+
+    Raises:
+        StorageUnavailable: the library is away or read-only; doing it again goes on.
+    """
+    for root in ROOTS:
+        clear_incoming(store.library(root), song=song)
+    if not store.stage(STAGE, song).path.is_dir():
+        return
+    with hold_entry(store, song=song):
+        claims = load_claims(store, song=song, previous=_read_entry(store, song=song))
+        sizes = {key: (store.root / key).stat().st_size for key in claims.records}
+        with real_hands(store=store, song=song, listing=Listing()) as hands:
+            Shelf(store=store, song=song, claims=claims, hands=hands).remove_all_but([])
+            hands.finish()
+        for key in claims.records:
+            _remove_edited(store, claims=claims, key=key)
+            if not (store.root / key).exists():
+                tally.add(KIND, size_bytes=sizes[key])
+
+
+def erase_marked(store: Store, *, songs: Collection[str], tally: Tally) -> None:
+    """Remove every file of the library that is marked as one of `songs`'; a cover of others stays, as theirs."""
+    for root in ROOTS:
+        library = store.library(root)
+        for file in _files(library):
+            if read_mark(file) not in songs:
+                continue
+            heir = _heir(file, songs=songs) if file.name == COVER else None
+            if file.name == COVER and _has_others(file):
+                _mark_anew(file, song=heir)
+            else:
+                size = file.lstat().st_size
+                remove_file(file, root=library)
+                tally.add(KIND, size_bytes=size)
+
+
+def _remove_edited(store: Store, *, claims: Claims, key: str) -> None:
+    """Remove a file of the song's entry that lost its mark and its bytes to an editor."""
+    file = store.root / key
+    if file.name == COVER or file.is_symlink() or not file.is_file() or read_mark(file) is not None:
+        return
+    if key in {f"{one.root}/{one.file.path}" for one in claims.previous}:
+        remove_file(file, root=store.library(key.partition("/")[0]))
+
+
+def _heir(cover: Path, *, songs: Collection[str]) -> str | None:
+    """Return the song beside a cover that it belongs to from now on."""
+    marks = (read_mark(file) for file in sorted(cover.parent.iterdir()) if file != cover)
+    return next((mark for mark in marks if mark is not None and mark not in songs), None)
+
+
+def _has_others(cover: Path) -> bool:
+    return len(os.listdir(cover.parent)) > 1
+
+
+def _mark_anew(cover: Path, *, song: str | None) -> None:
+    descriptor = os.open(cover, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        set_mark(descriptor, song=song or "")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files(library: Path) -> Iterator[Path]:
+    for current, _, names in os.walk(library, onerror=_refuse):
+        yield from (path for name in names if not (path := Path(current) / name).is_symlink())
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _read_entry(store: Store, *, song: str) -> LibraryEntry | None:
+    try:
+        return LibraryEntry.model_validate(read_manifest(store.stage(STAGE, song)).payload)
+    except (PermanentFailure, ValueError):
+        return None
