@@ -215,6 +215,7 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
         if not job.state.active:
             raise PermanentFailure(f"job {job.job_uuid} is {job.state} already", code=ErrorCode.ILLEGAL_TRANSITION)
         refuse_paused(ledger, PauseKind.STAGE, stage)
+        ledger.terms.require(job.user_id)  # also of jobs that were queued before these terms were
         store.require_ready()
         yield Room(context, ledger, store, stage, code_version, song, job, watch)
     except (dg.Failure, dg.RetryRequested):

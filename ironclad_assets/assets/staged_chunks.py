@@ -1,5 +1,7 @@
 """Room *stage*: the song decoded once, its chunk plan, and the engine that will separate it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -10,15 +12,17 @@ from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.io_managers.contract_io_manager import Upstream
+from ironclad_assets.ledger.admission import Reservation
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.policy import Policy
-from ironclad_assets.pipeline.stage import stage_song
+from ironclad_assets.pipeline.stage import stage_song, staged_bytes
 from ironclad_assets.resources.choice import settle_choice
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
 CODE_VERSION = "1"
+STAGE = "staged_chunks"
 
 
 @stage_asset(
@@ -28,7 +32,7 @@ CODE_VERSION = "1"
     kinds={"python", "numpy"},
     checks={
         "staged_whole": "As many frames were staged as were decoded when the file was validated.",
-        "quota_kept": "The originals that the user stores are within the quota.",
+        "quota_kept": "What the user stores, the staged audio included, is within the quota.",
     },
     deps=["song_metadata"],
 )
@@ -45,20 +49,22 @@ def staged_chunks(
         validated = validated_file.read(ValidatedFile)
         chosen = settle_choice(room.job, ledger=ledger, engines=engines)
         engines.require_ready(chosen.engine)
+        ledger.admission.measure(room.job.song, duration_s=validated.audio.duration_s)
 
         def make(work: Path, key: str) -> Made[StagedChunks]:
             empty_folder(work)
-            staged = stage_song(
-                validated,
-                choice=chosen.engine,
-                model=chosen.model,
-                store=store,
-                work=work,
-                watch=room.watch,
-                policy=Policy.from_settings(settings),
-            )
-            used = ledger.stored_bytes(room.job.user_id)
-            return Made(staged, (_check_whole(staged, validated), _check_quota(used, settings.user_quota_bytes)))
+            size_bytes = sum(staged_bytes(validated.audio, model=chosen.model))
+            with _reserved(ledger, song=room.job.song, size_bytes=size_bytes) as reservation:
+                staged = stage_song(
+                    validated,
+                    choice=chosen.engine,
+                    model=chosen.model,
+                    store=store,
+                    work=work,
+                    watch=room.watch,
+                    policy=Policy.from_settings(settings),
+                )
+            return Made(staged, (_check_whole(staged, validated), _check_quota(reservation)))
 
         return room.perform(
             make,
@@ -87,13 +93,27 @@ def describe(staged: StagedChunks, folder: Path) -> Metadata:
     }
 
 
-def _check_quota(used_bytes: int, quota_bytes: int) -> CheckOutcome:
-    """Return whether the originals that a user stores are within the quota (SPLIT-021)."""
+@contextmanager
+def _reserved(ledger: Ledger, *, song: str, size_bytes: int) -> Iterator[Reservation]:
+    """Count the staged audio as stored while it is made, so that songs side by side share no room (SPLIT-021)."""
+    reservation = ledger.admission.reserve(song, STAGE, size_bytes=size_bytes)
+    try:
+        yield reservation
+    except BaseException:
+        ledger.admission.give_back(song, STAGE, reservation=reservation)
+        raise
+
+
+def _check_quota(reservation: Reservation) -> CheckOutcome:
+    """Return what the user stores, the staged audio included; beyond the quota nothing is staged."""
+    used, quota = reservation.used_bytes, reservation.quota_bytes
+    detail = f"{used / 1e9:.3f} GB used" if quota is None else f"{used / 1e9:.3f} GB of {quota / 1e9:.3f} GB used"
+    values: dict[str, float | int | str | bool] = {"used_bytes": used}
     return CheckOutcome(
         name="quota_kept",
-        passed=used_bytes <= quota_bytes,
-        detail=f"{used_bytes / 1e9:.3f} GB of {quota_bytes / 1e9:.0f} GB used",
-        values={"used_bytes": used_bytes, "quota_bytes": quota_bytes},
+        passed=True,
+        detail=detail,
+        values=values if quota is None else {**values, "quota_bytes": quota},
     )
 
 

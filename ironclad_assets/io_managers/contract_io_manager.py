@@ -15,6 +15,7 @@ import dagster as dg
 from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.contracts.v1.song_analysis import SongAnalysis
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
@@ -115,6 +116,14 @@ class CancelHeed:
             raise JobCanceled("canceled while files were verified")
 
 
+def stored_size(manifest: Manifest) -> int:
+    """Return the bytes on disk of an artifact, those that it has in the library included."""
+    size_bytes = sum(record.size_bytes for record in manifest.files)
+    if manifest.contract == LibraryEntry.__name__:
+        size_bytes += sum(one.file.size_bytes for one in LibraryEntry.model_validate(manifest.payload).files)
+    return size_bytes
+
+
 class ContractIOManager(dg.IOManager):
     """Stores products, loads artifacts, and keeps the ledger in step with what is stored."""
 
@@ -127,7 +136,7 @@ class ContractIOManager(dg.IOManager):
         envelope = obj.envelope
         try:
             if not obj.reused:
-                persist_artifact(
+                manifest = persist_artifact(
                     self._store.stage(envelope.stage, envelope.song),
                     obj.payload,
                     key=obj.key,
@@ -136,6 +145,7 @@ class ContractIOManager(dg.IOManager):
                     envelope=envelope,
                     heed=CancelHeed(self._ledger, envelope.job_uuid),
                 )
+                self._ledger.usage.record(envelope.song, envelope.stage, size_bytes=stored_size(manifest))
         except IroncladError as error:
             if not obj.beside_job:
                 settle_failure(self._ledger, job_uuid=envelope.job_uuid, stage=envelope.stage, error=error)

@@ -7,7 +7,7 @@ that registers the song, where users take turns, so that any number of uploads a
 import math
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, Usage
@@ -15,11 +15,24 @@ from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.ledger.database import Database, take_turns
 from ironclad_assets.ledger.limits import effective_limits, system_limits
 from ironclad_assets.ledger.progress import seconds_between
+from ironclad_assets.ledger.reads import require_song
 from ironclad_assets.ledger.rows import utc_now, utc_time
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.tables import songs
-from ironclad_assets.ledger.usage import DAY_S, MINUTE_S, read_usage, warn_near
+from ironclad_assets.ledger.usage import (
+    DAY_S,
+    MINUTE_S,
+    audio_minutes,
+    forget_stored,
+    read_usage,
+    record_stored,
+    stored_bytes,
+    warn_near,
+)
 from ironclad_assets.ledger.users import check_served, find_user, see_user, take_user_turn
+
+INSTALLATION = "the installation"
+SYSTEM = "system"
 
 WAIT_CODES = frozenset(
     {
@@ -51,8 +64,17 @@ class Wish:
     expected_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Bytes that are counted before they are written: what was counted in their place, and the user's sum."""
+
+    before_bytes: int
+    used_bytes: int
+    quota_bytes: int | None
+
+
 class Admission:
-    """The early question; the deciding one is `admit`."""
+    """The early question, and those of later stages; the deciding one about a new song is `admit`."""
 
     def __init__(self, database: Database, *, rules: Rules) -> None:
         self._database = database
@@ -73,6 +95,56 @@ class Admission:
         with self._database.read() as connection:
             chosen = select(songs.c.song).where(songs.c.archive_path == archive_path).limit(1)
             return connection.execute(chosen).first() is not None
+
+    def reserve(self, song: str, stage: str, *, size_bytes: int) -> Reservation:
+        """Count `size_bytes` as stored for `stage` of the song before they are written (SPLIT-021).
+
+        Raises:
+            LimitReached: `QUOTA_EXCEEDED`: they would exceed the quota of the song's user or of the installation.
+        """
+        with self._database.write() as connection:
+            user_id = require_song(connection, song).user_id
+            take_user_turn(connection, user_id)
+            before = stored_bytes(connection, song, stage)
+            limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
+            used = read_usage(connection, user_id).stored_bytes - before
+            _check_bytes(used, size_bytes, most=limits.stored_bytes, whose=f"user {user_id!r}", what=stage)
+            if system.stored_bytes is not None:
+                take_turns(connection, SYSTEM)
+                total = read_usage(connection, None, limits=system).stored_bytes - before
+                _check_bytes(total, size_bytes, most=system.stored_bytes, whose=INSTALLATION, what=stage)
+            record_stored(connection, song, stage, size_bytes=size_bytes)
+            return Reservation(before_bytes=before, used_bytes=used + size_bytes, quota_bytes=limits.stored_bytes)
+
+    def give_back(self, song: str, stage: str, *, reservation: Reservation) -> None:
+        """Count again what was counted before `reservation`: nothing was written."""
+        with self._database.write() as connection:
+            forget_stored(connection, song, stage)
+            if reservation.before_bytes:
+                record_stored(connection, song, stage, size_bytes=reservation.before_bytes)
+
+    def measure(self, song: str, *, duration_s: float) -> None:
+        """Note how long the song really is.
+
+        Raises:
+            LimitReached: `DAILY_LIMIT`: with it its user has handed in more minutes of audio than a day may have.
+        """
+        with self._database.write() as connection:
+            identity = require_song(connection, song)
+            take_user_turn(connection, identity.user_id)
+            connection.execute(update(songs).where(songs.c.song == song).values(duration_s=duration_s))
+            most = effective_limits(connection, identity.user_id, rules=self._rules).audio_minutes_per_day
+            if most is None:
+                return
+            others = audio_minutes(connection, identity.user_id, without=song, measured_only=True)
+            retry_after_s = _until_free(connection, identity.user_id, window_s=DAY_S)
+        minutes = duration_s / 60.0
+        if others + minutes > most:
+            detail = (
+                f"user {identity.user_id!r} handed in {others:.1f} minutes of audio within 24 hours; "
+                f"{minutes:.1f} more exceed the limit of {most:g}"
+            )
+            raise LimitReached(detail, code=ErrorCode.DAILY_LIMIT, retry_after_s=retry_after_s)
 
     def check(self, wish: Wish) -> None:
         """Raise if the song would be refused now. That it is not says nothing about a moment later.
@@ -111,13 +183,13 @@ def admit(connection: Connection, song: SongIdentity, *, rules: Rules, rate_coun
     system = system_limits(connection)
     total = Usage()
     if system != SystemLimits():
-        take_turns(connection, "system")  # after the user's, always, so that nobody waits in a circle
+        take_turns(connection, SYSTEM)  # after the user's, always, so that nobody waits in a circle
         total = _check_limits(connection, wish, limits=system, rate_counted=rate_counted)
     see_user(connection, song.user_id, rules=rules)
     whose = f"user {song.user_id!r}"
     return (
         *warn_near(_with(mine, wish), limits, whose=whose),
-        *warn_near(_with(total, wish), system, whose="the installation"),
+        *warn_near(_with(total, wish), system, whose=INSTALLATION),
     )
 
 
@@ -126,18 +198,21 @@ def _check_limits(
 ) -> Usage:
     """Raise where `wish` would break one of the limits; return what is used without it, as far as it is limited."""
     user_id = wish.user_id if isinstance(limits, EffectiveLimits) else None
-    whose = "the installation" if user_id is None else f"user {user_id!r}"
+    whose = INSTALLATION if user_id is None else f"user {user_id!r}"
     used = read_usage(connection, user_id, limits=limits)
-    most = limits.stored_bytes
-    if most is not None and used.stored_bytes + wish.size_bytes > most:
-        detail = f"{whose} stores {used.stored_bytes} bytes of {most}; {wish.size_bytes} more do not fit"
-        raise LimitReached(detail, code=ErrorCode.QUOTA_EXCEEDED)
+    _check_bytes(used.stored_bytes, wish.size_bytes, most=limits.stored_bytes, whose=whose, what="the file")
     if isinstance(limits, EffectiveLimits):
         _check_day(connection, limits, used=used, whose=whose, user_id=wish.user_id)
     rate = limits.submissions_per_minute
     if rate is not None and not rate_counted and used.submissions_per_minute >= rate:
         raise rate_reached(rate, whose=whose, retry_after_s=_until_free(connection, user_id, window_s=MINUTE_S))
     return used
+
+
+def _check_bytes(used: int, more: int, *, most: int | None, whose: str, what: str) -> None:
+    if most is not None and used + more > most:
+        detail = f"{whose} stores {used} bytes of {most}; {more} more for {what} do not fit"
+        raise LimitReached(detail, code=ErrorCode.QUOTA_EXCEEDED)
 
 
 def rate_reached(rate: int, *, whose: str, retry_after_s: float) -> LimitReached:

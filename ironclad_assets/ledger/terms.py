@@ -36,8 +36,11 @@ class Terms:
 
     def accepted(self, user_id: str, version: str | None = None) -> bool:
         """Return whether the user accepted `version`, by default the current one; without terms always."""
+        wanted = version or self.version
+        if wanted is None:
+            return True
         with self._database.read() as connection:
-            return terms_accepted(connection, user_id, version=version or self.version)
+            return terms_accepted(connection, user_id, version=wanted)
 
     def require(self, user_id: str) -> None:
         """Raise unless the user accepted the current terms.

@@ -87,9 +87,8 @@ def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: 
     """Note that `stage` of the song now has `size_bytes` on disk, inside a transaction."""
     user_id = _owner(connection, song)
     take_user_turn(connection, user_id)
-    this = _these(song, stage)
-    before = connection.execute(select(stored_artifacts.c.size_bytes).where(this)).scalar() or 0
-    connection.execute(delete(stored_artifacts).where(this))
+    before = stored_bytes(connection, song, stage)
+    connection.execute(delete(stored_artifacts).where(_these(song, stage)))
     values = {"song": song, "stage": stage, "size_bytes": size_bytes, "written_at": utc_now()}
     connection.execute(insert(stored_artifacts).values(values))
     _add(connection, user_id, size_bytes - before)
@@ -103,6 +102,12 @@ def forget_stored(connection: Connection, song: str, stage: str | None = None) -
     before = int(connection.execute(select(func.sum(stored_artifacts.c.size_bytes)).where(these)).scalar() or 0)
     connection.execute(delete(stored_artifacts).where(these))
     _add(connection, user_id, -before)
+
+
+def stored_bytes(connection: Connection, song: str, stage: str) -> int:
+    """Return the bytes counted for `stage` of the song, inside a transaction."""
+    chosen = select(stored_artifacts.c.size_bytes).where(_these(song, stage))
+    return int(connection.execute(chosen).scalar() or 0)
 
 
 def read_usage(
@@ -132,24 +137,28 @@ def day_start() -> str:
     return utc_time(seconds_ago=DAY_S)
 
 
-def audio_minutes(connection: Connection, user_id: str | None, *, without: str = "") -> float:
+def audio_minutes(
+    connection: Connection, user_id: str | None, *, without: str = "", measured_only: bool = False
+) -> float:
     """Return the minutes of audio taken in within a day, but for the song `without`.
 
-    A song whose length is not known yet counts as its size suggests; one that was refused for this very limit
-    counts not at all.
+    A song whose length is not known yet counts as its size suggests, or with `measured_only` not at all; one
+    that was refused for this very limit counts not at all.
     """
-    length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
-    refused = (jobs.c.song == songs.c.song) & (jobs.c.error_code == ErrorCode.DAILY_LIMIT.code)
+    length = songs.c.duration_s if measured_only else func.coalesce(songs.c.duration_s, songs.c.expected_s)
+    later = jobs.alias()
+    refused = select(jobs.c.song).where(
+        jobs.c.song == songs.c.song,
+        jobs.c.error_code == ErrorCode.DAILY_LIMIT.code,
+        ~select(later.c.song).where(later.c.song == jobs.c.song, later.c.attempt > jobs.c.attempt).exists(),
+    )
     chosen = select(func.sum(length)).where(
-        _recent(user_id, since=day_start()),
-        songs.c.sha256.is_not(None),
-        songs.c.song != without,
-        ~select(jobs.c.song).where(refused).exists(),
+        _recent(user_id, since=day_start()), songs.c.sha256.is_not(None), songs.c.song != without, ~refused.exists()
     )
     return float(connection.execute(chosen).scalar() or 0.0) / 60.0
 
 
-def _stored_bytes(connection: Connection, user_id: str | None) -> int:
+def _all_stored_bytes(connection: Connection, user_id: str | None) -> int:
     chosen = select(func.sum(users.c.stored_bytes))
     if user_id is not None:
         chosen = chosen.where(users.c.user_id == user_id)
@@ -174,7 +183,7 @@ def _running(connection: Connection, user_id: str | None) -> int:
 
 
 _COUNTS: dict[str, Callable[[Connection, str | None], float]] = {
-    "stored_bytes": _stored_bytes,
+    "stored_bytes": _all_stored_bytes,
     "songs_per_day": _songs_per_day,
     "audio_minutes_per_day": audio_minutes,
     "concurrent_jobs": _running,

@@ -100,13 +100,18 @@ def _staged(found: dict[str, Any], *, name: str) -> StagedAudio:  # rate, channe
     return StagedAudio(path=name, **found)
 
 
-def _check_space(audio: AudioFormat, *, model: EngineModel, folder: Path, reserve_bytes: int) -> int:
-    """Return the size in bytes of the largest file that staging will write, if both fit above the reserve."""
+def staged_bytes(audio: AudioFormat, *, model: EngineModel) -> tuple[int, int]:
+    """Return the sizes in bytes of what staging writes: the mixture for `model`, and the source where it differs."""
     mixture_frames = -(-audio.frames * model.sample_rate_hz // audio.sample_rate_hz)
     mixture = mixture_frames * model.channels * _SAMPLE_BYTES
     channels = min(audio.channels, 2)
     same = (audio.sample_rate_hz, channels) == (model.sample_rate_hz, model.channels)
-    source = 0 if same else audio.frames * channels * _SAMPLE_BYTES
+    return mixture, 0 if same else audio.frames * channels * _SAMPLE_BYTES
+
+
+def _check_space(audio: AudioFormat, *, model: EngineModel, folder: Path, reserve_bytes: int) -> int:
+    """Return the size in bytes of the largest file that staging will write, if both fit above the reserve."""
+    mixture, source = staged_bytes(audio, model=model)
     free = shutil.disk_usage(folder).free - reserve_bytes
     if mixture + source > free:
         raise StorageUnavailable(
