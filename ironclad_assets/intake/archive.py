@@ -1,15 +1,18 @@
 """Copying an upload into the archive while hashing it, in steps that a tick can afford.
 
 The archive is content-addressed: ``archive/<first two>/<sha256>``, read-only. A copy gets that name when it
-is complete and synced; until then it is a hidden ``.part`` that no reader looks at.
+is complete and synced; until then it is a hidden ``.part`` that no reader looks at. Where the store lasts in an
+object store, it is there before it gets its name here.
 """
 
 import fcntl
 import hashlib
+import math
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from ironclad_assets.errors import ErrorCode, IroncladError, TransientFailure
 from ironclad_assets.intake.source import Fingerprint, UploadChanged, fingerprint
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import BLOCK_BYTES
+from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.store import Store
 
 ABANDONED_S = 3600.0
@@ -44,9 +48,13 @@ class ArchiveCopy:
             os.close(self._source)
             raise atomic.storage_error(error, self._temporary) from error
         self._cloned = _clone(self._source, target=self._target)
+        self._publishing: Future[None] | None = None
+        self._closed = False
 
     def advance(self, deadline: float) -> bool:
         """Copy until done or until the monotonic time `deadline`, at least one block; return whether done.
+
+        Done includes that the copy is where the store lasts.
 
         Raises:
             UploadChanged: the file was cut meanwhile.
@@ -62,7 +70,37 @@ class ArchiveCopy:
             self._copied += len(block)
             if time.monotonic() >= deadline:
                 break
-        return self._copied >= self._size
+        return self._copied >= self._size and self._lasts(deadline)
+
+    def _lasts(self, deadline: float) -> bool:
+        """Return whether the complete copy is where the store lasts, waiting for it until `deadline`."""
+        mirror = self._store.mirror
+        if mirror is None:
+            return True
+        if self._publishing is None:
+            self._require_unchanged()
+            pool = ThreadPoolExecutor(1, thread_name_prefix="original")
+            self._publishing = pool.submit(
+                mirror.publish_original,
+                self._temporary,
+                relative=self.archive_path,
+                sha256=self.sha256,
+                heed=self._heed_close,
+            )
+            pool.shutdown(wait=False)
+        left_s = None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())
+        if not wait([self._publishing], timeout=left_s).done:
+            return False
+        self._publishing.result()
+        return True
+
+    def _heed_close(self) -> None:
+        if self._closed:
+            raise UploadChanged("the copy was abandoned")
+
+    def _require_unchanged(self) -> None:
+        if self._copied != self._size or fingerprint(os.fstat(self._source)) != self._seen:
+            raise UploadChanged("the file changed while it was read")
 
     @property
     def missing_bytes(self) -> int:
@@ -76,7 +114,7 @@ class ArchiveCopy:
     @property
     def archive_path(self) -> str:
         """Where the complete copy belongs, relative to the store."""
-        return f"archive/{self.sha256[:2]}/{self.sha256}"
+        return f"{ORIGINALS}{self.sha256[:2]}/{self.sha256}"
 
     def store(self) -> None:
         """Give the complete copy its name, durably.
@@ -85,8 +123,10 @@ class ArchiveCopy:
             UploadChanged: the source is not as it was when the copy began.
             StorageUnavailable: the store cannot take it.
         """
-        if self._copied != self._size or fingerprint(os.fstat(self._source)) != self._seen:
-            raise UploadChanged("the file changed while it was read")
+        self._require_unchanged()
+        self._lasts(math.inf)
+        if self._store.mirror is not None:  # a sweep may have taken what was there before
+            self._store.mirror.require_original(self._temporary, relative=self.archive_path, sha256=self.sha256)
         destination = self._store.path(self.archive_path)
         try:
             os.fchmod(self._target, _READ_ONLY)
@@ -98,6 +138,7 @@ class ArchiveCopy:
 
     def close(self) -> None:
         """Close both files and remove the copy if it never got its name."""
+        self._closed = True
         for descriptor in (self._source, self._target):
             os.close(descriptor)
         self._temporary.unlink(missing_ok=True)
@@ -134,7 +175,8 @@ def drop_unregistered(store: Store, *, archive_path: str, is_registered: Callabl
     """
     with suppress(OSError, IroncladError), _locked(store.path(archive_path).parent, how=fcntl.LOCK_EX):
         if not is_registered(archive_path):
-            store.discard(archive_path)
+            # Where the store lasts elsewhere, another machine may be about to register the same bytes: swept later.
+            store.discard_copy(archive_path)
 
 
 @contextmanager

@@ -110,6 +110,11 @@ class Mirror:
                 f"{self.name}/{relative} is there and is something else; move it away", code=ErrorCode.ARTIFACT_DAMAGED
             ) from None
 
+    def require_original(self, source: Path, *, relative: str, sha256: str) -> None:
+        """Publish the original again if it is not there; that costs one short question."""
+        if self.objects.head(relative) is None:
+            self.publish_original(source, relative=relative, sha256=sha256)
+
     def publish_file(self, relative: str) -> None:
         """Make a small file of the root last; the last one who writes it is right.
 

@@ -9,6 +9,7 @@ working copy. What deletes or counts goes through these, which are right for bot
 
 * ``store.discard(relative) -> int``: remove a file or folder, such as ``stages/stems/SONG``, ``archive/ab/SHA256``
   or ``error/SONG``, everywhere; what is not there is fine. Returns the bytes removed from this disk.
+* ``store.original(relative) -> Path``: an original, here by then. ``open_store(settings)`` makes the store.
 * ``store.lasting(prefix) -> Iterator[Stored]``: what is stored for good below a folder, such as ``stages/stems``:
   path relative to the root, size, time of the last change.
 * ``store.require_present()``: raise unless the store is there and ours, also when it is full or read-only.
@@ -131,16 +132,27 @@ class Store:
                 yield Stored(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime)
 
     def path(self, relative: str) -> Path:
-        """Return where `relative` is; an original that is not here is fetched from where it lasts.
+        return self.root / relative
+
+    def original(self, relative: str) -> Path:
+        """Return where the original ``archive/..`` is, fetched from where it lasts if it is not here.
 
         Raises:
-            PermanentFailure: `ARTIFACT_DAMAGED`: the original there is not what its name says.
+            PermanentFailure: `ARTIFACT_DAMAGED`: what is there is not what its name says.
             StorageUnavailable: it cannot be fetched now.
         """
         path = self.root / relative
         if self.mirror is not None and relative.startswith(ORIGINALS) and not path.exists():
             self.mirror.fetch_original(relative)
         return path
+
+    def discard_copy(self, relative: str) -> int:
+        """Remove only what is here of a file that lasts elsewhere; else the file itself. Returns the bytes removed.
+
+        Raises:
+            StorageUnavailable: it cannot be removed now.
+        """
+        return _remove(self.root / _inside(relative))
 
     def publish(self, relative: str) -> None:
         """Make a small file that was just written last: a sidecar, a record of the quarantine.
