@@ -116,7 +116,7 @@ def _previous_entry(room: Room) -> LibraryEntry | None:
 def _original(validated: ValidatedFile, *, store: Store) -> Original:
     """Return the archived file as it is to be filed: its bytes untouched, under a name made of its tags."""
     return Original(
-        source=store.path(validated.archive_path),
+        source=store.original(validated.archive_path),
         record=FileRecord(path=validated.archive_path, size_bytes=validated.size_bytes, sha256=validated.sha256),
         extension=original_extension(validated.original_name, container=validated.container),
     )

@@ -56,7 +56,7 @@ def stage_song(
         PermanentFailure: the original differs from what was validated, or a limit was exceeded.
         JobCanceled: the watch asked for it.
     """
-    original = store.path(validated.archive_path)
+    original = store.original(validated.archive_path)
     largest = _check_space(validated.audio, model=model, folder=work, reserve_bytes=store.reserve_bytes)
     try:
         found = run_task(

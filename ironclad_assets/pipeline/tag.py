@@ -67,7 +67,7 @@ def read_file(
         JobCanceled: the watch asked for it.
         StorageUnavailable: the cover could not be written.
     """
-    original = store.path(validated.archive_path)
+    original = store.original(validated.archive_path)
     try:
         return run_task(
             _READ,
@@ -91,7 +91,7 @@ def describe_song(found: Found, *, validated: ValidatedFile, store: Store) -> Ta
         fields={name: tuple(given) for name, given in found["fields"].items()},
         guess=_guess(validated.original_name, known=values),
         has_cover=found.get("artwork") is not None,
-        audio=store.path(validated.archive_path),
+        audio=store.original(validated.archive_path),
         duration_s=validated.audio.duration_s,
     )
 

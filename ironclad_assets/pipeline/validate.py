@@ -42,7 +42,7 @@ def validate_file(
         PermanentFailure: `LIMIT_CPU`, `LIMIT_MEMORY`, or the original is missing or has another size.
         JobCanceled: the watch asked for it.
     """
-    original = store.path(song.archive_path)
+    original = store.original(song.archive_path)
     _check_original(original, song=song, policy=policy)
     scanned = screen is not None and screen(original)
     try:
