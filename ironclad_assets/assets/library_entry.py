@@ -56,6 +56,7 @@ def library_entry(
         validated, metadata = validated_file.read(ValidatedFile), song_metadata.read(SongMetadata)
         layout = layout_of(settings)
         original = _original(validated, store=store) if wants_original(room.job, ledger=ledger) else None
+        store.fetch_folder(f"sidecars/{room.job.song}")
         dropped = find_lyrics(store, song=room.job.song)
 
         def make(work: Path, key: str) -> Made[LibraryEntry]:

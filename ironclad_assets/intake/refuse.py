@@ -76,6 +76,7 @@ def refuse_file(
             "at": identity.uploaded_at,
         },
     )
+    store.publish(f"error/{song}/error.json")
     _move(source, destination=folder / QUARANTINED, status=status)
     return registration
 

@@ -152,4 +152,4 @@ def keep_entry(entry: LibraryEntry, *, manifest: Manifest, store: Store) -> None
         files = tuple(known if file.path == known.path else file for file in files)
     payload: dict[str, Any] = entry.model_dump(mode="json")  # the entry's own fields
     updated = manifest.model_copy(update={"payload": payload, "payload_sha256": hash_json(payload), "files": files})
-    atomic.write_json(stage.manifest, updated.model_dump(mode="json"))
+    stage.keep(updated)

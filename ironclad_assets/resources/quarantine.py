@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -45,6 +44,7 @@ def quarantine_song(store: Store, *, song: SongIdentity, job: Job, stage: str, e
                 "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             },
         )
+        store.publish(f"error/{job.song}/error.json")
         if not (folder / "original").exists():
             os.link(store.path(song.archive_path), folder / "original")
     if error.code is ErrorCode.MALWARE:
@@ -63,6 +63,7 @@ def is_locked(store: Store, *, song: SongIdentity) -> bool:
     """Return whether the original was found to be malware and nothing has said otherwise since."""
     if store.path(song.archive_path).stat().st_mode & 0o777 == _OWNER_ONLY:
         return True
+    store.fetch_folder(f"error/{song.song}")
     try:
         document = json.loads((store.quarantine(song.song) / "error.json").read_bytes())
     except (OSError, ValueError):
@@ -72,4 +73,5 @@ def is_locked(store: Store, *, song: SongIdentity) -> bool:
 
 def release_song(store: Store, song: str) -> None:
     """Remove what an earlier failed attempt left in quarantine, now that the song is in the library."""
-    shutil.rmtree(store.quarantine(song), ignore_errors=True)
+    with suppress(OSError, IroncladError):
+        store.discard(f"error/{song}")
