@@ -68,8 +68,7 @@ class LyricsDoor:
         folder = sidecar_folder(self._store, song=song)
         atomic.make_folder(folder)
         atomic.write_bytes(folder / f"lyrics.{_extension(found.path)}", content)
-        store_path = f"sidecars/{song}/lyrics.{_extension(found.path)}"
-        self._store.publish(store_path)
+        self._store.publish(f"sidecars/{song}/lyrics.{_extension(found.path)}")
         try:
             if found.path.lstat().st_ctime_ns == found.changed_ns:
                 found.path.unlink()
