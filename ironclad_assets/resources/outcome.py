@@ -21,7 +21,7 @@ def settle_failure(ledger: Ledger, *, job_uuid: str, stage: str, error: Ironclad
     """Give the job the state that `error` means, and return it: canceled, held, queued for later, or failed."""
     actor = f"stage:{stage}"
     job = ledger.job(job_uuid)
-    if not job.state.active:
+    if not job.state.active or error.code is ErrorCode.SUPERSEDED:  # whoever was faster speaks for the job
         return job
     if isinstance(error, JobCanceled):
         return ledger.canceled(job_uuid, actor=actor)
