@@ -7,13 +7,13 @@ a key of its own, which lies in each backup. `pyrage` is an extra (docs/adr/0013
 import base64
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.errors import ErrorCode, IroncladError, failure
 
 Keys = Sequence[Any]
 """Keys as pyrage has them; its types are not described."""
@@ -96,12 +96,11 @@ def make_seal(recipients: Sequence[str], *, passphrase: str | None, known: Seque
     sealed = None
     if passphrase is not None:
         pyrage = _load()
-        sealed = next((one for one in known if _opens(one, passphrase=passphrase)), None)
+        sealed, identity = _find_sealed(dict.fromkeys(known), passphrase=passphrase)
         if sealed is None:
-            fresh = str(pyrage.x25519.Identity.generate())
-            sealed = base64.b64encode(pyrage.passphrase.encrypt(fresh.encode(), passphrase)).decode()
-        identity = pyrage.x25519.Identity.from_str(_unseal(sealed, passphrase=passphrase))
-        chosen.append(str(identity.to_public()))
+            identity = str(pyrage.x25519.Identity.generate())
+            sealed = base64.b64encode(pyrage.passphrase.encrypt(identity.encode(), passphrase)).decode()
+        chosen.append(str(pyrage.x25519.Identity.from_str(identity).to_public()))
     return Seal(recipients=tuple(sorted(set(chosen))), sealed_identity=sealed)
 
 
@@ -177,12 +176,14 @@ def decrypt(source: Passing, target: Passing, *, identities: Keys) -> None:
         raise failure(ErrorCode.BACKUP_DAMAGED, f"its encryption is broken: {error}") from error
 
 
-def _opens(sealed: str, *, passphrase: str) -> bool:
-    try:
-        _unseal(sealed, passphrase=passphrase)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, another key is made
-        return False
-    return True
+def _find_sealed(known: Iterable[str], *, passphrase: str) -> tuple[str | None, str]:
+    """Return the sealed key that the passphrase opens, and that key; nothing where it opens none."""
+    for one in known:
+        try:
+            return one, _unseal(one, passphrase=passphrase)
+        except IroncladError:
+            continue
+    return None, ""
 
 
 def _unseal(sealed: str, *, passphrase: str) -> str:
