@@ -20,6 +20,7 @@ from ironclad_assets.cli.exits import EXIT_HELP
 from ironclad_assets.cli.job_commands import cancel, retry, status, submit
 from ironclad_assets.cli.ledger_commands import export_ledger_command, import_ledger_command, migrate
 from ironclad_assets.cli.library_commands import organise, preview
+from ironclad_assets.cli.limit_commands import clear_limit, set_limit, show_limits, usage
 from ironclad_assets.cli.model_commands import (
     export_models,
     fetch_models,
@@ -30,6 +31,16 @@ from ironclad_assets.cli.model_commands import (
 )
 from ironclad_assets.cli.system_commands import demo, health, up
 from ironclad_assets.cli.upkeep_commands import prune, verify
+from ironclad_assets.cli.user_commands import (
+    accept_terms,
+    add_user,
+    change_role,
+    disable_user,
+    enable_user,
+    list_acceptances,
+    list_users,
+    show_terms,
+)
 
 _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "engines": (
@@ -60,6 +71,18 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "defaults": (
         "Defaults: what a user gets where a job names nothing else.",
         {"show": show_defaults, "set": set_defaults, "clear": clear_defaults},
+    ),
+    "users": (
+        "Users: who may hand in songs, and as what.",
+        {"list": list_users, "add": add_user, "role": change_role, "disable": disable_user, "enable": enable_user},
+    ),
+    "terms": (
+        "Terms: what uploaders accept before their songs are worked on.",
+        {"show": show_terms, "list": list_acceptances, "accept": accept_terms},
+    ),
+    "limits": (
+        "Limits: what users, roles and the installation may use.",
+        {"show": show_limits, "set": set_limit, "clear": clear_limit},
     ),
     "backup": (
         "Backups: copies of what cannot be made again.",
@@ -102,6 +125,7 @@ def build_app() -> typer.Typer:
         migrate,
         prune,
         verify,
+        usage,
         delete_song,
         delete_user,
         receipts,

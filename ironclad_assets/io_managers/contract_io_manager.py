@@ -15,7 +15,6 @@ import dagster as dg
 from ironclad_assets.contracts.v1.base import CheckOutcome, Contract
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
-from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.contracts.v1.song_analysis import SongAnalysis
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
@@ -28,6 +27,7 @@ from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.resources.outcome import dagster_failure, settle_failure
 from ironclad_assets.resources.quarantine import release_song
 from ironclad_assets.storage.artifacts import Artifact, Envelope, load_artifact, persist_artifact
+from ironclad_assets.storage.sizes import stored_size
 from ironclad_assets.storage.store import Store
 
 JOB_TAG = "ironclad/job_uuid"
@@ -114,14 +114,6 @@ class CancelHeed:
         self.asked_at = time.monotonic()
         if self.ledger.cancel_requested(self.job_uuid):
             raise JobCanceled("canceled while files were verified")
-
-
-def stored_size(manifest: Manifest) -> int:
-    """Return the bytes on disk of an artifact, those that it has in the library included."""
-    size_bytes = sum(record.size_bytes for record in manifest.files)
-    if manifest.contract == LibraryEntry.__name__:
-        size_bytes += sum(one.file.size_bytes for one in LibraryEntry.model_validate(manifest.payload).files)
-    return size_bytes
 
 
 class ContractIOManager(dg.IOManager):

@@ -55,6 +55,18 @@ class Limits:
         with self._database.read() as connection:
             return effective_limits(connection, user_id, rules=self._rules)
 
+    def explain(self, user_id: str) -> tuple[Role, EffectiveLimits, dict[str, LimitScope]]:
+        """Return the user's role and limits, and for each limit that somebody set, for whom: user, role or system."""
+        with self._database.read() as connection:
+            found = connection.execute(select(users.c.role).where(users.c.user_id == user_id)).scalar()
+            role = Role(found) if found else self._rules.unknown_role
+            return role, *_combine(connection, role, user_id=user_id, rules=self._rules)
+
+    def of_role(self, role: Role) -> EffectiveLimits:
+        """Return the limits of users of a role who have none of their own."""
+        with self._database.read() as connection:
+            return _combine(connection, role, user_id=None, rules=self._rules)[0]
+
     def system(self) -> SystemLimits:
         """Return what all users together may use."""
         with self._database.read() as connection:
@@ -94,15 +106,26 @@ class Limits:
 def effective_limits(connection: Connection, user_id: str, *, rules: Rules) -> EffectiveLimits:
     """Return every limit that holds for the user inside a transaction."""
     role = connection.execute(select(users.c.role).where(users.c.user_id == user_id)).scalar()
-    role = role or rules.unknown_role.value
-    chosen = select(limits.c.scope, limits.c.subject, limits.c.name, limits.c.value)
-    mine = _these(LimitScope.USER, user_id) | _these(LimitScope.ROLE, role) | _these(LimitScope.SYSTEM, "")
-    found = {(row.scope, row.name): row.value for row in connection.execute(chosen.where(mine))}
-    values = _built_in(Role(role), rules=rules).model_dump()
+    return _combine(connection, Role(role) if role else rules.unknown_role, user_id=user_id, rules=rules)[0]
+
+
+def _combine(
+    connection: Connection, role: Role, *, user_id: str | None, rules: Rules
+) -> tuple[EffectiveLimits, dict[str, LimitScope]]:
+    """Return the limits of a role, or of a user who has it, and for each that somebody set, for whom."""
+    these = _these(LimitScope.ROLE, role.value) | _these(LimitScope.SYSTEM, "")
+    if user_id is not None:
+        these |= _these(LimitScope.USER, user_id)
+    chosen = select(limits.c.scope, limits.c.name, limits.c.value).where(these)
+    found = {(row.scope, row.name): row.value for row in connection.execute(chosen)}
+    values = built_in(role, rules=rules).model_dump()
+    sources: dict[str, LimitScope] = {}
     for scope in LimitScope:
-        known = RETENTION if scope is LimitScope.SYSTEM else tuple(LIMITS)
-        values |= {name: found[scope.value, name] for name in known if (scope.value, name) in found}
-    return EffectiveLimits.model_validate(values)
+        names = RETENTION if scope is LimitScope.SYSTEM else tuple(LIMITS)
+        for name in names:
+            if (scope.value, name) in found:
+                values[name], sources[name] = found[scope.value, name], scope
+    return EffectiveLimits.model_validate(values), sources
 
 
 def system_limits(connection: Connection) -> SystemLimits:
@@ -135,7 +158,7 @@ def check_limit(scope: LimitScope, subject: str, *, name: str, value: LimitValue
     return values[name]
 
 
-def _built_in(role: Role, *, rules: Rules) -> EffectiveLimits:
+def built_in(role: Role, *, rules: Rules) -> EffectiveLimits:
     """Return what a role gets where nobody set anything: what the settings say, for guests never more than `GUEST`."""
     if role is not Role.GUEST:
         return rules.limits

@@ -5,16 +5,16 @@ artifact is persisted, both taken off when they are discarded. `stored_artifacts
 sum stands in `users`, so that asking costs one row however many songs there are.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.job import JobState, SongIdentity
 from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, Usage
 from ironclad_assets.errors import ErrorCode
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.rows import utc_now, utc_time
+from ironclad_assets.ledger.rows import song_of, utc_now, utc_time
 from ironclad_assets.ledger.tables import jobs, songs, stored_artifacts, users
 from ironclad_assets.ledger.users import take_user_turn
 
@@ -23,6 +23,9 @@ ORIGINAL = "original"
 
 DAY_S = 86_400.0
 MINUTE_S = 60.0
+
+PAGE = 1000
+"""Songs that are read at once."""
 
 NEAR = 0.9
 """Share of a limit from which on people are warned."""
@@ -49,6 +52,18 @@ class Accounts:
         chosen = select(stored_artifacts.c.stage, stored_artifacts.c.size_bytes).where(stored_artifacts.c.song == song)
         with self._database.read() as connection:
             return {row.stage: row.size_bytes for row in connection.execute(chosen)}
+
+    def songs(self) -> Iterator[SongIdentity]:
+        """Yield every song, a page at a time, in the order of their ids."""
+        after = ""
+        while True:
+            chosen = select(songs).where(songs.c.song > after).order_by(songs.c.song).limit(PAGE)
+            with self._database.read() as connection:
+                found = [song_of(row) for row in connection.execute(chosen).mappings()]
+            if not found:
+                return
+            yield from found
+            after = found[-1].song
 
     def record(self, song: str, stage: str, *, size_bytes: int) -> None:
         """Note that `stage` of the song now has `size_bytes` on disk, in place of what it had."""

@@ -1,0 +1,50 @@
+"""Counting again what is stored, from the manifests and originals that are there.
+
+The ledger counts as things are written and discarded. What changes the store behind its back, such as a restore
+by hand, is found by this; nothing is changed but the count.
+"""
+
+from collections.abc import Callable, Iterator
+
+from ironclad_assets.contracts.v1.job import STAGES, SongIdentity
+from ironclad_assets.errors import PermanentFailure
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.ledger.usage import ORIGINAL
+from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.storage.sizes import stored_size
+from ironclad_assets.storage.store import Store
+
+COUNTED = (*STAGES, "song_analysis")
+
+
+def recount(ledger: Ledger, *, store: Store, progress: Callable[[int], None] = lambda done: None) -> int:
+    """Make the ledger's count what the store holds; return how many entries were wrong.
+
+    Do it while no song is being worked on: what is written meanwhile may be counted as it was before.
+
+    Args:
+        ledger: whose count it is.
+        store: what is counted.
+        progress: called with the number of songs looked at.
+
+    Raises:
+        StorageUnavailable: the store is away; nothing was changed.
+    """
+    store.require_present()
+    found: list[tuple[str, str, int]] = []
+    for done, song in enumerate(ledger.usage.songs()):
+        found += [(song.song, stage, size_bytes) for stage, size_bytes in _measure(song, store=store)]
+        progress(done + 1)
+    store.require_present()  # a store that went away meanwhile looked empty
+    return ledger.usage.replace(found)
+
+
+def _measure(song: SongIdentity, *, store: Store) -> Iterator[tuple[str, int]]:
+    """Yield what is stored of a song: a stage, or `ORIGINAL`, and its bytes."""
+    if song.sha256 and store.path(song.archive_path).is_file():
+        yield ORIGINAL, song.size_bytes
+    for stage in COUNTED:
+        try:
+            yield stage, stored_size(read_manifest(store.stage(stage, song.song)))
+        except PermanentFailure:
+            continue  # missing or damaged: nothing that a user could use
