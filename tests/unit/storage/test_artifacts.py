@@ -25,7 +25,13 @@ ENVELOPE = Envelope(
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(store):
+    return store.stage("song_metadata", "s1")
+
+
+@pytest.fixture
+def lone_folder(tmp_path):
+    """A folder whose artifact lasts nowhere else: what is damaged there cannot be fetched again."""
     return StageFolder(tmp_path / "stages" / "song_metadata" / "s1")
 
 
@@ -62,12 +68,12 @@ def test_missing_artifact_is_refused_by_name(folder):
     assert caught.value.code is ErrorCode.ARTIFACT_MISSING
 
 
-def test_artifact_of_a_newer_release_is_refused_not_misread(folder):
+def test_artifact_of_a_newer_release_is_refused_not_misread(lone_folder):
     """META-002: a newer artifact is refused with a clear error."""
-    persist(folder)
-    change_manifest(folder, contract_version=2, something_new=True)
+    persist(lone_folder)
+    change_manifest(lone_folder, contract_version=2, something_new=True)
     with pytest.raises(PermanentFailure, match="contract version 2") as caught:
-        load_artifact(folder, SongMetadata)
+        load_artifact(lone_folder, SongMetadata)
     assert caught.value.code is ErrorCode.ARTIFACT_NEWER
 
 
@@ -79,29 +85,29 @@ def test_artifact_that_failed_a_blocking_check_is_refused(folder):
 
 
 @pytest.mark.parametrize("content", [b"pictur", b"pictura", None])
-def test_changed_cut_or_missing_file_is_refused(folder, content):
-    manifest = persist(folder)
-    path = folder.path / manifest.folder / "cover.jpg"
+def test_changed_cut_or_missing_file_is_refused(lone_folder, content):
+    manifest = persist(lone_folder)
+    path = lone_folder.path / manifest.folder / "cover.jpg"
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(PermanentFailure) as caught:
-        load_artifact(folder, SongMetadata)
+        load_artifact(lone_folder, SongMetadata)
     assert caught.value.code is ErrorCode.ARTIFACT_DAMAGED
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"contract_version": 1}'])
-def test_damaged_manifest_is_refused(folder, text):
-    persist(folder)
-    folder.manifest.write_text(text)
+def test_damaged_manifest_is_refused(lone_folder, text):
+    persist(lone_folder)
+    lone_folder.manifest.write_text(text)
     with pytest.raises(PermanentFailure) as caught:
-        load_artifact(folder, SongMetadata)
+        load_artifact(lone_folder, SongMetadata)
     assert caught.value.code is ErrorCode.ARTIFACT_DAMAGED
 
 
-def test_changed_payload_is_refused(folder):
-    persist(folder)
-    change_manifest(folder, payload={"title": "Another"})
+def test_changed_payload_is_refused(lone_folder):
+    persist(lone_folder)
+    change_manifest(lone_folder, payload={"title": "Another"})
     with pytest.raises(PermanentFailure) as caught:
-        load_artifact(folder, SongMetadata)
+        load_artifact(lone_folder, SongMetadata)
     assert caught.value.code is ErrorCode.ARTIFACT_DAMAGED
 
 
@@ -122,7 +128,7 @@ def test_new_key_replaces_the_old_files_after_its_manifest_is_written(folder):
     persist(folder)
     persist(folder, key="f" * 64)
     assert load_artifact(folder, SongMetadata).key == "f" * 64
-    assert sorted(entry.name for entry in folder.path.iterdir()) == ["f" * 16, "manifest.json"]
+    assert sorted(path.name for path in folder.path.iterdir() if path.name[0] != ".") == ["f" * 16, "manifest.json"]
 
 
 def test_canceled_job_is_heard_while_a_large_artifact_is_verified(folder):

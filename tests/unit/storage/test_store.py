@@ -6,13 +6,6 @@ from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.storage.store import Store
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "data", reserve_bytes=0)
-    store.create()
-    return store
-
-
 def test_new_store_is_ready_and_has_its_folders(store):
     store.require_ready()
     assert store.input.is_dir()
@@ -35,9 +28,8 @@ def test_empty_mount_point_of_an_existing_store_is_not_taken_for_it(tmp_path):
     assert [entry.name for entry in store.root.iterdir()] == ["strangers-file"]
 
 
-def test_space_below_the_reserve_means_storage_full(tmp_path):
-    store = Store(tmp_path / "data", reserve_bytes=10**18)
-    store.create()
+def test_space_below_the_reserve_means_storage_full(make_store):
+    store = make_store(reserve_bytes=10**18)
     with pytest.raises(StorageUnavailable, match="below the reserve") as caught:
         store.require_ready()
     assert caught.value.code is ErrorCode.STORAGE_FULL
@@ -84,3 +76,58 @@ def test_other_keys_are_dropped_only_when_asked(store):
     folder.discard_others("bb" * 8)
     assert not folder.files("aa" * 32).exists()
     assert folder.files("bb" * 32).exists()
+
+
+def fill(store, *paths):
+    for path in paths:
+        (store.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (store.root / path).write_bytes(b"12345")
+        store.publish(path)
+
+
+def test_what_is_discarded_is_gone_everywhere_and_nothing_else(store):
+    fill(store, "stages/stems/s1/manifest.json", "stages/stems/s1/aa/v.f32", "stages/stems/s10/aa/v.f32", "error/s1/e")
+    assert store.discard("stages/stems/s1") == 10
+    assert store.discard("stages/stems/s1") == 0
+    assert [found.path for found in store.lasting("stages")] == ["stages/stems/s10/aa/v.f32"]
+    assert not (store.root / "stages/stems/s1").exists()
+    assert store.discard("error/s1/e") == 5
+    assert list(store.lasting("error")) == []
+
+
+def test_what_lasts_is_listed_with_its_size(store):
+    fill(store, "error/s1/e", "error/s2/e")
+    assert [(found.path, found.size_bytes) for found in store.lasting("error")] == [
+        ("error/s1/e", 5),
+        ("error/s2/e", 5),
+    ]
+    assert list(store.lasting("sidecars")) == []
+
+
+@pytest.mark.parametrize("path", ["", ".", "archive", "/etc/passwd", "../x/y", "stages/../../x", "archive/.."])
+def test_nobody_discards_a_whole_store_or_what_is_not_in_it(store, path):
+    with pytest.raises(ValueError, match="not the path"):
+        store.discard(path)
+
+
+def test_nothing_is_discarded_or_listed_while_storage_is_away(store):
+    """Promise 14: storage that is absent loses nothing."""
+    fill(store, "error/s1/e")
+    store.sentinel.unlink()
+    with pytest.raises(StorageUnavailable):
+        store.discard("error/s1")
+    with pytest.raises(StorageUnavailable):
+        list(store.lasting("error"))
+    assert (store.root / "error/s1/e").exists()
+
+
+def test_a_link_is_discarded_not_what_it_names(store):
+    fill(store, "error/s1/e")
+    (store.root / "logs" / "link").symlink_to(store.root / "error" / "s1")
+    store.discard("logs/link")
+    assert (store.root / "error/s1/e").exists()
+
+
+def test_originals_are_where_they_belong(store):
+    assert store.original("archive/ab/abcd") == store.root / "archive/ab/abcd"
+    assert not store.original("archive/ab/abcd").exists()
