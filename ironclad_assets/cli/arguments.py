@@ -111,6 +111,7 @@ AllowSmallerModel = Annotated[
     ),
 ]
 User = Annotated[str | None, typer.Option(help="Owner; default: the default user.", show_default=False)]
+Priority = Annotated[int, typer.Option(help="-100 to 100; among waiting jobs larger goes first.", metavar="NUMBER")]
 
 
 def split_targets(text: str | None) -> tuple[str, ...] | None:

@@ -50,6 +50,7 @@ def examine(installation: Installation) -> list[Finding]:
         _ask("disk", lambda: _disk(installation)),
         _ask("ledger", lambda: _ledger(installation)),
         _ask("queue", lambda: _queue(installation)),
+        _ask("pauses", lambda: _pauses(installation)),
         _ask("engines", lambda: _engines(installation)),
         _ask("cage", _cage),
         _ask("antivirus", lambda: describe_scanner(installation.settings)),
@@ -90,6 +91,12 @@ def _ledger(installation: Installation) -> str:
 def _queue(installation: Installation) -> str:
     counts = installation.ledger.count_by_state()
     return ", ".join(f"{counts[state]} {state}" for state in JobState)
+
+
+def _pauses(installation: Installation) -> str:
+    """Name what an operator paused: a warning, so that nobody forgets it."""
+    found = [pause.describe() for pause in installation.ledger.pauses.all()]
+    return f"warning: paused: {'; '.join(found)}" if found else "nothing is paused"
 
 
 def _engines(installation: Installation) -> str:

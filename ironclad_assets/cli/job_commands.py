@@ -1,4 +1,4 @@
-"""The commands about jobs: submit, status, retry, cancel."""
+"""The commands about jobs: submit, status, cancel."""
 
 import os
 from pathlib import Path
@@ -23,6 +23,7 @@ from ironclad_assets.cli.arguments import (
     Original,
     Parameters,
     PresetName,
+    Priority,
     Residual,
     SampleFormatName,
     StemNames,
@@ -30,6 +31,7 @@ from ironclad_assets.cli.arguments import (
     User,
     read_options,
 )
+from ironclad_assets.cli.control_show import pause_document, print_pauses
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end, error_document, exit_code, say_error
 from ironclad_assets.cli.follow import await_end, follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
@@ -40,6 +42,7 @@ from ironclad_assets.errors import ErrorCode, IroncladError, Refusal
 from ironclad_assets.intake.names import display_name, printable
 from ironclad_assets.intake.options import change_options
 from ironclad_assets.intake.upload import take_file
+from ironclad_assets.ledger.queue import check_priority
 from ironclad_assets.ledger.store import Registration
 from ironclad_assets.pipeline.analyse import read_analysis
 
@@ -66,6 +69,7 @@ def submit(
     sample_format: SampleFormatName = None,
     bitrate: Bitrate = None,
     allow_smaller_model: AllowSmallerModel = None,
+    priority: Priority = 0,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
@@ -82,6 +86,7 @@ def submit(
       pipelinectl submit *.mp3 --user ada --targets instrumental,vocals --format mp3 --follow
     """
     with door(as_json=as_json):
+        check_priority(priority)
         installation = open_installation()
         wish = read_options(
             engine=engine,
@@ -105,7 +110,7 @@ def submit(
         worst = Exit.OK
         for path in files:
             try:
-                registration = _submit_one(installation, path, user_id=user, options=options)
+                registration = _submit_one(installation, path, user_id=user, options=options, priority=priority)
             except IroncladError as error:
                 worst = max(worst, exit_code(error))
                 errors.append({"file": display_name(path.name), **error_document(error)})
@@ -136,6 +141,12 @@ def status(
         JobState | None, typer.Option(help="Only jobs in this state.", show_default=False, metavar="STATE")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many jobs to list.")] = 20,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            help="Only jobs older than this one: the last of the page before.", metavar="JOB", show_default=False
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the latest jobs, or everything about one.
@@ -153,11 +164,15 @@ def status(
         ledger = installation.ledger
         console = Console()
         if job is None and not follow:
-            found = ledger.jobs(user_id=user, states=None if state is None else [state], limit=limit)
+            since = None if before is None else ledger.resolve(before).job_uuid
+            found = ledger.jobs(user_id=user, states=None if state is None else [state], limit=limit, before=since)
+            pauses = ledger.pauses.all()
             if as_json:
-                print_json({"jobs": [job_document(one) for one in found]})
+                shown = [pause_document(pause) for pause in pauses]
+                print_json({"jobs": [job_document(one) for one in found], "pauses": shown})
             else:
                 print_jobs(console, found)
+                print_pauses(console, pauses)
             return
         if follow:
             active = [one for one in JobState if one.active]
@@ -176,64 +191,6 @@ def status(
             print_json({"job": job_document(chosen, history=history), **known})
         else:
             print_job(console, chosen, history=history, music="" if analysis is None else analysis_text(analysis))
-
-
-def retry(
-    job: JobName,
-    engine: Engine = None,
-    model: Model = None,
-    preset: PresetName = None,
-    parameters: Parameters = None,
-    targets: Targets = None,
-    stems: StemNames = None,
-    residual: Residual = None,
-    original: Original = None,
-    dj_stems: DjStems = None,
-    format: Format = None,
-    sample_format: SampleFormatName = None,
-    bitrate: Bitrate = None,
-    allow_smaller_model: AllowSmallerModel = None,
-    follow: Follow = False,
-    as_json: AsJson = False,
-) -> None:
-    """Work on a song again, as a new attempt, with the same or other options.
-
-    What the last attempt finished is used again where the options allow. Another engine, preset or format
-    drops what was chosen for the one before.
-
-    \b
-    Examples:
-      pipelinectl retry 3f2a91c0
-      pipelinectl retry 3f2a91c0 --engine spectral --targets vocals --follow
-      pipelinectl retry 3f2a91c0 --parameter shifts= --allow-smaller-model
-    """
-    with door(as_json=as_json):
-        installation = open_installation()
-        before = installation.ledger.resolve(job)
-        wish = read_options(
-            engine=engine,
-            model=model,
-            preset=preset,
-            parameters=parameters,
-            targets=targets,
-            stems=stems,
-            residual=residual,
-            original=original,
-            dj_stems=dj_stems,
-            format=format,
-            sample_format=sample_format,
-            bitrate=bitrate,
-            allow_smaller_model=allow_smaller_model,
-        )
-        options = change_options(before.options, change=wish)
-        installation.check(options, user_id=before.user_id)
-        added = installation.ledger.retry(before.job_uuid, actor=installation.actor, options=options)
-        if as_json and not follow:
-            print_json({"job": job_document(added)})
-        elif not as_json:
-            print(f"queued job {added.job_uuid} (attempt {added.attempt}) for {display_name(added.original_name)}")
-        if follow:
-            end(follow_jobs(installation.ledger, [added.job_uuid], as_json=as_json, console=Console()))
 
 
 def cancel(job: JobName, as_json: AsJson = False) -> None:
@@ -257,7 +214,9 @@ def cancel(job: JobName, as_json: AsJson = False) -> None:
         end(Exit.OK if after.state is JobState.CANCELED else Exit.JOB_FAILED)
 
 
-def _submit_one(installation: Installation, path: Path, *, user_id: str | None, options: JobOptions) -> Registration:
+def _submit_one(
+    installation: Installation, path: Path, *, user_id: str | None, options: JobOptions, priority: int
+) -> Registration:
     """Copy one file in; a link is followed, for it is the user's own choice.
 
     Raises:
@@ -280,6 +239,7 @@ def _submit_one(installation: Installation, path: Path, *, user_id: str | None, 
             original_name=path.name,
             keep_source=True,
             actor=installation.actor,
+            priority=priority,
         )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingFile(f"there is no file {shown!r}") from error

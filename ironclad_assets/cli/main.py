@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import typer
 
+from ironclad_assets.cli.attempt_commands import replay, retry, rollback
 from ironclad_assets.cli.backup_commands import (
     create_backup_command,
     list_backups,
@@ -13,11 +14,12 @@ from ironclad_assets.cli.backup_commands import (
     restore,
     verify_backups,
 )
+from ironclad_assets.cli.control_commands import pause, pauses, priority, queue, resume
 from ironclad_assets.cli.default_commands import clear_defaults, set_defaults, show_defaults
 from ironclad_assets.cli.delete_commands import delete_song, delete_user, receipts
 from ironclad_assets.cli.engine_commands import doctor, install_engines, list_engines, remove_engine, verify_engines
 from ironclad_assets.cli.exits import EXIT_HELP
-from ironclad_assets.cli.job_commands import cancel, retry, status, submit
+from ironclad_assets.cli.job_commands import cancel, status, submit
 from ironclad_assets.cli.ledger_commands import export_ledger_command, import_ledger_command, migrate
 from ironclad_assets.cli.library_commands import organise, preview
 from ironclad_assets.cli.limit_commands import clear_limit, set_limit, show_limits, usage
@@ -29,6 +31,7 @@ from ironclad_assets.cli.model_commands import (
     remove_models,
     verify_models,
 )
+from ironclad_assets.cli.record_commands import audit, history
 from ironclad_assets.cli.system_commands import demo, health, up
 from ironclad_assets.cli.upkeep_commands import prune, verify
 from ironclad_assets.cli.user_commands import (
@@ -118,8 +121,17 @@ def build_app() -> typer.Typer:
         demo,
         submit,
         status,
+        queue,
+        history,
         retry,
+        replay,
+        rollback,
         cancel,
+        priority,
+        pause,
+        resume,
+        pauses,
+        audit,
         health,
         restore,
         migrate,

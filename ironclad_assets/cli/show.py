@@ -67,12 +67,25 @@ def asks_to_stop(job: Job) -> bool:
 
 def progress_text(job: Job) -> str:
     """Return stage, percent and rest of a running job, or why it is not running."""
+    if job.state is JobState.QUEUED and job.error is not None:
+        return waits_text(job)
     if job.error is not None:
         return printable(f"{job.error.code}: {job.error.detail}")
     if job.state is not JobState.RUNNING:
         return ""
     rest = f", {duration(job.eta_s)} left" if job.eta_s is not None else ""
     return f"{job.stage or 'starting'} {job.fraction:.0%}{rest}"
+
+
+def waits_text(job: Job) -> str:
+    """Return why a job waits: until when after which failure, or what holds it."""
+    if job.error is None:
+        return ""
+    said = printable(f"{job.error.code}: {job.error.detail}")
+    is_due = job.not_before is None or job.not_before <= datetime.now(UTC).isoformat(timespec="microseconds")
+    if job.state is not JobState.QUEUED:
+        return said
+    return f"after {said}" if is_due else f"waits until {str(job.not_before)[11:19]} UTC after {said}"
 
 
 def duration(seconds: float | None) -> str:
@@ -165,8 +178,14 @@ def _facts(job: Job) -> list[tuple[str, Text]]:
         *((name, Text(printable(text))) for name, text in others.items()),
         ("state", state_text(job)),
     ]
+    if job.priority:
+        facts.append(("priority", Text(str(job.priority))))
+    if job.replay_from is not None:
+        facts.append(("made anew", Text(f"from {job.replay_from} on")))
     if job.state is JobState.RUNNING:
         facts.append(("progress", Text(progress_text(job))))
+    if job.state is JobState.QUEUED and job.error is not None:
+        facts.append(("waits", Text(waits_text(job), style="yellow")))
     if job.error is not None:
         stage = f" in {job.error.stage}" if job.error.stage else ""
         facts.append(("reason", Text(printable(f"{job.error.code}{stage}: {job.error.detail}"), style="red")))

@@ -46,6 +46,7 @@ class Delivery:
     actor: str
     original_name: str | None = None
     keep_source: bool = False
+    priority: int = 0
 
 
 class Upload:
@@ -111,7 +112,10 @@ class Upload:
             with keep_original(self._store, archive_path=archive_path):
                 self._copy.store()
                 registration = self._ledger.register(
-                    self._identify(), self._delivery.options, actor=self._delivery.actor
+                    self._identify(),
+                    self._delivery.options,
+                    actor=self._delivery.actor,
+                    priority=self._delivery.priority,
                 )
         except Refusal:
             is_registered = self._ledger.admission.is_registered
@@ -171,6 +175,7 @@ def take_file(
     actor: str,
     original_name: str | None = None,
     keep_source: bool = False,
+    priority: int = 0,
 ) -> Registration:
     """Take one file in, whole; return its job, or the job of the song that the same bytes made before.
 
@@ -189,6 +194,7 @@ def take_file(
         actor=actor,
         original_name=original_name,
         keep_source=keep_source,
+        priority=priority,
     )
     started = start_upload(source, delivery=delivery, ledger=ledger, store=store, settings=settings)
     if isinstance(started, Registration):

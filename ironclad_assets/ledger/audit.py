@@ -40,6 +40,12 @@ class Audit:
         with self._database.write() as connection:
             write_audit(connection, action, subject, actor=actor, detail=detail)
 
+    def latest(self, *, limit: int) -> list[AuditLine]:
+        """Return the last lines, in order."""
+        chosen = select(audit).order_by(audit.c.sequence.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [AuditLine(**row) for row in connection.execute(chosen).mappings()][::-1]
+
     def lines(self, *, after: int = 0, limit: int = 100) -> list[AuditLine]:
         """Return lines in order, those after line `after` of the audit."""
         chosen = select(audit).where(audit.c.sequence > after).order_by(audit.c.sequence).limit(limit)

@@ -94,16 +94,30 @@ class LedgerReads:
             return active_job(connection, song)
 
     def jobs(
-        self, *, user_id: str | None = None, states: Iterable[JobState] | None = None, limit: int = 50
+        self,
+        *,
+        user_id: str | None = None,
+        states: Iterable[JobState] | None = None,
+        limit: int = 50,
+        before: str | None = None,
     ) -> list[Job]:
-        """Return jobs, newest first."""
+        """Return jobs, newest first; those that were submitted before the job `before`, if one is named."""
         chosen = job_query.order_by(jobs.c.sequence.desc()).limit(limit)
+        if before is not None:
+            chosen = chosen.where(
+                jobs.c.sequence < select(jobs.c.sequence).where(jobs.c.job_uuid == before).scalar_subquery()
+            )
         if user_id is not None:
             chosen = chosen.where(jobs.c.user_id == user_id)
         if states is not None:
             chosen = chosen.where(jobs.c.state.in_([state.value for state in states]))
         with self._database.read() as connection:
             return select_jobs(connection, chosen)
+
+    def jobs_of(self, song: str) -> list[Job]:
+        """Return every job of a song, in the order of submission."""
+        with self._database.read() as connection:
+            return select_jobs(connection, job_query.where(jobs.c.song == song).order_by(jobs.c.sequence))
 
     def count_by_state(self) -> dict[JobState, int]:
         """Return how many jobs are in each state; every state is there."""
