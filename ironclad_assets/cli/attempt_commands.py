@@ -23,7 +23,6 @@ from ironclad_assets.cli.arguments import (
     SampleFormatName,
     StemNames,
     Targets,
-    User,
     read_options,
 )
 from ironclad_assets.cli.control_show import way_document
@@ -57,7 +56,9 @@ def retry(
             help="With --all-failed: only those that failed with this code.", metavar="CODE", show_default=False
         ),
     ] = None,
-    user: User = None,
+    user: Annotated[
+        str | None, typer.Option(help="With --all-failed: only this user's songs.", show_default=False)
+    ] = None,
     engine: Engine = None,
     model: Model = None,
     preset: PresetName = None,
