@@ -26,6 +26,7 @@ from ironclad_assets.sensors.backup import back_up, build_backup_schedules
 from ironclad_assets.sensors.erase import EraserService, build_eraser
 from ironclad_assets.sensors.reconcile import build_crash_catcher
 from ironclad_assets.sensors.refresh import build_server_refresher
+from ironclad_assets.sensors.upkeep import build_upkeep_schedules, prune_store, verify_store
 from ironclad_assets.sensors.upload_watcher import UploadWatcher, build_upload_watcher
 from ironclad_assets.servers.configured import configured_servers
 from ironclad_assets.servers.refresher import Refresher
@@ -58,11 +59,11 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
     requests = AnalysisRequests(ledger=resources["ledger"], store=resources["store"], settings=settings)
     return dg.Definitions(
         assets=ASSETS,
-        jobs=[process_song, analyse_song, back_up],
-        schedules=build_backup_schedules(settings),
+        jobs=[process_song, analyse_song, back_up, prune_store, verify_store],
+        schedules=[*build_backup_schedules(settings), *build_upkeep_schedules(settings)],
         sensors=[
             build_upload_watcher(watcher),
-            build_crash_catcher(ledger=resources["ledger"]),
+            build_crash_catcher(ledger=resources["ledger"], store=resources["store"]),
             build_analysis_requests(requests),
             build_eraser(EraserService(ledger=resources["ledger"], settings=settings)),
             *([build_server_refresher(Refresher(settings))] if configured_servers(settings).servers else []),

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import IO
 
@@ -58,6 +58,18 @@ class Swept:
     store_bytes: int = 0
     refusal: IroncladError | None = None
 
+    def __add__(self, other: "Swept") -> "Swept":
+        """Return what two sweeps of one store came to together."""
+        return Swept(
+            planned=self.planned + other.planned,
+            bytes_planned=self.bytes_planned + other.bytes_planned,
+            removed=self.removed + other.removed,
+            bytes_removed=self.bytes_removed + other.bytes_removed,
+            skipped=self.skipped + other.skipped,
+            store_bytes=max(self.store_bytes, other.store_bytes),
+            refusal=self.refusal or other.refusal,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
@@ -81,6 +93,10 @@ class Sweep:
     confirmed: bool = False
     clock: Clock = field(default_factory=Clock)
     tell: Tell = keep_quiet
+
+    def of(self, kinds: frozenset[Kind]) -> "Sweep":
+        """Return the same sweep for these kinds alone."""
+        return replace(self, kinds=kinds)
 
     @contextmanager
     def plan(self) -> Iterator[tuple[Swept, Iterable[Removal]]]:

@@ -5,6 +5,7 @@ original that several users brought stays until the last of them may not keep it
 """
 
 from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
@@ -12,7 +13,7 @@ from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.upkeep.prune_plan import Ground, How, Kind, Removal, freed_bytes, weigh
+from ironclad_assets.upkeep.prune_plan import Ground, How, Kind, Removal, freed_bytes, names_in, weigh
 from ironclad_assets.upkeep.prune_songs import unix_time
 
 
@@ -29,15 +30,13 @@ def old_files(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
     for root, limit_s in limits.items():
         if limit_s is not None:
             files = [item for item in entry.files if item.root == root]
-            yield from _old(files, one=one, limit_s=limit_s, written_at=unix_time(manifest.written_at), ground=ground)
+            yield from _old(files, one=one, limit_s=limit_s, ground=ground)
 
 
-def _old(
-    files: list[EntryFile], *, one: SweptSong, limit_s: float, written_at: float, ground: Ground
-) -> Iterator[Removal]:
+def _old(files: list[EntryFile], *, one: SweptSong, limit_s: float, ground: Ground) -> Iterator[Removal]:
     """Yield all files of one library root, or none: they came together."""
     ended = unix_time(one.ended_at)
-    if ground.age_s(ended, written_at) <= limit_s:
+    if ground.age_s(ended) <= limit_s:
         return
     found: list[Removal] = []
     for item in files:
@@ -49,6 +48,8 @@ def _old(
             continue
         if ground.age_s(ended, status.st_mtime) <= limit_s:
             return
+        if item.role == "cover" and _is_shared(ground.store.root / path, own={one.file.path for one in files}):
+            continue  # the album's other songs keep it; the entry forgets it with the rest
         why = f"older than keep_{'tracks' if item.root == 'output' else 'stems'}_days"
         found.append(
             Removal(
@@ -66,6 +67,12 @@ def _old(
             )
         )
     yield from found
+
+
+def _is_shared(cover: Path, *, own: set[str]) -> bool:
+    """Return whether files that are not this song's lie beside a cover."""
+    names = {PurePosixPath(path).name for path in own}
+    return any(entry.name not in names for entry in names_in(cover.parent))
 
 
 def _gone(path: str, one: SweptSong) -> Removal:

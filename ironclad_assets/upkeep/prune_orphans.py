@@ -20,7 +20,7 @@ from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import PAGE, SweptSong
 from ironclad_assets.pipeline.ownership import load_claims, read_mark
-from ironclad_assets.pipeline.shelf import ROOTS
+from ironclad_assets.pipeline.shelf import COVER, ROOTS
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune_plan import DAY_S, PARTIAL_S, Ground, Guard, How, Kind, Removal, names_in, weigh
@@ -76,6 +76,11 @@ def batches(entries: Iterable[os.DirEntry[str]]) -> Iterator[list[os.DirEntry[st
         yield batch
 
 
+def is_left_cover(file: Path) -> bool:
+    """Return whether a file is the cover of an album with other files: it stays for their sake, whoever brought it."""
+    return file.name == COVER and len(names_in(file.parent)) > 1
+
+
 def _moved_at(folder: Path) -> tuple[float, float] | None:
     """Return when something was moved, by its note and by the note's own time; None where there is no such note."""
     note = folder / NOTE
@@ -122,7 +127,7 @@ def _unfiled(library: Path, *, ground: Ground) -> Iterator[Removal]:
     marked: list[tuple[str, str]] = []
     for path in visible_files(library):
         song = read_mark(path)
-        if song is not None and re.fullmatch(SONG_PATTERN, song):
+        if song is not None and re.fullmatch(SONG_PATTERN, song) and not is_left_cover(path):
             marked.append((path.relative_to(ground.store.root).as_posix(), song))
         if len(marked) >= PAGE:
             yield from _without_entry(marked, ground=ground)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.ledger.usage import record_stored
 from ironclad_assets.pipeline.filed import STAGE, keep_entry
@@ -31,19 +31,29 @@ def unfile(files: Sequence[Removal], *, ground: Ground, connection: Connection) 
     with hold_entry(store, song=song):
         manifest = read_manifest(store.stage(STAGE, song))
         entry = LibraryEntry.model_validate(manifest.payload)
-        kept = [item for item in entry.files if f"{item.root}/{item.file.path}" not in wanted]
+        kept = _without_lone_covers([item for item in entry.files if _key(item) not in wanted])
         with real_hands(store=store, song=song, listing=Listing()) as hands:
             shelf = Shelf(store=store, song=song, claims=load_claims(store, song=song, previous=entry), hands=hands)
             shelf.remove_all_but(kept)
             hands.finish()
         gone = {path for path in wanted if not (store.root / path).exists()}
-        left = tuple(item for item in entry.files if f"{item.root}/{item.file.path}" not in gone)
+        left = tuple(item for item in entry.files if item in kept or _key(item) in wanted - gone)
         updated = entry.model_copy(update={"files": left, "replaced": tuple(sorted(gone))})
         key = hash_json({"unfiled": sorted(gone), "key": manifest.key})
         keep_entry(updated, manifest=manifest.model_copy(update={"key": key}), store=store)
         size_bytes = counted_bytes(read_manifest(store.stage(STAGE, song)))
         record_stored(connection, song, STAGE, size_bytes=size_bytes)
     return gone
+
+
+def _key(item: EntryFile) -> str:
+    return f"{item.root}/{item.file.path}"
+
+
+def _without_lone_covers(files: list[EntryFile]) -> list[EntryFile]:
+    """Return the files without covers of albums in which the song has nothing else: those are the other songs'."""
+    albums = {_key(item).rpartition("/")[0] for item in files if item.role != "cover"}
+    return [item for item in files if item.role != "cover" or _key(item).rpartition("/")[0] in albums]
 
 
 def counted_bytes(manifest: Manifest) -> int:

@@ -17,7 +17,7 @@ from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.hashing import carry_on
 from ironclad_assets.storage.store import StageFolder, Store
 from ironclad_assets.upkeep.findings import Finding, FindingCode, found
-from ironclad_assets.upkeep.prune_orphans import visible_files
+from ironclad_assets.upkeep.prune_orphans import is_left_cover, visible_files
 from ironclad_assets.upkeep.verify_song import check_file
 
 _CODES = {"file_missing": FindingCode.LIBRARY_FILE_MISSING, "file_damaged": FindingCode.LIBRARY_FILE_CHANGED}
@@ -54,7 +54,7 @@ def check_marked_files(store: Store, ledger: Ledger, *, chosen: Callable[[str], 
                 continue
             paths, busy = named(song)
             relative = path.relative_to(store.root).as_posix()
-            if relative not in paths and not busy:
+            if relative not in paths and not busy and not is_left_cover(path):
                 code = FindingCode.LIBRARY_FILE_UNEXPECTED if paths else FindingCode.ORPHANED
                 yield found(code, relative, f"it is marked as of song {song}, whose entry does not name it", song=song)
 

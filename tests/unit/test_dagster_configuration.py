@@ -28,7 +28,8 @@ def test_queue_limits_songs_in_all_and_per_user(instance):
     queue = instance.get_concurrency_config().run_queue_config
     assert queue.max_concurrent_runs == 2
     assert queue.tag_concurrency_limits == [
-        {"key": "ironclad/user", "value": {"applyLimitPerUniqueValue": True}, "limit": 2}
+        {"key": "ironclad/user", "value": {"applyLimitPerUniqueValue": True}, "limit": 2},
+        {"key": "ironclad/upkeep", "limit": 1},
     ]
     assert queue.max_user_code_failure_retries > 0, "a run waits for a code server that is being restarted"
 

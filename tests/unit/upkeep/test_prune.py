@@ -1,0 +1,259 @@
+"""Sweeps: what goes, what stays, and that a dry run says exactly that."""
+
+import os
+import time
+
+import pytest
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.storage.artifacts import find_reusable
+from ironclad_assets.upkeep.prune_plan import Kind
+from tests.unit.upkeep.worlds import NOTHING, World, make_world
+
+RAW = {"staged_chunks", "stems", "recombined_track"}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def world(request, settings, store, tmp_path):
+    """An installation over each kind of database."""
+    on_postgres = request.param == "postgres"
+    url = request.getfixturevalue("postgres_url") if on_postgres else f"sqlite:///{settings.home_dir / 'ledger.db'}"
+    world = make_world(settings, store, url=url, folder=tmp_path)
+    yield world
+    world.ledger.close()
+
+
+def stages_of(world: World, song: str) -> set[str]:
+    return {path.parent.parent.name for path in world.store.root.glob(f"stages/*/{song}/manifest.json")}
+
+
+def test_intermediates_go_once_their_song_is_done_and_the_grace_is_over(world):
+    """ORG-002: staged audio goes by itself; what is in the library stays."""
+    done, fresh, waiting = world.song(age_days=8), world.song(), world.song(state=JobState.RUNNING, age_days=8)
+    swept = world.prune(confirmed=False)
+    assert stages_of(world, done) == {"validated_file", "song_metadata", "library_entry"}
+    assert stages_of(world, fresh) >= RAW
+    assert stages_of(world, waiting) >= RAW
+    assert swept.removed[Kind.INTERMEDIATE] == 6
+    assert world.verify() == []
+
+
+def test_a_pruned_stage_is_not_there_for_a_retry_and_says_what_it_was(world):
+    """GLOBAL-004: lineage stays honest: the note has the manifest, with who made it."""
+    song = world.song(age_days=8)
+    world.prune()
+    folder = world.store.stage("stems", song)
+    assert find_reusable(folder, type(NOTHING), key="a" * 64) is None
+    note = (folder.path / "pruned.json").read_text(encoding="utf-8")
+    assert '"stage": "stems"' in note
+    world.artifact(song, "stems", job_uuid=world.ledger.latest_job(song).job_uuid, user="ada")
+    assert stages_of(world, song) >= {"stems"}
+
+
+def test_intermediates_stay_while_they_cannot_be_made_again(world):
+    song, other = world.song(age_days=8), world.song(age_days=8)
+    world.store.path(world.ledger.song(song).archive_path).unlink()
+    next(world.store.library("output").rglob(f"*Song {other}*")).unlink()
+    world.prune(Kind.INTERMEDIATE)
+    assert stages_of(world, song) >= RAW
+    assert stages_of(world, other) >= RAW
+
+
+def test_a_dry_run_touches_nothing(world):
+    world.song(age_days=8)
+    world.put(".gone/x", b"1")
+    before = world.files()
+    with world.sweep().plan() as (swept, removals):
+        assert list(removals)
+        assert swept.planned[Kind.INTERMEDIATE] == 6
+    assert world.files() == before
+    assert world.ledger.audit.lines() == []
+
+
+def test_what_was_being_written_goes_after_an_hour(world):
+    """Promise 2: what a killed writer left is swept."""
+    song, active = world.song(), world.song(state=JobState.RUNNING)
+    world.age(song, 1)
+    world.age(active, 1)
+    hex32 = "0123456789abcdef" * 2
+    old = [f".{hex32}.part", f"archive/.{hex32}.part", f"input/ada/.{hex32}.part", f"stages/stems/{song}/.{hex32}.part"]
+    old += [f"stages/stems/{song}/.0123456789abcdef.part/vocals.f32", f"output/.{song}.part/copy"]
+    kept = ["input/ada/.upload.part", "input/ada/song.flac.part", f"stages/stems/{active}/.{hex32}.part"]
+    kept += [f"output/.{active}.part/copy"]
+    for path in old + kept:
+        world.put(path, age_days=0.1)
+    young = world.put(f"archive/.{hex32[::-1]}.part", age_days=0.01)
+    world.prune(Kind.PARTIAL)
+    assert [path for path in old if (world.store.root / path).exists()] == []
+    assert [path for path in kept if not (world.store.root / path).exists()] == []
+    assert young.exists()
+
+
+def test_a_separation_that_can_go_on_is_kept_as_long_as_intermediates_are(world):
+    song = world.song(state=JobState.CANCELED)
+    world.age(song, 2)
+    work = f"stages/stems/{song}/.0123456789abcdef.part"
+    world.put(f"{work}/checkpoint", age_days=2)
+    world.put("spectral-input/" + song + "/request.json", age_days=2)
+    world.prune()
+    assert (world.store.root / work).exists()
+    world.limit("keep_intermediate_days", 1)
+    world.prune()
+    assert not (world.store.root / work).exists()
+    assert not (world.store.root / "spectral-input" / song).exists()
+
+
+def test_orphans_are_moved_with_a_note_and_go_later(world):
+    """SPLIT-007: orphaned stages are moved to orphaned/, pruned later, with an audit trail."""
+    world.song()
+    places = ["stages/stems/gone/abc/x", "sidecars/gone/lyrics.txt", "spectral-input/gone/request.json"]
+    places += ["error/gone/error.json", f"archive/ab/{'ab' * 32}"]
+    for path in places:
+        world.put(path)
+    marked = world.put("output/Ann/Far/01 - Old.flac")
+    os.setxattr(marked, "user.ironclad.song", b"gone")
+    stranger = world.put("output/Ann/Far/stranger.flac")
+    swept = world.prune(Kind.ORPHANED)
+    assert swept.removed[Kind.ORPHANED] == 6
+    assert not any((world.store.root / path).exists() for path in places)
+    assert not marked.exists()
+    assert stranger.exists()
+    moved = list(world.store.root.glob("orphaned/*/content"))
+    assert len(moved) == 6
+    assert len(list(world.store.root.glob("orphaned/*/note.json"))) == 6
+    assert {line.action for line in world.ledger.audit.lines()} == {"prune"}
+    assert world.verify() == []
+    world.ahead_s = world.boot_s = 29 * 86_400.0
+    assert world.prune(Kind.ORPHANED).removed.total() == 0
+    for note in world.store.root.glob("orphaned/*/note.json"):
+        world.touch(note, 40)
+    assert world.prune(Kind.ORPHANED).removed.total() == 0, "the note's own time says that it is young"
+    world.ahead_s = 31 * 86_400.0
+    assert world.prune(Kind.ORPHANED).removed[Kind.ORPHANED] == 12
+    assert list((world.store.root / "orphaned").iterdir()) == []
+
+
+def test_what_has_just_come_is_no_orphan(world):
+    path = f"archive/cd/{'cd' * 32}"
+    world.put(path, age_days=0.01)
+    world.prune()
+    assert (world.store.root / path).exists()
+
+
+def test_retention_takes_tracks_and_stems_out_of_the_library_and_the_entry(world):
+    """GLOBAL-004: retention per user and kind."""
+    old, young, other = world.song(age_days=40), world.song(age_days=20), world.song(user="bob", age_days=40)
+    world.limit("keep_stems_days", 30, user="ada")
+    world.prune()
+    assert not list(world.store.library("output-stems").rglob(f"*{old}*"))
+    assert list(world.store.library("output").rglob(f"*Song {old}*"))
+    assert list(world.store.library("output-stems").rglob(f"*Song {young}*"))
+    assert list(world.store.library("output-stems").rglob(f"*Song {other}*"))
+    assert world.verify() == []
+    world.limit("keep_tracks_days", 30, user="ada")
+    world.prune()
+    assert not list(world.store.root.glob(f"output*/**/*{old}*"))
+    assert world.verify() == []
+    assert world.plan() == []
+
+
+def test_retention_of_originals_waits_for_everybody_who_brought_them(world):
+    song, twin = world.song(age_days=40, content=b"same"), world.song(user="bob", age_days=40, content=b"same")
+    original = world.store.path(world.ledger.song(song).archive_path)
+    world.limit("keep_originals_days", 30, user="ada")
+    world.prune()
+    assert original.exists()
+    world.limit("keep_originals_days", 30, user="bob")
+    world.prune()
+    assert not original.exists()
+    assert world.ledger.song(twin).archive_path == world.ledger.song(song).archive_path
+    assert world.verify() == []
+
+
+def test_quarantine_and_logs_go_when_they_are_old(world):
+    """SPLIT-015: what a failed job left in quarantine is cleaned up later."""
+    old, young = world.song(state=JobState.FAILED, age_days=100), world.song(state=JobState.FAILED, age_days=80)
+    job = world.ledger.latest_job(old).job_uuid
+    log = world.put(f"logs/engines/{job}.log", age_days=40)
+    fresh = world.put("logs/engines/other.log", age_days=20)
+    service = world.settings.home_dir / "logs" / "daemon.log"
+    opened = service.with_name("code-server.log")
+    service.parent.mkdir()
+    for path in (service, opened):
+        path.write_text("x", encoding="utf-8")
+        world.touch(path, 40)
+    with opened.open("a", encoding="utf-8"):
+        world.prune(Kind.OLD)
+    assert not world.store.quarantine(old).exists()
+    assert world.store.quarantine(young).exists()
+    assert (log.exists(), fresh.exists(), service.exists(), opened.exists()) == (False, True, False, True)
+
+
+def test_a_user_can_be_swept_alone(world):
+    mine, other = world.song(age_days=8), world.song(user="bob", age_days=8)
+    world.put("stages/stems/gone/abc/x")
+    world.prune(user="ada")
+    assert not stages_of(world, mine) & RAW
+    assert stages_of(world, other) >= RAW
+    assert (world.store.root / "stages/stems/gone").exists()
+
+
+def test_a_sweep_takes_no_more_than_its_share_unless_confirmed(world):
+    """Promise 17: at most a tenth of the store in one sweep without confirmation."""
+    world.song()
+    world.put("stages/stems/gone/abc/x", b"x" * 100_000)
+    before = world.files()
+    with pytest.raises(IroncladError) as caught:
+        world.prune(confirmed=False)
+    assert caught.value.code is ErrorCode.SWEEP_TOO_LARGE
+    assert world.files() == before
+    with world.sweep(confirmed=False).plan() as (swept, _):
+        assert swept.refusal is not None
+    world.put("archive/big", b"x" * 2_000_000)
+    world.prune(confirmed=False)
+    assert not (world.store.root / "stages/stems/gone").exists()
+
+
+def test_everything_that_went_is_one_line_of_the_audit_per_song_and_kind(world):
+    """Promise 22: what a sweep does is in the audit."""
+    song = world.song(age_days=8)
+    world.prune()
+    [line] = world.ledger.audit.lines()
+    assert (line.action, line.object, line.actor) == ("prune", song, "test")
+    assert line.detail.startswith("intermediate: removed 6 files, ")
+
+
+def test_the_ledgers_count_of_stored_bytes_follows(world):
+    song = world.song(age_days=8)
+    for stage in RAW:
+        world.ledger.usage.record(song, stage, size_bytes=1000)
+    before = world.ledger.usage.of("ada").stored_bytes
+    world.prune()
+    assert world.ledger.usage.of("ada").stored_bytes == before - 3000
+
+
+def test_a_job_that_begins_after_the_plan_loses_nothing(world):
+    """Promise 17: never what is in use."""
+    song = world.song(age_days=8)
+    sweep = world.sweep()
+    original = type(sweep).plan
+
+    with original(sweep) as (_, removals):
+        planned = list(removals)
+    assert planned
+    world.ledger.retry(world.ledger.latest_job(song).job_uuid, actor="test")
+    from ironclad_assets.upkeep.prune_hands import Hands
+
+    taken = Hands(sweep._ground(time.time()), actor="test").carry_out(planned)
+    assert taken.removed == []
+    assert {why for _, why in taken.skipped} == {"a job of its song has begun"}
+    assert stages_of(world, song) >= RAW
+
+
+def test_a_second_sweep_waits_for_nobody(world):
+    from ironclad_assets.upkeep.prune_guard import only_sweep
+
+    with only_sweep(world.settings), pytest.raises(IroncladError) as caught:
+        world.prune()
+    assert caught.value.code is ErrorCode.BUSY
