@@ -35,7 +35,7 @@ def main() -> int:
         migrate_ledger(settings)
         with dg.DagsterInstance.get() as instance:
             migrate_dagster(instance, settings)
-            done = reconcile(ledger, instance, starting=True)
+            done = reconcile(ledger, instance, starting=True, store=open_store(settings))
     except IroncladError as error:
         sys.stderr.write(f"{error.describe()}\n")
         return 1

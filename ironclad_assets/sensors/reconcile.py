@@ -8,16 +8,20 @@ attempt finished is reused by key. Run retries of Dagster stay off: one mechanis
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import dagster as dg
 import psutil
 from dagster._core.events import DagsterEventType  # no public name for the filter of engine events
 
-from ironclad_assets.contracts.v1.job import Job, JobState
+from ironclad_assets.contracts.v1.job import STAGES, Job, JobError, JobState
+from ironclad_assets.errors import ErrorCode, StorageUnavailable, failure
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import is_alive
+from ironclad_assets.resources.quarantine import quarantine_song
 from ironclad_assets.sensors.dispatch import run_key
+from ironclad_assets.storage.store import Store
 
 LOST_AFTER_S = 30.0
 """How long a dispatched job may be without a Dagster run before it is dispatched again."""
@@ -39,6 +43,7 @@ class Reconciled:
     requeued: tuple[str, ...] = ()
     canceled: tuple[str, ...] = ()
     redispatched: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
 
     def describe(self) -> str:
         parts = [
@@ -48,13 +53,16 @@ class Reconciled:
                 ("jobs queued again", self.requeued),
                 ("jobs canceled", self.canceled),
                 ("jobs dispatched again", self.redispatched),
+                ("jobs given up and quarantined", self.given_up),
             )
             if ids
         ]
         return ", ".join(parts)
 
 
-def reconcile(ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool) -> Reconciled:
+def reconcile(
+    ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool, store: Store | None = None
+) -> Reconciled:
     """Mend every difference between ledger and Dagster that a crash can leave.
 
     Args:
@@ -62,10 +70,10 @@ def reconcile(ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool) -
         instance: the Dagster instance.
         starting: nothing of ours runs yet, so runs that are starting are dead too, and a run that ended did
             so because everything did: that is not counted as a crash of its song.
+        store: where songs that are given up are quarantined; None for nowhere.
     """
+    mending = _Mending(ledger, store, starting=starting)
     dead = _report_dead_runs(instance, starting=starting)
-    requeue = ledger.requeue_interrupted if starting else ledger.requeue_crashed
-    requeued, canceled = [], []
     for job, worker in ledger.running_jobs():
         run = instance.get_run_by_id(job.run_id) if job.run_id else None
         if run is not None and not run.is_finished and is_alive(worker):
@@ -74,26 +82,65 @@ def reconcile(ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool) -
             instance.report_run_failed(run, "the process of the run is gone")
         if ledger.job(job.job_uuid).state is not JobState.RUNNING:
             continue  # its run ended, well or badly, while we looked
-        if job.cancel_requested or (run is not None and run.status is dg.DagsterRunStatus.CANCELED):
-            ledger.canceled(job.job_uuid, actor="reconciler")
-            canceled.append(job.job_uuid)
-        else:
-            requeue(job.job_uuid, actor="reconciler")
-            requeued.append(job.job_uuid)
-    lost = []
+        mending.mend(job, canceled=job.cancel_requested or _was_canceled(run))
     for job, run in _find_unbegun(ledger, instance, starting=starting):
         if run is None:
             ledger.undispatch(job.job_uuid)
-            lost.append(job.job_uuid)
-        elif run.status is dg.DagsterRunStatus.CANCELED:
-            ledger.canceled(job.job_uuid, actor="reconciler")
-            canceled.append(job.job_uuid)
+            mending.lost.append(job.job_uuid)
         else:
-            requeue(job.job_uuid, actor="reconciler")
-            requeued.append(job.job_uuid)
+            mending.mend(job, canceled=_was_canceled(run))
     return Reconciled(
-        dead_runs=tuple(dead), requeued=tuple(requeued), canceled=tuple(canceled), redispatched=tuple(lost)
+        dead_runs=tuple(dead),
+        requeued=tuple(mending.requeued),
+        canceled=tuple(mending.canceled),
+        redispatched=tuple(mending.lost),
+        given_up=tuple(mending.given_up),
     )
+
+
+class _Mending:
+    """What one pass does to jobs whose run is gone, and which they were."""
+
+    def __init__(self, ledger: Ledger, store: Store | None, *, starting: bool) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._queue_again = ledger.requeue_interrupted if starting else ledger.requeue_crashed
+        self.requeued: list[str] = []
+        self.canceled: list[str] = []
+        self.given_up: list[str] = []
+        self.lost: list[str] = []
+
+    def mend(self, job: Job, *, canceled: bool) -> None:
+        """Give a job whose run is gone its next state; one that is given up is quarantined."""
+        if canceled:
+            self._ledger.canceled(job.job_uuid, actor="reconciler")
+            self.canceled.append(job.job_uuid)
+            return
+        after = self._queue_again(job.job_uuid, actor="reconciler")
+        if after.state is not JobState.FAILED:
+            self.requeued.append(job.job_uuid)
+            return
+        self.given_up.append(job.job_uuid)
+        if self._store is not None:
+            _quarantine(self._ledger, self._store, job=after)
+
+
+def _was_canceled(run: dg.DagsterRun | None) -> bool:
+    return run is not None and run.status is dg.DagsterRunStatus.CANCELED
+
+
+def _quarantine(ledger: Ledger, store: Store, *, job: Job) -> None:
+    """Leave code, reason and original of a job that was given up in the quarantine, if the store is there."""
+    error = job.error or JobError(code=ErrorCode.WORKER_CRASHED.code, detail="", remedy="")
+    with suppress(StorageUnavailable):
+        store.require_ready()
+        quarantine_song(
+            store,
+            song=ledger.song(job.song),
+            job=job,
+            stage=error.stage or STAGES[0],
+            error=failure(ErrorCode.from_code(error.code), error.detail),
+        )
 
 
 def _report_dead_runs(instance: dg.DagsterInstance, *, starting: bool) -> list[str]:
@@ -152,7 +199,7 @@ def _is_same_process(pid: int, *, recorded_at: float) -> bool:
         return False
 
 
-def build_crash_catcher(*, ledger: Ledger) -> dg.SensorDefinition:
+def build_crash_catcher(*, ledger: Ledger, store: Store | None = None) -> dg.SensorDefinition:
     """Return the sensor that reconciles while the system runs."""
 
     @dg.sensor(
@@ -161,7 +208,7 @@ def build_crash_catcher(*, ledger: Ledger) -> dg.SensorDefinition:
         description="Finds runs whose process died and queues their songs again.",
     )
     def crash_catcher(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        done = reconcile(ledger, context.instance, starting=False)
+        done = reconcile(ledger, context.instance, starting=False, store=store)
         return dg.SkipReason(done.describe() or f"all runs on {socket.gethostname()} are alive")
 
     return crash_catcher

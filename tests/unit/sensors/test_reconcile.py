@@ -1,5 +1,6 @@
 """Reconciling ledger and Dagster: what a crash at any moment leaves is mended."""
 
+import json
 import os
 import subprocess
 import sys
@@ -56,15 +57,38 @@ def test_living_run_is_left_alone(ledger, add_song, instance):
     assert ledger.job(job.job_uuid).state is JobState.RUNNING
 
 
-def test_song_that_keeps_killing_its_process_is_failed_at_the_limit(ledger, add_song, instance, dead_worker):
+def test_song_that_keeps_killing_its_process_is_failed_at_the_limit_and_quarantined(
+    ledger, add_song, instance, dead_worker, store
+):
+    """Promise 7."""
     job = add_song(1)
+    original = store.path(ledger.song(job.song).archive_path)
+    original.parent.mkdir(parents=True)
+    original.write_bytes(b"poison")
     for number in range(3):
+        assert not store.quarantine(job.song).exists()
         run_id = f"{number}{RUN[1:]}"
         job = start(ledger, instance, ledger.job(job.job_uuid), worker=dead_worker, run_id=run_id)
-        reconcile(ledger, instance, starting=False)
+        done = reconcile(ledger, instance, starting=False, store=store)
     failed = ledger.job(job.job_uuid)
     assert failed.state is JobState.FAILED
     assert failed.error.code == "worker_crashed"
+    assert done.given_up == (job.job_uuid,)
+    assert "given up" in done.describe()
+    said = json.loads((store.quarantine(job.song) / "error.json").read_bytes())
+    assert (said["code"], said["job_uuid"]) == ("worker_crashed", job.job_uuid)
+    assert (store.quarantine(job.song) / "original").read_bytes() == b"poison"
+
+
+def test_given_up_song_is_failed_also_while_the_store_is_away(ledger, add_song, instance, dead_worker, store):
+    job = add_song(1)
+    store.sentinel.unlink()
+    for number in range(3):
+        run_id = f"{number}{RUN[1:]}"
+        job = start(ledger, instance, ledger.job(job.job_uuid), worker=dead_worker, run_id=run_id)
+        reconcile(ledger, instance, starting=False, store=store)
+    assert ledger.job(job.job_uuid).state is JobState.FAILED
+    assert not store.quarantine(job.song).exists()
 
 
 def test_stops_of_the_whole_system_are_not_held_against_a_song(ledger, add_song, instance, dead_worker):
