@@ -6,8 +6,7 @@ takes the rows and `finish` leaves the receipt, which names nothing.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -146,14 +145,10 @@ class Deletions:
                     )
             return [read_traces(connection, song) for song in chosen]
 
-    @contextmanager
-    def hold_original(self, archive_path: str) -> Iterator[bool]:
-        """Tell whether a song that stays has its original there; no upload is registered inside the block.
-
-        An upload puts its bytes there first and is registered after: one that finds them gone then puts them again.
-        """
-        with self._database.write() as connection:
-            yield is_original_wanted(connection, archive_path)
+    def is_original_wanted(self, archive_path: str) -> bool:
+        """Return whether a song that stays has its original there."""
+        with self._database.read() as connection:
+            return is_original_wanted(connection, archive_path)
 
     def forget_songs(self, chosen: Iterable[str], *, receipt: str, removed: Removed) -> None:
         """Remove every row about these songs, and add what went with them to the receipt, as one.

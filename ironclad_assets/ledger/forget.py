@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, delete, func, or_, select, text, update
+from sqlalchemy import Connection, Table, delete, func, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.ledger.tables import audit, deletions, history, jobs, songs, stage_timings, stored_artifacts
@@ -79,9 +79,7 @@ def read_traces(connection: Connection, song: str) -> Traces:
 
 
 def is_original_wanted(connection: Connection, archive_path: str) -> bool:
-    """Return whether a song that stays has its original there; no upload is registered until the transaction ends."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE songs IN SHARE ROW EXCLUSIVE MODE"))
+    """Return whether a song that stays has its original there."""
     chosen = select(songs.c.song).where(songs.c.archive_path == archive_path)
     return any(not has_tombstone(connection, "song", song) for song in connection.execute(chosen).scalars().all())
 

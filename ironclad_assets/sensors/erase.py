@@ -21,6 +21,7 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors.erase_dagster import DagsterTraces
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.erase import Eraser, Progress
 from ironclad_assets.upkeep.running import is_system_running
@@ -52,7 +53,7 @@ def main() -> int:
 
 
 def _work(settings: Settings) -> int:
-    store = Store(settings.store_root, settings.disk_reserve_bytes)
+    store = open_store(settings)
     ledger = Ledger(settings.ledger_url, rules=Rules.from_settings(settings))
     ledger.check_schema()
     with dg.DagsterInstance.get() as instance:

@@ -16,7 +16,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from ironclad_assets.contracts.v1.lookup import MBID_PATTERN
+from ironclad_assets.errors import PermanentFailure
 from ironclad_assets.ledger.compact import compact_sqlite
+from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.tally import Tally, remove_path
 
@@ -28,11 +30,9 @@ _BATCH = 500
 def read_facts(store: Store, *, song: str) -> dict[str, Any]:
     """Return what the song's tags were found to be, as its manifest has it; nothing where there is none."""
     try:
-        document = json.loads(store.stage("song_metadata", song).manifest.read_bytes())
-        payload = document["payload"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return dict(read_manifest(store.stage("song_metadata", song)).payload)
+    except PermanentFailure:
         return {}
-    return payload if isinstance(payload, dict) else {}
 
 
 def erase_covers(store: Store, *, facts: Iterable[Mapping[str, Any]], tally: Tally) -> None:

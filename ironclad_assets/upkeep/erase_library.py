@@ -38,8 +38,6 @@ def erase_entry(store: Store, *, song: str, tally: Tally) -> None:
     """
     for root in ROOTS:
         clear_incoming(store.library(root), song=song)
-    if not store.stage(STAGE, song).path.is_dir():
-        return
     with hold_entry(store, song=song):
         claims = load_claims(store, song=song, previous=_read_entry(store, song=song))
         sizes = {key: (store.root / key).stat().st_size for key in claims.records}

@@ -4,6 +4,7 @@ Nothing here asks anybody; `upkeep/erase.py` decides when. The order is such tha
 last, so that a deletion that was killed anywhere finds its way again.
 """
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -17,10 +18,12 @@ from ironclad_assets.ledger.forget import Traces
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.filed import STAGE as LAST_STAGE
 from ironclad_assets.pipeline.sidecars import sidecar_folder
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.erase_library import erase_entry
 from ironclad_assets.upkeep.erase_names import Names
-from ironclad_assets.upkeep.tally import Tally, remove_path
+from ironclad_assets.upkeep.tally import Tally, remove_path, remove_stored
 
 _CLOCK_SLACK_S = 3600.0
 """How far in the future a file's time may lie: beyond that a clock was wrong."""
@@ -36,16 +39,12 @@ def erase_song_files(traces: Traces, *, store: Store, ledger: Ledger, tally: Tal
     erase_entry(store, song=song, tally=tally)
     for folder in sorted(store.root.glob(f"*-input/{song}")):
         remove_path(folder, tally=tally, kind="hand_offs")
-    remove_path(sidecar_folder(store, song=song), tally=tally, kind="sidecars")
-    remove_path(store.quarantine(song), tally=tally, kind="quarantine")
-    if traces.archive_path.startswith("archive/"):
-        with ledger.deletions.hold_original(traces.archive_path) as wanted:
-            if not wanted:
-                remove_path(store.path(traces.archive_path), tally=tally, kind="archive")
-                with suppress(OSError):  # others are in it
-                    store.path(traces.archive_path).parent.rmdir()
+    remove_stored(store, _relative(store, sidecar_folder(store, song=song)), tally=tally, kind="sidecars")
+    remove_stored(store, _relative(store, store.quarantine(song)), tally=tally, kind="quarantine")
+    if traces.archive_path.startswith(ORIGINALS):
+        _erase_original(traces.archive_path, store=store, ledger=ledger, tally=tally)
     for folder in _stage_folders(store, song=song):
-        remove_path(folder, tally=tally, kind="stages")
+        remove_stored(store, _relative(store, folder), tally=tally, kind="stages")
 
 
 def erase_put_aside(store: Store, *, names: Names, tally: Tally) -> None:
@@ -83,6 +82,26 @@ def erase_uploads_of(store: Store, user_id: str, *, deletion: Deletion, default_
             elif changed_s <= before_s or changed_s > now_s + _CLOCK_SLACK_S:
                 remove_path(path, tally=tally, kind="uploads")
     _remove_if_empty(folder)
+
+
+def _erase_original(archive_path: str, *, store: Store, ledger: Ledger, tally: Tally) -> None:
+    """Remove an original, unless a song that stays has the same bytes.
+
+    Whoever brings those bytes in holds the folder until their song is registered; this waits for them, and they for it.
+    """
+    folder = (store.root / archive_path).parent
+    atomic.make_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not ledger.deletions.is_original_wanted(archive_path):
+            remove_stored(store, archive_path, tally=tally, kind="archive")
+    finally:
+        os.close(descriptor)
+
+
+def _relative(store: Store, path: Path) -> str:
+    return path.relative_to(store.root).as_posix()
 
 
 def _stage_folders(store: Store, *, song: str) -> Iterator[Path]:

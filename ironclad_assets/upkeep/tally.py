@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.store import Store
 
 
 class Tally:
@@ -54,3 +55,21 @@ def remove_path(path: Path, *, tally: Tally, kind: str) -> None:
         return
     except OSError as error:
         raise atomic.storage_error(error, path) from error
+
+
+def remove_stored(store: Store, relative: str, *, tally: Tally, kind: str) -> None:
+    """Remove the file or folder `relative` of the store, here and where the store lasts, and count its files.
+
+    Raises:
+        StorageUnavailable: the store is away or read-only; what is left is removed by doing it again.
+    """
+    here = store.root / relative
+    known = {here: here.lstat().st_size} if here.is_file() or here.is_symlink() else _sizes(here)
+    there = {store.root / one.path: one.size_bytes for one in store.lasting(relative)} if store.mirror else {}
+    sizes = {**there, **known}
+    store.discard(relative)
+    tally.add(kind, len(sizes), size_bytes=sum(sizes.values()))
+
+
+def _sizes(folder: Path) -> dict[Path, int]:
+    return {path: path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}

@@ -1,9 +1,7 @@
 """Songs and users are deleted from a whole installation: afterwards no byte of any file names them (GLOBAL-004)."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import dagster as dg
 import pytest
@@ -13,7 +11,6 @@ from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.ledger.forget import Traces, read_traces
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.partitions import songs
-from ironclad_assets.pipeline.ownership import read_mark
 from ironclad_assets.sensors.erase import erase_requested
 from ironclad_assets.settings import MEBIBYTE, Settings
 from ironclad_assets.storage.hashing import hash_file
@@ -21,6 +18,7 @@ from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep import tombstones
 from ironclad_assets.upkeep.erase import Progress
 from tests import synth
+from tests.forgetting import places_of
 from tests.integration.conftest import Installation, write_halves
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,30 +79,9 @@ def erase(installation: Installation) -> Progress:
     )
 
 
-def spelled(name: str) -> set[bytes]:
-    """Return a name in every form in which a file could hold it."""
-    texts = {name, json.dumps(name)[1:-1], repr(name)[1:-1], quote(name)}
-    return {text.encode(code) for text in texts for code in ("utf-8", "utf-16-le", "utf-16-be")}
-
-
-def files_below(installation: Installation) -> list[Path]:
-    home = installation.settings.home_dir
-    return [path for path in sorted(home.rglob("*")) if path.is_file() and not path.is_symlink()]
-
-
-def places_of(installation: Installation, names: Iterable[str]) -> list[str]:
-    """Return every file below home and store that holds, or is called, one of `names`, whatever its spelling."""
-    found = []
-    wanted = {name: spelled(name) for name in names}
-    for path in installation.settings.home_dir.rglob("*"):
-        label = str(path.relative_to(installation.settings.home_dir))
-        found += [f"{label} is called {name}" for name in wanted if name in label]
-    for path in files_below(installation):
-        content = path.read_bytes()
-        label = str(path.relative_to(installation.settings.home_dir))
-        found += [f"{label} holds {name}" for name, forms in wanted.items() if any(form in content for form in forms)]
-        found += [f"{label} is marked {name}" for name in wanted if read_mark(path) == name]
-    return found
+def places(installation: Installation, names: Iterable[str]) -> list[str]:
+    """Return every file below home and store that tells one of `names`."""
+    return places_of(installation.settings.home_dir, names)
 
 
 def library(installation: Installation) -> dict[str, str]:
@@ -121,20 +98,20 @@ def test_no_byte_names_a_song_after_it_was_deleted_nor_a_user(lasting: Installat
     assert {job.state for job in (gone, also, kept)} == {JobState.COMPLETED}
     first, second = traces_of(lasting, gone), traces_of(lasting, also)
     named = (*first.ids, first.original_name, "Title 1", "Artist 1")
-    assert places_of(lasting, named), "else the search finds nothing at all"
+    assert places(lasting, named), "else the search finds nothing at all"
     before = {name: hash_ for name, hash_ in library(lasting).items() if "3" in name}
 
     deletion = lasting.ledger.deletions.request_song(gone.song, actor="test")
     assert erase(lasting).done == (deletion.receipt,)
-    assert places_of(lasting, named) == []
+    assert places(lasting, named) == []
     assert lasting.ledger.job(also.job_uuid).state is JobState.COMPLETED
     assert not lasting.instance.has_dynamic_partition(str(songs.name), gone.song)
     assert lasting.instance.has_dynamic_partition(str(songs.name), kept.song)
 
     whole = lasting.ledger.deletions.request_user(LEAVING, actor=f"cli:{LEAVING}")
     assert erase(lasting).done == (whole.receipt,)
-    assert places_of(lasting, (*named, *second.ids, second.original_name, "Title 2", "Artist 2")) == []
-    assert places_of(lasting, [LEAVING]) == []
+    assert places(lasting, (*named, *second.ids, second.original_name, "Title 2", "Artist 2")) == []
+    assert places(lasting, [LEAVING]) == []
     assert library(lasting) == before
     assert before
     assert lasting.ledger.job(kept.job_uuid).state is JobState.COMPLETED
