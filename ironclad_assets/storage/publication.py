@@ -73,6 +73,7 @@ class Publication:
         ours = manifest.model_copy(update={"folder": f"{manifest.key[:16]}-{secrets.token_hex(4)}"})
         try:
             for file in manifest.files:
+                heed()
                 source = self._path / manifest.folder / file.path
                 self._objects.upload(self._object(ours.folder, file), source, sha256=file.sha256, heed=heed)
         except Exception:
