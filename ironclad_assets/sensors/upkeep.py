@@ -52,7 +52,7 @@ class VerifyConfig(dg.Config):
     parts: int = 1
 
 
-@dg.op
+@dg.op(ins={"after": dg.In(dg.Nothing)})
 def prune_files(
     context: dg.OpExecutionContext,
     config: PruneConfig,
@@ -89,7 +89,7 @@ def prune_files(
     context.add_output_metadata(_swept_metadata(harmless + rest))
 
 
-@dg.op(ins={"after": dg.In(dg.Nothing)})
+@dg.op
 def prune_runs(context: dg.OpExecutionContext, config: PruneConfig, settings: dg.ResourceParam[Settings]) -> None:
     """Let go of Dagster's own runs that ended long ago."""
     if settings.keep_runs_days is None or config.user or Kind.OLD.value not in config.kinds:
@@ -127,7 +127,7 @@ def verify_files(
 @dg.job(tags={UPKEEP_TAG: "prune", "dagster/priority": str(PRUNE_PRIORITY)}, executor_def=dg.in_process_executor)
 def prune_store() -> None:
     """Let go of files and runs that are not needed any more; with `dry_run` only shows what would go."""
-    prune_runs(after=prune_files())
+    prune_files(after=prune_runs())
 
 
 @dg.job(tags={UPKEEP_TAG: "verify", "dagster/priority": str(VERIFY_PRIORITY)}, executor_def=dg.in_process_executor)
