@@ -23,7 +23,8 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup_manifest import BackupManifest, Contents, Extra, render_contents
-from ironclad_assets.upkeep.backup_repository import ObjectWriter, Repository
+from ironclad_assets.upkeep.backup_objects import ObjectWriter
+from ironclad_assets.upkeep.backup_repository import Repository
 from ironclad_assets.upkeep.backup_seal import make_seal
 from ironclad_assets.upkeep.backup_sources import (
     NAME_KEY,

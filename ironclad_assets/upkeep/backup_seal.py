@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
+from ironclad_assets.storage.hashing import BLOCK_BYTES
 
 Keys = Sequence[Any]
 """Keys as pyrage has them; its types are not described."""
@@ -76,6 +77,12 @@ class Passing:
         if self._heed is not None:
             self._heed(len(block))
         return block
+
+
+def copy_stream(source: Reader, target: Writer) -> None:
+    """Copy all of `source` to `target` as it is."""
+    while block := source.read(BLOCK_BYTES):
+        target.write(block)
 
 
 def make_seal(recipients: Sequence[str], *, passphrase: str | None, known: Sequence[str] = ()) -> Seal | None:

@@ -21,7 +21,7 @@ from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup_manifest import BackedUpFile, Extra, Place
-from ironclad_assets.upkeep.backup_repository import ObjectWriter, SourceChanged
+from ironclad_assets.upkeep.backup_objects import ObjectWriter, SourceChanged
 
 SMALL_STAGES = ("validated_file", "song_metadata", "library_entry", "song_analysis")
 """Stages whose files are always in: small, and what follows from them is made again the same, without network."""

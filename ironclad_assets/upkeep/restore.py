@@ -25,7 +25,8 @@ from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep import tombstones
 from ironclad_assets.upkeep.backup_manifest import BackedUpFile, BackupManifest, Contents, StoredObject
-from ironclad_assets.upkeep.backup_repository import Repository, sync_file_system
+from ironclad_assets.upkeep.backup_objects import sync_file_system
+from ironclad_assets.upkeep.backup_repository import Repository
 from ironclad_assets.upkeep.backup_seal import Keys, Passing
 from ironclad_assets.upkeep.backup_sources import SMALL_STAGES, public_settings
 from ironclad_assets.upkeep.backup_verify import open_file, read_contents
@@ -44,6 +45,7 @@ _KEPT_IN_HOME = frozenset({"engines", "models", "cache", "logs", "run", "upgrade
 _KEPT_IN_STORE = frozenset({"backups", "lost+found"})
 _LIBRARY_ROOTS = ("output", "output-stems")
 _ORIGINAL_MODE = 0o444
+_PARTIALS = f".*{atomic.PARTIAL_SUFFIX}"
 
 
 @dataclass(slots=True)
@@ -164,19 +166,28 @@ class _Restore:
             if {name: state.get(name) for name in wanted} != wanted:
                 raise failure(ErrorCode.HOME_IN_USE, f"a restore of backup {state.get('backup')} is not done here")
             self._report("going on where a restore was interrupted")
+            self._sweep()
             return state
         self._require_empty()
         self._require_room()
+        self._sweep()
         atomic.write_json(self._journal, wanted)
         return wanted
+
+    def _sweep(self) -> None:
+        """Remove what a killed restore left half written."""
+        left = [*self._settings.home_dir.glob(_PARTIALS), *self._settings.dagster_home.rglob(_PARTIALS)]
+        left += self._store.root.rglob(_PARTIALS) if "store" in self._wish.parts else ()
+        for path in left:
+            path.unlink()
 
     def _require_empty(self) -> None:
         used: list[str] = []
         if "home" in self._wish.parts:
             used += _entries(self._settings.home_dir, but=_KEPT_IN_HOME | self._store_in_home())
             used += [str(path) for path in self._settings.dagster_home.rglob("*.db")]
-            if self._ledger.dump.version() is not None:
-                used.append("the ledger")
+            if not used and self._ledger.dump.version() is not None:
+                used.append(f"the ledger at {self._ledger.place}")
         elif self._ledger.dump.version() is None:
             raise failure(ErrorCode.SCHEMA_MISMATCH, "there is no ledger to restore a store for")
         if "store" in self._wish.parts:
@@ -303,7 +314,7 @@ def _entries(folder: Path, *, but: frozenset[str]) -> list[str]:
     return [
         str(path)
         for path in sorted(folder.iterdir())
-        if path.name not in but and not (path.is_dir() and not any(path.rglob("*")))
+        if path.name not in but and not path.match(_PARTIALS) and not (path.is_dir() and not any(path.rglob("*")))
     ]
 
 

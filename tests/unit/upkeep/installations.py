@@ -2,8 +2,10 @@
 
 import hashlib
 import sqlite3
+import tempfile
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.base import FileRecord
@@ -81,6 +83,8 @@ def install(settings: Settings) -> Installed:
     """Make an installation: ledger, store, and databases as Dagster has them."""
     store, ledger = Store(settings.store_root, settings.disk_reserve_bytes), Ledger(settings.ledger_url)
     store.create()
+    if settings.database_url is None:
+        (settings.home_dir / "ledger.db").write_bytes(_empty_ledger())
     ledger.migrate()
     for name in ("history/runs.db", "history/runs/index.db", "schedules/schedules.db"):
         file = settings.dagster_home / name
@@ -91,6 +95,16 @@ def install(settings: Settings) -> Installed:
             connection.execute("INSERT INTO things VALUES (?)", (name,))
             connection.commit()
     return Installed(settings=settings, store=store, ledger=ledger)
+
+
+@cache
+def _empty_ledger() -> bytes:
+    """Return the file of a migrated ledger, made once for all tests of a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(f"sqlite:///{folder}/ledger.db")
+        ledger.migrate()
+        ledger.close()
+        return Path(folder, "ledger.db").read_bytes()
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -16,7 +16,8 @@ from ironclad_assets.storage import atomic
 from ironclad_assets.upkeep import backup_sources
 from ironclad_assets.upkeep.backup import BackupWish, Made, choose_expired, create_backup, new_id
 from ironclad_assets.upkeep.backup_manifest import Contents
-from ironclad_assets.upkeep.backup_repository import INCOMING, ObjectWriter, Repository
+from ironclad_assets.upkeep.backup_objects import ObjectWriter
+from ironclad_assets.upkeep.backup_repository import INCOMING, Repository
 from ironclad_assets.upkeep.backup_verify import read_contents, verify_backup
 from tests.unit.upkeep.installations import Installed, install, tree
 
