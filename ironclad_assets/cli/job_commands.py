@@ -43,7 +43,7 @@ from ironclad_assets.intake.names import display_name, printable
 from ironclad_assets.intake.options import change_options
 from ironclad_assets.intake.upload import take_file
 from ironclad_assets.ledger.queue import check_priority
-from ironclad_assets.ledger.store import Registration
+from ironclad_assets.ledger.registration import Registration
 from ironclad_assets.pipeline.analyse import read_analysis
 
 CANCEL_WAIT_S = 10.0

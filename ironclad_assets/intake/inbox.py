@@ -19,7 +19,8 @@ from ironclad_assets.intake.scan import FoundFile, InputScanner
 from ironclad_assets.intake.source import UploadChanged
 from ironclad_assets.intake.upload import Delivery, NoRoom, Upload, start_upload
 from ironclad_assets.ledger.admission import WAIT_CODES
-from ironclad_assets.ledger.store import Ledger, Registration
+from ironclad_assets.ledger.registration import Registration
+from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 

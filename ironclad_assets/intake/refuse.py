@@ -14,8 +14,10 @@ from ironclad_assets.errors import IroncladError
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.songs import name_refusal
 from ironclad_assets.intake.source import fingerprint
-from ironclad_assets.ledger.store import Ledger, Registration
+from ironclad_assets.ledger.registration import Registration
+from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.sealed import seal
 from ironclad_assets.storage.store import Store
 
 QUARANTINED = "original"
@@ -64,17 +66,19 @@ def refuse_file(
     folder.chmod(0o700)  # what is refused is for the pipeline's user alone
     atomic.write_json(
         folder / "error.json",
-        {
-            **reason.model_dump(),
-            "reason": error.code.facts.reason,
-            "song": song,
-            "original_name": identity.original_name,
-            "user_id": user_id,
-            "size_bytes": identity.size_bytes,
-            "job_uuid": registration.job.job_uuid,
-            "trace_id": registration.job.trace_id,
-            "at": identity.uploaded_at,
-        },
+        seal(
+            {
+                **reason.model_dump(),
+                "reason": error.code.facts.reason,
+                "song": song,
+                "original_name": identity.original_name,
+                "user_id": user_id,
+                "size_bytes": identity.size_bytes,
+                "job_uuid": registration.job.job_uuid,
+                "trace_id": registration.job.trace_id,
+                "at": identity.uploaded_at,
+            }
+        ),
     )
     store.publish(f"error/{song}/error.json")
     _move(source, destination=folder / QUARANTINED, status=status)

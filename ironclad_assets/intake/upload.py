@@ -24,7 +24,8 @@ from ironclad_assets.intake.refuse import refuse_file
 from ironclad_assets.intake.songs import new_song
 from ironclad_assets.intake.source import fingerprint, open_source
 from ironclad_assets.intake.whitelist import check_folder
-from ironclad_assets.ledger.store import Ledger, Registration
+from ironclad_assets.ledger.registration import Registration
+from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.store import Store

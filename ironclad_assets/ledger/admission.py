@@ -14,6 +14,7 @@ from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, U
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.ledger.database import Database, take_turns
 from ironclad_assets.ledger.limits import effective_limits, system_limits
+from ironclad_assets.ledger.live import Live
 from ironclad_assets.ledger.progress import seconds_between
 from ironclad_assets.ledger.reads import require_song
 from ironclad_assets.ledger.rows import utc_now, utc_time
@@ -76,9 +77,10 @@ class Reservation:
 class Admission:
     """The early question, and those of later stages; the deciding one about a new song is `admit`."""
 
-    def __init__(self, database: Database, *, rules: Rules) -> None:
+    def __init__(self, database: Database, *, rules: Rules, live: Live) -> None:
         self._database = database
         self._rules = rules
+        self._live = live
 
     def limits_of(self, user_id: str) -> EffectiveLimits:
         """Return the limits of a user who may hand in songs.
@@ -89,6 +91,28 @@ class Admission:
         with self._database.read() as connection:
             check_served(find_user(connection, user_id), user_id, rules=self._rules)
             return effective_limits(connection, user_id, rules=self._rules)
+
+    def count_rate(self, user_id: str) -> bool:
+        """Count one more submission where rates are shared; return whether it was counted there.
+
+        Raises:
+            LimitReached: `RATE_LIMITED`.
+        """
+        if not self._live.configured:
+            return False
+        with self._database.read() as connection:
+            mine = effective_limits(connection, user_id, rules=self._rules).submissions_per_minute
+            total = system_limits(connection).submissions_per_minute
+        for name, rate, whose in (
+            (f"user:{user_id}", mine, f"user {user_id!r}"),
+            (SYSTEM, total, INSTALLATION),
+        ):
+            verdict = None if rate is None else self._live.hit(name, per_minute=rate)
+            if rate is not None and verdict is None:
+                return False  # away: the ledger counts both
+            if rate is not None and verdict is not None and not verdict.allowed:
+                raise rate_reached(rate, whose=whose, retry_after_s=verdict.retry_after_s)
+        return True
 
     def is_registered(self, archive_path: str) -> bool:
         """Return whether an original is that of a song."""
@@ -254,4 +278,6 @@ def _with(used: Usage, wish: Wish) -> Usage:
 
 
 def _wait_text(seconds: float) -> str:
-    return f"{math.ceil(seconds)} s" if seconds < 120 else f"{math.ceil(seconds / 60)} minutes"
+    if seconds < 120:
+        return f"{math.ceil(seconds)} s"
+    return f"{math.ceil(seconds / 60)} minutes" if seconds < 2 * 3600 else f"{math.ceil(seconds / 3600)} hours"

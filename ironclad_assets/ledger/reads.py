@@ -26,6 +26,10 @@ class LedgerReads:
     def __init__(self, url: str) -> None:
         self._database = Database(url)
 
+    def with_progress(self, found: list[Job]) -> list[Job]:
+        """Return the jobs with what is known of their progress beside the ledger: here nothing."""
+        return found
+
     def song(self, song: str) -> SongIdentity:
         """Return the song.
 
@@ -58,7 +62,8 @@ class LedgerReads:
             PermanentFailure: with `UNKNOWN_JOB`.
         """
         with self._database.read() as connection:
-            return require_job(connection, job_uuid)
+            found = require_job(connection, job_uuid)
+        return self.with_progress([found])[0]
 
     def resolve(self, text: str) -> Job:
         """Return the job that people mean by `text`: a job id, a song id (its latest job), or the start of a job id.
@@ -112,7 +117,8 @@ class LedgerReads:
         if states is not None:
             chosen = chosen.where(jobs.c.state.in_([state.value for state in states]))
         with self._database.read() as connection:
-            return select_jobs(connection, chosen)
+            found = select_jobs(connection, chosen)
+        return self.with_progress(found)
 
     def jobs_of(self, song: str) -> list[Job]:
         """Return every job of a song, in the order of submission."""

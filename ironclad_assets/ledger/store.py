@@ -6,55 +6,42 @@ machine and written to the history.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdentity
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger import schema
-from ironclad_assets.ledger.admission import Admission, admit
+from ironclad_assets.ledger.admission import Admission
 from ironclad_assets.ledger.again import Again
 from ironclad_assets.ledger.attempts import Attempts
 from ironclad_assets.ledger.audit import Audit
-from ironclad_assets.ledger.changes import add_attempt, change_state, insert_job, next_attempt
+from ironclad_assets.ledger.changes import add_attempt, change_state, next_attempt
 from ironclad_assets.ledger.defaults import Defaults
 from ironclad_assets.ledger.deletions import Deletions
 from ironclad_assets.ledger.dump import LedgerDump
 from ironclad_assets.ledger.limits import Limits
+from ironclad_assets.ledger.live import Live, LiveProgress
 from ironclad_assets.ledger.pauses import Pauses
+from ironclad_assets.ledger.progress import overall_fraction
 from ironclad_assets.ledger.queue import Queue
-from ironclad_assets.ledger.reads import active_job, find_song, latest_job, require_job, require_song
+from ironclad_assets.ledger.reads import active_job, require_job, require_song
+from ironclad_assets.ledger.registration import Newcomer, Registration, find_registration, register_song
 from ironclad_assets.ledger.rows import (
     NO_ERROR,
     error_values,
-    new_job_values,
-    song_values,
     utc_now,
-    write_history,
 )
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.runs import UNBOUND, RunWrites
 from ironclad_assets.ledger.sweeps import Sweeps
-from ironclad_assets.ledger.tables import jobs, songs
+from ironclad_assets.ledger.tables import jobs
 from ironclad_assets.ledger.terms import Terms, hold_for_terms
-from ironclad_assets.ledger.usage import ORIGINAL, Accounts, record_stored
-from ironclad_assets.ledger.users import Users, check_served, find_user, see_user, take_user_turn
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What became of an upload: its job, or, for a duplicate, the job of the song that was there before.
-
-    `warnings` tell of limits that are nearly reached.
-    """
-
-    job: Job
-    duplicate: bool
-    warnings: tuple[str, ...] = ()
+from ironclad_assets.ledger.usage import Accounts
+from ironclad_assets.ledger.users import Users
 
 
 class Ledger(RunWrites, Defaults):
@@ -116,7 +103,23 @@ class Ledger(RunWrites, Defaults):
     @cached_property
     def admission(self) -> Admission:
         """Whether a song may come in, as far as can be said before it does."""
-        return Admission(self._database, rules=self.rules)
+        return Admission(self._database, rules=self.rules, live=self.live)
+
+    @cached_property
+    def live(self) -> Live:
+        """What is shared through Redis, where one is configured."""
+        return Live(self.rules.redis_url)
+
+    def with_progress(self, found: list[Job]) -> list[Job]:
+        """Return the jobs, those that run with what is newer in Redis."""
+        return self.live.overlay(found)
+
+    def report_progress(self, job_uuid: str, *, stage: str, fraction: float, message: str) -> None:
+        """Note that `fraction` (0..1) of `stage` is done: in Redis if there is one, else here."""
+        overall = overall_fraction(stage, fraction=fraction)
+        live = LiveProgress(stage=stage, fraction=overall, message=message, updated_at=utc_now())
+        if not self.live.put_progress(job_uuid, live):
+            super().report_progress(job_uuid, stage=stage, fraction=fraction, message=message)
 
     @cached_property
     def dump(self) -> LedgerDump:
@@ -162,27 +165,14 @@ class Ledger(RunWrites, Defaults):
             Refusal: the user is not served (`UNKNOWN_USER`, `USER_DISABLED`), or a limit is reached
                 (`QUOTA_EXCEEDED`, `DAILY_LIMIT`, `RATE_LIMITED`); nothing was written.
         """
+        rate_counted = error is None and self.admission.count_rate(song.user_id)
+        newcomer = Newcomer(song=song, options=options, actor=actor, error=error, priority=priority)
         try:
             with self._database.write() as connection:
-                take_user_turn(connection, song.user_id)
-                known = _find_registration(connection, song)
-                if known is not None:
-                    return known
-                warnings = self._admit(connection, song, refused=error is not None)
-                state = JobState.QUEUED if error is None else JobState.FAILED
-                values = new_job_values(song, options=options, attempt=1, state=state, priority=priority)
-                connection.execute(insert(songs).values(song_values(song)))
-                detail = f"{song.door}: {error.code if error else song.original_name}"
-                job = insert_job(connection, {**values, **error_values(error)}, actor=actor, detail=detail)
-                if error is None:
-                    record_stored(connection, song.song, ORIGINAL, size_bytes=song.size_bytes)
-                    for line in warnings:
-                        write_history(connection, job.job_uuid, actor=actor, before=state, after=state, detail=line)
-                    job = hold_for_terms(connection, job, rules=self.rules)
-                return Registration(job=job, duplicate=False, warnings=warnings)
+                return register_song(connection, newcomer, rules=self.rules, rate_counted=rate_counted)
         except IntegrityError:  # another process was first, where the database lets writers run side by side
             with self._database.read() as connection:
-                known = _find_registration(connection, song)
+                known = find_registration(connection, song)
             if known is None:
                 raise
             return known
@@ -291,21 +281,3 @@ class Ledger(RunWrites, Defaults):
                 detail=detail,
             )
             return hold_for_terms(connection, added, rules=self.rules)
-
-    def _admit(self, connection: Connection, song: SongIdentity, *, refused: bool) -> tuple[str, ...]:
-        """Raise where the song may not come in; of a refused file only the user is noted."""
-        if not refused:
-            return admit(connection, song, rules=self.rules, rate_counted=False)
-        check_served(find_user(connection, song.user_id), song.user_id, rules=self.rules)
-        see_user(connection, song.user_id, rules=self.rules)
-        return ()
-
-
-def _find_registration(connection: Connection, song: SongIdentity) -> Registration | None:
-    """Return what an earlier upload of the same bytes by the same user, or of the same refusal, made."""
-    if not song.sha256:  # a refusal: its id follows from the file
-        job = latest_job(connection, song.song)
-    else:
-        known = find_song(connection, song.user_id, sha256=song.sha256)
-        job = None if known is None else latest_job(connection, known.song)
-    return None if job is None else Registration(job=job, duplicate=True)

@@ -14,7 +14,8 @@ from ironclad_assets.contracts.v1.job import Job
 from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.intake.inbox import Inbox
 from ironclad_assets.jobs import process_song
-from ironclad_assets.ledger.store import Ledger, Registration
+from ironclad_assets.ledger.registration import Registration
+from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors.dispatch import choose_jobs, queue_depth, release_held, request_runs
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic

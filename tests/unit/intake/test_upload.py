@@ -15,7 +15,8 @@ from ironclad_assets.intake import archive, upload
 from ironclad_assets.intake.archive import ArchiveCopy, sweep_abandoned
 from ironclad_assets.intake.source import UploadChanged, open_source
 from ironclad_assets.intake.upload import take_file
-from ironclad_assets.ledger.store import Ledger, Registration
+from ironclad_assets.ledger.registration import Registration
+from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 

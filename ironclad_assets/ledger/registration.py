@@ -1,0 +1,92 @@
+"""Registering a song: its row, its first job, and the decision that it may come in, in one transaction.
+
+The same bytes of the same user make one song, however often and by however many doors they come. What a file must
+be like to be registered is the business of `intake`.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert
+
+from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdentity
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.ledger.admission import admit
+from ironclad_assets.ledger.changes import insert_job
+from ironclad_assets.ledger.reads import find_song, latest_job
+from ironclad_assets.ledger.rows import error_values, new_job_values, song_values, write_history
+from ironclad_assets.ledger.rules import Rules
+from ironclad_assets.ledger.tables import songs
+from ironclad_assets.ledger.terms import hold_for_terms
+from ironclad_assets.ledger.usage import ORIGINAL, record_stored
+from ironclad_assets.ledger.users import check_served, find_user, see_user, take_user_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A song that shall be registered: who did it, and for a refused file, why.
+
+    An empty `sha256` of the song means that the file was refused before it was read.
+    """
+
+    song: SongIdentity
+    options: JobOptions
+    actor: str
+    error: JobError | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of an upload: its job, or, for a duplicate, the job of the song that was there before.
+
+    `warnings` tell of limits that are nearly reached.
+    """
+
+    job: Job
+    duplicate: bool
+    warnings: tuple[str, ...] = ()
+
+
+def register_song(connection: Connection, new: Newcomer, *, rules: Rules, rate_counted: bool) -> Registration:
+    """Write a song and its first job, or return what an earlier upload of the same bytes made.
+
+    Raises:
+        Refusal: see `admission.admit`.
+    """
+    song, error = new.song, new.error
+    take_user_turn(connection, song.user_id)
+    known = find_registration(connection, song)
+    if known is not None:
+        return known
+    warnings = _admit(connection, new, rules=rules, rate_counted=rate_counted)
+    state = JobState.QUEUED if error is None else JobState.FAILED
+    values = new_job_values(song, options=new.options, attempt=1, state=state, priority=new.priority)
+    connection.execute(insert(songs).values(song_values(song)))
+    detail = f"{song.door}: {error.code if error else song.original_name}"
+    job = insert_job(connection, {**values, **error_values(error)}, actor=new.actor, detail=detail)
+    if error is None:
+        record_stored(connection, song.song, ORIGINAL, size_bytes=song.size_bytes)
+        for line in warnings:
+            write_history(connection, job.job_uuid, actor=new.actor, before=state, after=state, detail=line)
+        job = hold_for_terms(connection, job, rules=rules)
+    return Registration(job=job, duplicate=False, warnings=warnings)
+
+
+def find_registration(connection: Connection, song: SongIdentity) -> Registration | None:
+    """Return what an earlier upload of the same bytes by the same user, or of the same refusal, made."""
+    if not song.sha256:  # a refusal: its id follows from the file
+        job = latest_job(connection, song.song)
+    else:
+        known = find_song(connection, song.user_id, sha256=song.sha256)
+        job = None if known is None else latest_job(connection, known.song)
+    return None if job is None else Registration(job=job, duplicate=True)
+
+
+def _admit(connection: Connection, new: Newcomer, *, rules: Rules, rate_counted: bool) -> tuple[str, ...]:
+    """Raise where the song may not come in; of a refused file only the user is noted."""
+    song = new.song
+    if new.error is None:
+        return admit(connection, song, rules=rules, rate_counted=rate_counted)
+    check_served(find_user(connection, song.user_id), song.user_id, rules=rules)
+    see_user(connection, song.user_id, rules=rules)
+    return ()
