@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Table, delete, func, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from ironclad_assets.ledger.tables import audit, deletions, history, jobs, songs, stage_timings, stored_artifacts
+from ironclad_assets.ledger.tables import (
+    audit,
+    deletions,
+    history,
+    jobs,
+    pauses,
+    songs,
+    stage_timings,
+    stored_artifacts,
+)
 from ironclad_assets.ledger.tombstones import has_tombstone
 
 _WORD = r"[A-Za-z0-9_-]"
@@ -103,16 +112,20 @@ def forget_song(connection: Connection, song: str, *, receipt: str) -> dict[str,
 
 
 def forget_user(connection: Connection, user_id: str, *, before: str, receipt: str) -> dict[str, int]:
-    """Let the audit and the deletions of the time `before` name the receipt instead of the user."""
+    """Let what others are told of the time `before` name the receipt where it named the user as who did something."""
     asked = connection.execute(select(func.max(audit.c.sequence)).where(audit.c.object == receipt)).scalar()
     renamed = _rename_in_audit(connection, user_id, receipt=receipt, until=asked)
-    chosen = select(deletions.c.receipt, deletions.c.actor).where(
-        deletions.c.actor.contains(user_id, autoescape=True), deletions.c.requested_at <= before
-    )
-    for row in connection.execute(chosen).all():
-        said = _renamed(row.actor, user_id, receipt=receipt)
-        connection.execute(update(deletions).where(deletions.c.receipt == row.receipt).values(actor=said))
+    for table, key in ((history, history.c.sequence), (deletions, deletions.c.receipt), (pauses, pauses.c.since)):
+        actor = table.c.actor
+        chosen = select(key.label("key"), actor).where(actor.contains(user_id, autoescape=True))
+        for row in connection.execute(chosen.where(_time_of(table) <= before)).all():
+            said = _renamed(row.actor, user_id, receipt=receipt)
+            connection.execute(update(table).where(key == row.key, actor == row.actor).values(actor=said))
     return {"audit": renamed}
+
+
+def _time_of(table: Table) -> ColumnElement[str]:
+    return next(table.c[name] for name in ("at", "requested_at", "since") if name in table.c)
 
 
 def _rename_in_audit(connection: Connection, name: str, *, receipt: str, until: int | None = None) -> int:

@@ -19,6 +19,7 @@ from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors.erase_dagster import DagsterTraces
+from ironclad_assets.servers.notes import note_entry
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
@@ -86,6 +87,8 @@ def erase_requested(
         elsewhere = DagsterTraces(instance, home=settings.dagster_home, alone=alone)
         progress = Eraser(settings=settings, ledger=ledger, store=store, elsewhere=elsewhere, alone=alone).work()
         done += progress.done
+        if progress.done:
+            note_entry(settings)  # media servers look at what is left
         if not progress.waiting or time.monotonic() >= deadline:
             return Progress(done, progress.waiting)
         sleep(LOOK_S)

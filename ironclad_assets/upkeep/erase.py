@@ -23,7 +23,8 @@ from ironclad_assets.upkeep.erase_names import Names
 from ironclad_assets.upkeep.erase_store import erase_put_aside, erase_song_files, erase_uploads_of
 from ironclad_assets.upkeep.erase_text import erase_from_folder
 from ironclad_assets.upkeep.reachable import require_reachable
-from ironclad_assets.upkeep.tally import Tally
+from ironclad_assets.upkeep.tally import Tally, remove_path
+from ironclad_assets.upkeep.upgrades import FOLDER as UPGRADES
 
 QUIET_S = 35.0
 """How long after a song's last doings others may still write of it: services note what ended within half a minute."""
@@ -138,6 +139,9 @@ class Eraser:
         """Take the names out of everything that people and processes read: logs, and notes between processes."""
         for folder in (self.settings.home_dir / "logs", self.store.path("logs"), self.settings.home_dir / "run"):
             erase_from_folder(folder, names=names, tally=tally, kind="logs")
+        for copy in sorted((self.settings.home_dir / UPGRADES).glob("*")):
+            if names.find(copy.read_bytes()):  # a copy of the ledger, which cannot be changed and stay one
+                remove_path(copy, tally=tally, kind="ledger_copies")
 
     def _not_quiet(self, traces: Sequence[Traces]) -> str:
         """Return why the songs are not at rest yet, as the ledger sees it, or nothing."""

@@ -1,10 +1,13 @@
 """Songs and users are deleted from a whole installation: afterwards no byte of any file names them (GLOBAL-004)."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
+from dagster._core.storage.schedules.schema import InstigatorsTable, JobTickTable
 from mutagen.flac import FLAC
 
 from ironclad_assets.contracts.v1.job import Job, JobState
@@ -18,25 +21,26 @@ from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep import tombstones
 from ironclad_assets.upkeep.erase import Progress
 from tests import synth
-from tests.forgetting import places_of
+from tests.forgetting import places_of, spelled
 from tests.integration.conftest import Installation, write_halves
 
-ROOT = Path(__file__).resolve().parents[2]
 LEAVING = "quixote-7"
 """A user's name that is no part of any word that is written here for another reason."""
 
 LIBRARIES = ("output", "output-stems")
 
 
-@pytest.fixture
-def lasting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """An installation whose Dagster keeps its databases in files, as that of `pipelinectl up` does."""
+@pytest.fixture(params=["sqlite", "postgres"])
+def lasting(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """An installation whose Dagster keeps what it knows, as that of `pipelinectl up` does."""
     write_halves(tmp_path / "engines")
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
     settings = Settings(
         home=tmp_path / "home",
         engines_path=tmp_path / "engines",
         default_engine="halves",
         disk_reserve_bytes=MEBIBYTE,
+        database_url=url,
     )
     store = Store(settings.store_root, reserve_bytes=settings.disk_reserve_bytes)
     store.create()
@@ -44,22 +48,25 @@ def lasting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     ledger.migrate()
     settings.dagster_home.mkdir(parents=True)
     monkeypatch.setenv("DAGSTER_HOME", str(settings.dagster_home))
-    (settings.dagster_home / "dagster.yaml").write_bytes((ROOT / "dagster.yaml").read_bytes())
+    monkeypatch.setenv("IRONCLAD_DATABASE_URL", settings.ledger_url)
+    (settings.dagster_home / "dagster.yaml").write_bytes(settings.instance_yaml.read_bytes())
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         yield Installation(settings, store, ledger, instance, tmp_path)
     ledger.close()
 
 
-def process(installation: Installation, name: str, *, user_id: str, seed: int) -> Job:
-    """Take a song of its own through the whole graph."""
-    path = installation.folder / name
-    tags = {"title": f"Title {seed}", "artist": f"Artist {seed}", "album": f"Album {seed}"}
-    synth.write_flac(path, synth.noise(1.0, seed=seed))
+def bring(installation: Installation, name: str, *, user_id: str, seed: int) -> Job:
+    """Submit a song that has tags of its own."""
+    path = synth.write_flac(installation.folder / name, synth.noise(0.6, seed=seed))
     file = FLAC(path)
-    file.update(tags)
+    file.update({"title": f"Title {seed}", "artist": f"Artist {seed}", "album": f"Album {seed}"})
     file.save()
-    job = installation.submit(path, user_id=user_id)
+    return installation.submit(path, user_id=user_id)
 
+
+def process(installation: Installation, name: str, *, user_id: str, seed: int) -> Job:
+    """Take a song through the whole graph."""
+    job = bring(installation, name, user_id=user_id, seed=seed)
     assert installation.dispatch(job).success
     return installation.ledger.job(job.job_uuid)
 
@@ -79,9 +86,29 @@ def erase(installation: Installation) -> Progress:
     )
 
 
+def rows_of(installation: Installation, names: Iterable[str]) -> list[str]:
+    """Return every row of a database server, Dagster's and ours, that tells one of `names`."""
+    if not installation.settings.on_postgres:
+        return []
+    engine = sa.create_engine(installation.settings.ledger_url)
+    found = []
+    with engine.connect() as connection:
+        tables = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'dagster')"
+        for schema, table in connection.execute(sa.text(tables)).all():
+            for (row,) in connection.execute(sa.text(f'SELECT t::text FROM {schema}."{table}" t')):
+                found += [
+                    f"{table}: {row}"
+                    for name in names
+                    if any(one.decode("utf-8", "replace") in row for one in spelled(name) if b"\0" not in one)
+                ]
+    engine.dispose()
+    return found
+
+
 def places(installation: Installation, names: Iterable[str]) -> list[str]:
-    """Return every file below home and store that tells one of `names`."""
-    return places_of(installation.settings.home_dir, names)
+    """Return whatever below home and store, or in a database server, tells one of `names`."""
+    wanted = list(names)
+    return [*places_of(installation.settings.home_dir, wanted), *rows_of(installation, wanted)]
 
 
 def library(installation: Installation) -> dict[str, str]:
@@ -90,33 +117,78 @@ def library(installation: Installation) -> dict[str, str]:
     return {str(path.relative_to(installation.store.root)): hash_file(path) for path in files}
 
 
+def tell(installation: Installation, traces: Traces, *, kept: Traces) -> Path:
+    """Write what a long life leaves about a song: log lines, notes, ticks, cursors, what was put aside."""
+    home, store = installation.settings.home_dir, installation.store
+    log = home / "logs" / "daemon.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(
+        f"one line of {kept.song}\nrun {traces.run_ids[0]} went on\nsaid {traces.original_name!r}\n"
+        f"user_id={LEAVING} came\nthe last line, unfinished",
+        encoding="utf-8",
+    )
+    (home / "run").mkdir(exist_ok=True)
+    notes = {"taken": [traces.original_name, kept.original_name], "waiting": [[f"{LEAVING}/x.flac", "settles"]]}
+    (home / "run" / "watcher.json").write_text(json.dumps(notes))
+    (home / "upgrades").mkdir(exist_ok=True)
+    (home / "upgrades" / "ledger-0002-x.jsonl").write_text(json.dumps({"song": traces.song}))
+    aside = store.path("orphaned") / "2026-01-01" / "one.json"
+    aside.parent.mkdir(parents=True)
+    aside.write_text(json.dumps({"song": traces.song}))
+    tick = {
+        "__class__": "TickData",
+        "skip_reason": f"1 waiting ('{LEAVING}/{traces.original_name}': settles)",
+        "run_keys": [f"{traces.song}:1:1", f"{kept.song}:1:1"],
+        "run_ids": [traces.run_ids[0]],
+        "cursor": json.dumps({"line": 7, "job_uuid": traces.job_uuids[0]}),
+    }
+    storage = installation.instance.schedule_storage
+    with storage.connect() as connection:  # type: ignore[union-attr]
+        connection.execute(sa.insert(JobTickTable).values(tick_body=json.dumps(tick), status="SKIPPED"))
+        connection.execute(
+            sa.insert(InstigatorsTable).values(selector_id="x", status="RUNNING", instigator_body=json.dumps(tick))
+        )
+    return log
+
+
 def test_no_byte_names_a_song_after_it_was_deleted_nor_a_user(lasting: Installation) -> None:
     """GLOBAL-004, promise 16: ids, hash, name and user are in no file; the other user's things are as they were."""
     gone = process(lasting, "My Søng №1.flac", user_id=LEAVING, seed=1)
-    also = process(lasting, "Second of Ada.flac", user_id=LEAVING, seed=2)
     kept = process(lasting, "Bobs tune.flac", user_id="bob", seed=3)
-    assert {job.state for job in (gone, also, kept)} == {JobState.COMPLETED}
-    first, second = traces_of(lasting, gone), traces_of(lasting, also)
-    named = (*first.ids, first.original_name, "Title 1", "Artist 1")
-    assert places(lasting, named), "else the search finds nothing at all"
+    waiting = bring(lasting, "Second of hers.flac", user_id=LEAVING, seed=2)
+    same = bring(lasting, "The very same.flac", user_id="bob", seed=2)
+    first, second, others = (traces_of(lasting, job) for job in (gone, waiting, kept))
     before = {name: hash_ for name, hash_ in library(lasting).items() if "3" in name}
+    assert before
+    log = tell(lasting, first, kept=others)
+    named = (*first.ids, first.original_name, "Title 1", "Artist 1")
+    assert len(places(lasting, named)) > 20, "else the search finds nothing at all"
 
     deletion = lasting.ledger.deletions.request_song(gone.song, actor="test")
-    assert erase(lasting).done == (deletion.receipt,)
+    with log.open("ab") as service:
+        assert erase(lasting).done == (deletion.receipt,)
+        service.write(b", now finished\n")
     assert places(lasting, named) == []
-    assert lasting.ledger.job(also.job_uuid).state is JobState.COMPLETED
+    assert lasting.ledger.job(waiting.job_uuid).state is JobState.QUEUED
     assert not lasting.instance.has_dynamic_partition(str(songs.name), gone.song)
     assert lasting.instance.has_dynamic_partition(str(songs.name), kept.song)
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert [lines[0], lines[-1]] == [f"one line of {kept.song}", "the last line, unfinished, now finished"]
+    latest = lasting.instance.get_latest_materialization_event(dg.AssetKey("library_entry"))
+    assert latest is not None
+    assert latest.run_id == kept.run_id
 
     whole = lasting.ledger.deletions.request_user(LEAVING, actor=f"cli:{LEAVING}")
     assert erase(lasting).done == (whole.receipt,)
-    assert places(lasting, (*named, *second.ids, second.original_name, "Title 2", "Artist 2")) == []
-    assert places(lasting, [LEAVING]) == []
+    hash_of_both = traces_of(lasting, same).sha256
+    ids = [name for name in second.ids if name != hash_of_both]
+    assert places(lasting, (*named, *ids, second.original_name, LEAVING)) == []
     assert library(lasting) == before
-    assert before
     assert lasting.ledger.job(kept.job_uuid).state is JobState.COMPLETED
     assert lasting.instance.get_run_by_id(str(kept.run_id)) is not None
-    removed = lasting.ledger.deletions.receipt(whole.receipt).removed or {}
-    assert removed["archive"]["count"] == 1
-    assert removed["runs"]["count"] == 1
+    assert hash_file(lasting.store.path(lasting.ledger.song(same.song).archive_path)) == hash_of_both
+    removed = lasting.ledger.deletions.receipt(deletion.receipt).removed or {}
+    assert (removed["archive"]["count"], removed["runs"]["count"]) == (1, 1)
+    assert "archive" not in (lasting.ledger.deletions.receipt(whole.receipt).removed or {})
     assert tombstones.load(lasting.store, None).covers_song(gone.song)
+    assert lasting.dispatch(same).success, "the other user's song of the same bytes goes its way"
