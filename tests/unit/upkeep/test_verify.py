@@ -1,0 +1,172 @@
+"""Verifying: every byte of everything that has a record is read, and what differs is found."""
+
+import json
+import os
+import random
+
+import pytest
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.errors import StorageUnavailable
+from ironclad_assets.upkeep.prune_plan import Kind
+from ironclad_assets.upkeep.verify import Part, Verification
+from tests.unit.upkeep.worlds import World, make_world
+
+
+@pytest.fixture
+def world(settings, store, tmp_path):
+    world = make_world(settings, store, url=f"sqlite:///{settings.home_dir / 'ledger.db'}", folder=tmp_path)
+    yield world
+    world.ledger.close()
+
+
+def codes(world: World) -> set[str]:
+    return {one.code for one in world.verify()}
+
+
+def verifiable(world: World) -> list[str]:
+    """Return every file that has a record somewhere: what is not among them is named in docs/upkeep.md."""
+    return [
+        path
+        for path in sorted(path.relative_to(world.store.root).as_posix() for path in world.store.root.rglob("*"))
+        if (world.store.root / path).is_file() and not path.endswith((".lock", ".store-id")) and "/content" not in path
+    ]
+
+
+def test_a_whole_store_is_well(world):
+    world.song()
+    world.song(state=JobState.FAILED)
+    world.song(state=JobState.RUNNING)
+    assert world.verify() == []
+
+
+def test_a_hundred_of_a_hundred_flipped_bits_are_found(world):
+    """Promise 18: 100 of 100, in every kind of file: manifests, notes, artifacts, originals, library, quarantine."""
+    world.song(age_days=8)
+    world.song(state=JobState.FAILED, age_days=8)
+    world.limit("keep_originals_days", 1, user="bob")
+    world.song(user="bob", age_days=8)
+    world.put("stages/stems/gone/abc/x")
+    world.prune()
+    world.song()
+    files = verifiable(world)
+    assert {path.split("/")[0] for path in files} >= {
+        "archive",
+        "stages",
+        "output",
+        "output-stems",
+        "error",
+        "orphaned",
+    }
+    assert any(path.endswith(".pruned.json") for path in files)
+    assert any(path.endswith("/pruned.json") for path in files)
+    chance = random.Random(18)
+    missed = []
+    for number in range(max(100, len(files))):
+        path = world.store.root / files[number % len(files)]
+        before = path.read_bytes()
+        at = chance.randrange(len(before))
+        changed = bytes([before[at] ^ (1 << chance.randrange(8))])
+        path.chmod(0o644)
+        status = path.stat()
+        path.write_bytes(before[:at] + changed + before[at + 1 :])
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if not world.verify():
+            missed.append((path.relative_to(world.store.root).as_posix(), at, before[at : at + 1], changed))
+        path.write_bytes(before)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert missed == []
+    assert world.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "code"),
+    [
+        ("stages/stems/*/*/audio.f32", "file_missing"),
+        ("output/**/*.flac", "library_file_missing"),
+        ("archive/*/*", "original_missing"),
+        ("stages/library_entry/*/manifest.json", "entry_missing"),
+    ],
+)
+def test_what_is_missing_is_found(world, pattern, code):
+    world.song()
+    next(path for path in world.store.root.glob(pattern) if path.is_file()).unlink()
+    assert code in codes(world)
+
+
+def test_what_nobody_put_there_is_found(world):
+    """ORG-002: ledger against files, both ways."""
+    song = world.song()
+    [folder] = [path for path in (world.store.root / "stages/stems" / song).iterdir() if path.is_dir()]
+    (folder / "extra.f32").write_bytes(b"x")
+    world.put("archive/ab/name")
+    world.put(f"archive/ab/{'ab' * 32}")
+    world.put("stages/stems/gone/abc/x")
+    marked = world.put("output/Ann/Far/copy.flac")
+    os.setxattr(marked, "user.ironclad.song", song.encode())
+    assert codes(world) == {
+        "file_unexpected", "original_unexpected", "original_damaged", "orphaned", "library_file_unexpected",
+    }  # fmt: skip
+
+
+def test_a_job_that_nobody_knows_is_found(world):
+    song = world.song()
+    world.artifact(song, "stems", job_uuid="another", user="ada")
+    assert codes(world) == {"job_unknown"}
+
+
+def test_a_song_that_is_worked_on_is_left_for_the_next_time(world):
+    song = world.song()
+    next((world.store.root / "stages/stems" / song).glob("*/audio.f32")).write_bytes(b"half")
+    world.ledger.retry(world.ledger.latest_job(song).job_uuid, actor="test")
+    work = Verification(store=world.store, ledger=world.ledger, settings=world.settings)
+    assert work.run().findings == []
+    assert work.verified.busy == 1
+
+
+def test_parts_cover_everything_once(world):
+    songs = [world.song() for _ in range(6)]
+    for song in songs:
+        next((world.store.root / "stages/stems" / song).glob("*/audio.f32")).write_bytes(b"half")
+    found = []
+    for number in (1, 2, 3):
+        work = Verification(
+            store=world.store, ledger=world.ledger, settings=world.settings, part=Part(number, 3)
+        )  # fmt: skip
+        found += [one.song for one in work.run().findings]
+    assert sorted(found) == songs
+
+
+def test_damage_is_mended_by_a_sweep_and_a_retry(world):
+    """ORG-002: corrupt artifacts go to orphaned/, and the stage is made again."""
+    song = world.song()
+    [file] = (world.store.root / "stages/stems" / song).glob("*/audio.f32")
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    assert world.plan(Kind.CORRUPT) == [], "nobody has looked yet"
+    [finding] = world.verify()
+    assert (finding.code, finding.song) == ("file_damaged", song)
+    assert song in finding.remedy
+    world.prune(Kind.CORRUPT)
+    assert not world.store.stage("stems", song).path.exists()
+    [note] = world.store.root.glob("orphaned/*/note.json")
+    assert json.loads(note.read_bytes())["from"] == f"stages/stems/{song}"
+    world.artifact(song, "stems", job_uuid=world.ledger.latest_job(song).job_uuid, user="ada")
+    assert world.verify() == []
+    assert world.plan(Kind.CORRUPT) == []
+
+
+def test_what_was_mended_meanwhile_is_not_moved(world):
+    song = world.song()
+    [file] = (world.store.root / "stages/stems" / song).glob("*/audio.f32")
+    before = file.read_bytes()
+    file.write_bytes(b"!" + before[1:])
+    assert world.verify()
+    file.write_bytes(before)
+    assert world.plan(Kind.CORRUPT) == []
+
+
+def test_a_store_that_is_away_is_not_verified(world):
+    world.song()
+    world.store.sentinel.unlink()
+    with pytest.raises(StorageUnavailable):
+        world.verify()
