@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError, Refusal, StorageUnavailable
 from ironclad_assets.intake import archive, upload
@@ -97,14 +98,15 @@ def test_two_users_share_bytes_but_no_song(take: Any, store: Store) -> None:
 
 @pytest.mark.parametrize("kind", ["too_large", "hard_linked"])
 def test_a_file_refused_unread_goes_to_quarantine_with_its_reason(
-    take: Any, store: Store, ledger: Ledger, settings: Settings, kind: str
+    take: Any, store: Store, ledger: Ledger, kind: str
 ) -> None:
     """CAT-002, CAT-003."""
     file = drop(store, "big\x1b.mp3")
-    small = settings.model_copy(update={"max_upload_bytes": 1000}) if kind == "too_large" else settings
     if kind == "hard_linked":
         os.link(file, store.root / "other name")
-    registration = take(file, settings=small)
+    else:
+        ledger.limits.set(LimitScope.ROLE, "member", "max_upload_bytes", 1000, actor="test")
+    registration = take(file)
     job = registration.job
     assert not file.exists()
     assert (job.state, job.error.code if job.error else None) == (JobState.FAILED, kind)
@@ -124,13 +126,12 @@ def test_a_sparse_terabyte_is_refused_before_it_is_read(take: Any, store: Store)
     assert job.error.code == "too_large"
 
 
-def test_a_kept_file_is_refused_by_an_error_and_stays(
-    take: Any, tmp_path: Path, settings: Settings, ledger: Ledger
-) -> None:
+def test_a_kept_file_is_refused_by_an_error_and_stays(take: Any, tmp_path: Path, ledger: Ledger) -> None:
     file = tmp_path / "mine.wav"
     file.write_bytes(b"mine")
+    ledger.limits.set(LimitScope.ROLE, "member", "max_upload_bytes", 3, actor="test")
     with pytest.raises(Refusal, match="4 bytes, the limit is 3") as caught:
-        take(file, keep_source=True, settings=settings.model_copy(update={"max_upload_bytes": 3}))
+        take(file, keep_source=True)
     assert caught.value.code is ErrorCode.TOO_LARGE
     assert file.exists()
     assert ledger.jobs() == []
@@ -386,10 +387,10 @@ def test_a_cloned_copy_is_hashed_from_the_clone(store: Store, monkeypatch: pytes
         copy = ArchiveCopy(descriptor, store=store)
     assert copy.advance(0.0) is False
     assert copy.advance(float("inf")) is True
-    digest, relative = copy.store()
+    copy.store()
     copy.close()
-    assert digest == hashlib.sha256(BYTES).hexdigest()
-    assert store.path(relative).read_bytes() == BYTES
+    assert copy.sha256 == hashlib.sha256(BYTES).hexdigest()
+    assert store.path(copy.archive_path).read_bytes() == BYTES
 
 
 def test_cloning_shares_blocks_where_the_file_system_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,16 +274,10 @@ def test_an_upload_that_loses_the_race_to_the_same_bytes_is_their_duplicate(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DUP-001: also where the database lets two writers look at the same time."""
-    from ironclad_assets.ledger import store
+    from ironclad_assets.ledger import registration
 
     first = add_song(ledger)
-    real, blind = store._find_registration, [True]
-
-    def look(connection: object, song: object) -> object:
-        return None if blind.pop() else real(connection, song)
-
-    monkeypatch.setattr(store, "_find_registration", look)
-    blind[:] = [False, True]
+    monkeypatch.setattr(registration, "find_registration", lambda connection, song: None)
     again = ledger.register(make_song().model_copy(update={"song": "s9"}), JobOptions(), actor="test")
     assert (again.job.job_uuid, again.duplicate) == (first, True)
 
