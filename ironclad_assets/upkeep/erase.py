@@ -80,6 +80,8 @@ class Eraser:
             return Progress((), {})
         require_reachable(self.store)
         tombstones.publish(self.store, self.ledger)
+        if self.settings.backup_path is not None:
+            tombstones.publish_beside(self.settings.backup_path, self.ledger)
         waiting = {one.receipt: why for one in chosen if (why := self._erase(one))}
         ended = [one for one in chosen if one.receipt not in waiting]
         if ended:

@@ -6,11 +6,13 @@ deleted again. The file is small (about 200 bytes for each song deleted), only g
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
+from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tombstones import Tombstone, digest_of, newest
 from ironclad_assets.storage import atomic
@@ -78,6 +80,16 @@ def publish(store: Store, ledger: Ledger) -> int:
     """
     require_reachable(store)
     return merge_file(tombstone_file(store), stones=ledger.deletions.tombstones())
+
+
+def publish_beside(backups: Path, ledger: Ledger) -> None:
+    """Bring the list beside backups that lie elsewhere up to date.
+
+    A disk that is away, full or read-only keeps no deletion waiting: it gets them with its next backup.
+    """
+    if (backups / "snapshots").is_dir():
+        with suppress(StorageUnavailable, OSError):
+            merge_file(backups / FILE_NAME, stones=ledger.deletions.tombstones())
 
 
 def merge_file(file: Path, *, stones: Iterable[Tombstone]) -> int:
