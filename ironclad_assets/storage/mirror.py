@@ -76,7 +76,7 @@ class Mirror:
         if found is None:
             if (self.root / MARKER).exists():
                 raise _away(f"{self.name} has no {SENTINEL}, though the store of {self.root} lasts in an object store")
-            if next(self.objects.list(""), None) is not None:
+            if next(self.objects.list(""), None) is not None and self.objects.probe(SENTINEL) is None:
                 raise _away(f"{self.name} has objects but no {SENTINEL}; choose an empty prefix")
             mine = f"{own or new()}\n".encode()
             try:

@@ -54,16 +54,23 @@ class Store:
         """
         atomic.make_folder(self.root)
         own = self.sentinel.read_text(encoding="utf-8").strip() if self.sentinel.exists() else None
-        if own is None and any(self.root.iterdir()):
+        if own is None and not self._is_new():
             return
         settled = own or str(uuid.uuid4())
         if self.mirror is not None:
             settled = self.mirror.settle_id(own, new=lambda: settled)
-        self._make_folders()
         if own is None:
+            # Before the folders: a power cut between them must not leave data without a sentinel.
             atomic.write_bytes(self.sentinel, f"{settled}\n".encode())
+        self._make_folders()
         if self.mirror is not None:
             self.mirror.remember()
+
+    def _is_new(self) -> bool:
+        """Return whether nobody's data is in the root; a sentinel that was never finished is none."""
+        return all(
+            path.name.startswith(".") and path.name.endswith(atomic.PARTIAL_SUFFIX) for path in self.root.iterdir()
+        )
 
     def _make_folders(self) -> None:
         for name in FOLDERS:

@@ -28,6 +28,17 @@ def test_empty_mount_point_of_an_existing_store_is_not_taken_for_it(tmp_path):
     assert [entry.name for entry in store.root.iterdir()] == ["strangers-file"]
 
 
+def test_a_store_whose_making_was_interrupted_is_made_to_its_end(tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / ".0123.part").write_bytes(b"half a sentinel")
+    Store(root, reserve_bytes=0).create()
+    Store(root, reserve_bytes=0).require_ready()
+    (root / "archive").rmdir()
+    Store(root, reserve_bytes=0).create()
+    assert (root / "archive").is_dir()
+
+
 def test_space_below_the_reserve_means_storage_full(make_store):
     store = make_store(reserve_bytes=10**18)
     with pytest.raises(StorageUnavailable, match="below the reserve") as caught:
