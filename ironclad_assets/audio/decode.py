@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from av.stream import Discard
 
-from ironclad_assets.audio import headers, sniff
+from ironclad_assets.audio import bare, headers, sniff
 from ironclad_assets.audio.resample import Samples
 from ironclad_assets.errors import ErrorCode, Refusal
 
@@ -75,12 +75,13 @@ class Decoder:
         claims = headers.read_claims(path, kind=kind)
         _check_rate(claims.sample_rate_hz)
         _check_channels(claims.channels)
-        self._container = _open(path, kind)
+        self._bare = bare.open_without_comments(path) if kind is sniff.FLAC else None
+        self._container = _open(path, kind, bare_file=self._bare)
         try:
             self._stream = self._choose_stream()
             self.facts = self._read_facts(kind, claims)
         except BaseException:
-            self._container.close()
+            self._close()
             raise
         self.skipped_packets = 0
         self.broke_off = False
@@ -91,7 +92,7 @@ class Decoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._container.close()
+        self._close()
 
     def blocks(self) -> Iterator[Samples]:
         """Yield the audio in blocks of `BLOCK_FRAMES` (the last shorter), shape (frames, channels), float32.
@@ -143,6 +144,11 @@ class Decoder:
             except av.FFmpegError:
                 self.skipped_packets += 1
 
+    def _close(self) -> None:
+        self._container.close()
+        if self._bare is not None:
+            self._bare.close()
+
     def _choose_stream(self) -> av.AudioStream:
         usable = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
         if not self._container.streams.audio:
@@ -189,15 +195,18 @@ class Decoder:
 _SELF_READ = (sniff.WAV, sniff.FLAC, sniff.AIFF)
 
 
-def _open(path: Path, kind: sniff.Kind) -> "av.container.InputContainer":
+def _open(path: Path, kind: sniff.Kind, *, bare_file: bare.BareFile | None = None) -> "av.container.InputContainer":
     options = {"format_whitelist": kind.demuxer, "protocol_whitelist": "file", "indexmem": _SEEK_INDEX_BYTES}
     if kind is sniff.MP4:
         options["format_whitelist"] = "mov,mp4,m4a,3gp,3g2,mj2"
         options["enable_drefs"] = "0"
     elif kind is sniff.MATROSKA:
         options["format_whitelist"] = "matroska,webm"
+    elif kind in (sniff.MP3, sniff.ADTS) and (skipped := bare.count_skipped(path)):
+        options["skip_initial_bytes"] = str(skipped)
     try:
-        return av.open(f"file:{path}", format=kind.demuxer, options=options, metadata_errors="replace")
+        source = f"file:{path}" if bare_file is None else bare_file
+        return av.open(source, "r", format=kind.demuxer, options=options, metadata_errors="replace")
     except av.FFmpegError as error:
         raise Refusal(f"{kind.container} header: {error.strerror}", code=ErrorCode.DAMAGED) from error
 

@@ -145,6 +145,8 @@ def _read_movie(path: Path) -> bytes:
                 stream.seek(offset)
                 return stream.read(min(length, _MAX_MOVIE_BYTES))
             offset += max(length, 8)
+            if offset >= size:
+                break  # also where a length is larger than any file
     return b""
 
 

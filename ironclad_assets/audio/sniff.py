@@ -70,6 +70,13 @@ APE = Kind("audio/x-ape", "ape", "ape", ("ape",))
 ASF = Kind("audio/x-ms-wma", "asf", "asf", ("wma", "asf", "wmv"))
 MATROSKA = Kind("audio/x-matroska", "matroska", "matroska", ("mka", "mkv", "webm"))
 
+KINDS = (WAV, WAVE64, FLAC, MP3, ADTS, OGG, AIFF, AU, MP4, WAVPACK, APE, ASF, MATROSKA)
+
+
+def extensions_of(container: str) -> tuple[str, ...]:
+    """Return the usual extensions of a container, the best first; none for one that is not supported."""
+    return next((kind.extensions for kind in KINDS if kind.container == container), ())
+
 
 def sniff_file(path: Path) -> Kind:
     """Return the type of the file at `path`.
@@ -99,8 +106,26 @@ def read_head(path: Path) -> bytes:
         return _after_id3(stream, head) if head.startswith(b"ID3") else head
 
 
+def read_id3_length(path: Path) -> int:
+    """Return how many bytes of leading ID3v2 tags the file at `path` says that it has.
+
+    Raises:
+        Refusal: `DAMAGED` where a tag has no valid length.
+    """
+    with path.open("rb") as stream:
+        return _skip_id3(stream, stream.read(_HEAD_BYTES))[0]
+
+
 def _after_id3(stream: BinaryIO, head: bytes) -> bytes:
     """Return what follows the leading ID3v2 tags, whose length comes from their headers."""
+    offset, head = _skip_id3(stream, head)
+    if not head:
+        raise Refusal(f"the ID3 tag claims {offset} bytes, more than the file has", code=ErrorCode.DAMAGED)
+    return head.lstrip(b"\0") or head
+
+
+def _skip_id3(stream: BinaryIO, head: bytes) -> tuple[int, bytes]:
+    """Return where the leading ID3v2 tags end, and the first bytes behind them."""
     offset = 0
     while head.startswith(b"ID3") and len(head) >= 10:
         size = int.from_bytes(bytes(head[6:10]), "big")
@@ -110,9 +135,7 @@ def _after_id3(stream: BinaryIO, head: bytes) -> bytes:
         offset += 10 + size + (10 if head[5] & 0x10 else 0)
         stream.seek(offset)
         head = stream.read(_HEAD_BYTES)
-    if not head:
-        raise Refusal(f"the ID3 tag claims {offset} bytes, more than the file has", code=ErrorCode.DAMAGED)
-    return head.lstrip(b"\0") or head
+    return offset, head
 
 
 def _kind_of(head: bytes) -> Kind | None:

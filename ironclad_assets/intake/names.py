@@ -4,10 +4,13 @@ A raw name may hold anything but a slash: newlines, escapes, bytes that are no t
 without danger; what becomes a path is an id of ours, never a name.
 """
 
+import re
 import unicodedata
 
 LONGEST_NAME_BYTES = 200
 NAMELESS = "unnamed"
+
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
 _BREAKS = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029")
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
@@ -42,5 +45,10 @@ def _encode(text: str) -> bytes:
 
 
 def _cut(text: str) -> str:
-    """Return `text` cut at a code point to the longest name, without a torn blank at its end."""
-    return text.encode("utf-8")[:LONGEST_NAME_BYTES].decode("utf-8", errors="ignore").rstrip()
+    """Return `text` cut at a code point to the longest name; an extension stays."""
+    encoded = text.encode("utf-8")
+    if len(encoded) <= LONGEST_NAME_BYTES:
+        return text
+    match = _EXTENSION.search(text)
+    extension = match[0] if match else ""
+    return encoded[: LONGEST_NAME_BYTES - len(extension)].decode("utf-8", errors="ignore").rstrip() + extension

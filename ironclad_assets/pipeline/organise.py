@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ironclad_assets.audio.sniff import extensions_of
 from ironclad_assets.contracts.v1.base import CheckOutcome, FileRecord
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
@@ -141,13 +142,16 @@ def name_file(metadata: SongMetadata, *, role: Role, name: str, stems: tuple[str
 
 
 def original_extension(name: str, *, container: str) -> str:
-    """Return the extension of an original in the library: that of its name, else its container's.
+    """Return the extension of an original in the library: that of its name where it fits, else its container's.
 
     Args:
         name: under which it was uploaded.
         container: what it was found to be.
     """
     found = PurePosixPath(name).suffix.removeprefix(".").lower()
+    usual = extensions_of(container.lower())
+    if usual and found not in usual:
+        found = usual[0]
     extension = found if _EXTENSION.fullmatch(found) else container.lower()
     extension = extension if _EXTENSION.fullmatch(extension) else "audio"
     return _NOT_MUSIC.get(extension, extension)

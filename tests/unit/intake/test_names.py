@@ -45,6 +45,11 @@ def test_a_long_name_is_cut_at_a_character() -> None:
     assert display_name("x" + "\u00e9" * 255) == "x" + "\u00e9" * 99
 
 
+def test_a_long_name_keeps_its_extension() -> None:
+    assert display_name("\u00e9" * 255 + ".flac") == "\u00e9" * 97 + ".flac"
+    assert display_name("x" * 300 + ".no extension") == "x" * 200
+
+
 @given(st.one_of(st.binary(max_size=400), st.text(max_size=400)))
 def test_any_name_becomes_one_short_visible_line(raw: bytes | str) -> None:
     shown = display_name(raw)

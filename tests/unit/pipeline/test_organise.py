@@ -424,9 +424,13 @@ def test_records_in_the_entry_are_those_of_the_files(store: Store, new_song: New
         ("Run.../../x", "mp3", "mp3"),
         ("Run.c'd", "matroska,webm", "audio"),
         ("Run.tar gz", "MP4", "m4a"),
+        ("Run.mp3", "flac", "flac"),
+        ("Run.exe", "mp3", "mp3"),
+        ("Run", "wavpack", "wv"),
+        ("Run.opus", "ogg", "opus"),
     ],
 )
-def test_an_original_keeps_its_extension_unless_servers_would_take_it_for_a_film(
+def test_an_original_keeps_its_extension_where_it_fits_and_servers_take_it_for_music(
     name: str, container: str, extension: str
 ) -> None:
     """Rule 7: `.mp4` is not music to Jellyfin."""
