@@ -6,23 +6,29 @@ server that goes away is waited for, so that a run goes on where it was.
 """
 
 import os
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from dagster._config import StringSource
-from dagster._core.events import DagsterEvent
+from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.dagster_run import DagsterRunStatus
+from dagster._core.storage.runs.schema import RunsTable
 from dagster._serdes import ConfigurableClassData
+from dagster._time import get_current_datetime
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
 from ironclad_assets.ledger.postgres import connect, make_engine
+from ironclad_assets.resources.machines import BEAT_S, HOST_TAG
 from ironclad_assets.settings import name_driver
 
 SCHEMA = "dagster"
@@ -39,6 +45,7 @@ PATIENCE_OF_PAGES_S = 3.0
 
 MOST_TRIES = 3
 
+_BEATING = (DagsterRunStatus.STARTED.value, DagsterRunStatus.CANCELING.value)
 _CREATION_LOCK = 0x44414753  # any constant: names the advisory lock under which the tables are made
 _TABLES = ("runs", "event_logs", "jobs", "instance_info")
 
@@ -157,6 +164,21 @@ class PooledRunStorage(_OnePool, PostgresRunStorage):
 
     def handle_run_event(self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None) -> None:
         with_a_living_server(lambda: super(PooledRunStorage, self).handle_run_event(run_id, event, update_timestamp))
+        if event.event_type is DagsterEventType.RUN_START:  # which the run's own process tells
+            with_a_living_server(lambda: self.add_run_tags(run_id, {HOST_TAG: socket.gethostname()}))
+            threading.Thread(target=self._beat, args=(run_id,), name=f"beat-{run_id}", daemon=True).start()
+
+    def _beat(self, run_id: str) -> None:
+        """Touch the run's row now and then, so that other machines hear of it until it ends."""
+        row = (RunsTable.c.run_id == run_id) & RunsTable.c.status.in_(_BEATING)
+        alive = True
+        while alive:
+            time.sleep(BEAT_S)
+            with suppress(sa.exc.SQLAlchemyError), self.connect() as connection:
+                touched = connection.execute(
+                    sa.update(RunsTable).where(row).values(update_timestamp=get_current_datetime())
+                )
+                alive = touched.rowcount > 0
 
 
 class PooledEventLogStorage(_OnePool, PostgresEventLogStorage):

@@ -2,7 +2,8 @@
 
 Dagster's default launcher cannot tell that a run's process is gone, so a power cut would strand its song
 for ever. Here a dead run is reported failed and its job is queued again under a new attempt; what the dead
-attempt finished is reused by key. Run retries of Dagster stay off: one mechanism decides.
+attempt finished is reused by key. Run retries of Dagster stay off: one mechanism decides. A run on another machine
+is dead when it was not heard of for a while.
 """
 
 import os
@@ -19,6 +20,7 @@ from ironclad_assets.contracts.v1.job import STAGES, Job, JobError, JobState
 from ironclad_assets.errors import ErrorCode, StorageUnavailable, failure
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import is_alive
+from ironclad_assets.resources.machines import OtherMachines, is_elsewhere
 from ironclad_assets.resources.quarantine import quarantine_song
 from ironclad_assets.sensors.dispatch import run_key
 from ironclad_assets.storage.store import Store
@@ -61,7 +63,12 @@ class Reconciled:
 
 
 def reconcile(
-    ledger: Ledger, instance: dg.DagsterInstance, *, starting: bool, store: Store | None = None
+    ledger: Ledger,
+    instance: dg.DagsterInstance,
+    *,
+    starting: bool,
+    store: Store | None = None,
+    others: OtherMachines | None = None,
 ) -> Reconciled:
     """Mend every difference between ledger and Dagster that a crash can leave.
 
@@ -71,9 +78,10 @@ def reconcile(
         starting: nothing of ours runs yet, so runs that are starting are dead too, and a run that ended did
             so because everything did: that is not counted as a crash of its song.
         store: where songs that are given up are quarantined; None for nowhere.
+        others: what earlier passes of this process know of runs on other machines.
     """
     mending = _Mending(ledger, store, starting=starting)
-    dead = _report_dead_runs(instance, starting=starting)
+    dead = _report_dead_runs(instance, starting=starting, others=others or OtherMachines())
     for job, worker in ledger.running_jobs():
         run = instance.get_run_by_id(job.run_id) if job.run_id else None
         if run is not None and not run.is_finished and is_alive(worker):
@@ -143,13 +151,19 @@ def _quarantine(ledger: Ledger, store: Store, *, job: Job) -> None:
         )
 
 
-def _report_dead_runs(instance: dg.DagsterInstance, *, starting: bool) -> list[str]:
-    """Report failed every unfinished run of this machine whose process is gone."""
+def _report_dead_runs(instance: dg.DagsterInstance, *, starting: bool, others: OtherMachines) -> list[str]:
+    """Report failed every unfinished run whose process is gone, or not heard of where it is on another machine."""
     dead = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=1000):
-        lives = run_lives(instance, run.run_id)
-        if lives or (lives is None and not starting):
-            continue
+    others.begin_look()
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=1000):
+        run = record.dagster_run
+        if is_elsewhere(run):
+            if not others.is_silent(record):
+                continue
+        else:
+            lives = run_lives(instance, run.run_id)
+            if lives or (lives is None and not starting):
+                continue
         instance.report_run_failed(run, "the process of the run is gone")
         dead.append(run.run_id)
     return dead
@@ -201,6 +215,7 @@ def _is_same_process(pid: int, *, recorded_at: float) -> bool:
 
 def build_crash_catcher(*, ledger: Ledger, store: Store | None = None) -> dg.SensorDefinition:
     """Return the sensor that reconciles while the system runs."""
+    others = OtherMachines()
 
     @dg.sensor(
         minimum_interval_seconds=5,
@@ -208,7 +223,7 @@ def build_crash_catcher(*, ledger: Ledger, store: Store | None = None) -> dg.Sen
         description="Finds runs whose process died and queues their songs again.",
     )
     def crash_catcher(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        done = reconcile(ledger, context.instance, starting=False, store=store)
+        done = reconcile(ledger, context.instance, starting=False, store=store, others=others)
         return dg.SkipReason(done.describe() or f"all runs on {socket.gethostname()} are alive")
 
     return crash_catcher

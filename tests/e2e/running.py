@@ -45,6 +45,7 @@ ROLES = (
     ("log follower", b"watch_orphans"),
     ("code server", b"api\x00grpc"),
     ("daemon", b"dagster-daemon"),
+    ("daemon", b"ironclad_assets.sensors.daemon"),
     ("webserver", b"dagster-webserver"),
     ("run worker", b"multiprocessing.spawn"),
     ("supervisor", b"\x00up"),

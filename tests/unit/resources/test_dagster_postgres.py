@@ -1,6 +1,7 @@
 """Dagster on Postgres through one pool: the same content as stock, few connections, a schema of its own."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from ironclad_assets.resources.dagster_postgres import (
     pool_of,
     with_a_living_server,
 )
+from ironclad_assets.resources.machines import HOST_TAG
 from tests.fakes.postgres import PostgresServer
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -247,3 +249,26 @@ def test_stock_dagster_would_take_the_ledgers_table_for_its_own(home: Path, post
     assert "bulk_actions" in sa.inspect(sa.create_engine(postgres_url)).get_table_names()
     with pytest.raises(sa.exc.ProgrammingError):
         stock.schedule_storage.all_instigator_state()
+
+
+def test_a_run_tells_its_machine_and_is_heard_of_until_it_ends(
+    home: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dagster_postgres, "BEAT_S", 0.05)
+    heard = []
+
+    @dg.asset
+    def slow(context: dg.AssetExecutionContext) -> None:
+        while len(set(heard)) < 3:
+            (record,) = context.instance.get_run_records()
+            heard.append(record.update_timestamp)
+
+    with instance_of(home) as instance:
+        dg.materialize([slow], instance=instance)
+        (run,) = instance.get_runs()
+        assert run.tags[HOST_TAG] == socket.gethostname()
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+    for thread in threading.enumerate():
+        if thread.name.startswith("beat-"):
+            thread.join(30.0)
+            assert not thread.is_alive()

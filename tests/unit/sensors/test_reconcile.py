@@ -1,5 +1,6 @@
 """Reconciling ledger and Dagster: what a crash at any moment leaves is mended."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.ledger.worker import WorkerIdentity, current_worker, identify_process
+from ironclad_assets.resources.machines import HOST_TAG, SILENT_S, OtherMachines
 from ironclad_assets.sensors.dispatch import run_key
 from ironclad_assets.sensors.reconcile import reconcile
 
@@ -178,3 +180,31 @@ def test_worker_identity_survives_being_written_to_the_environment():
     worker = current_worker()
     assert WorkerIdentity.parse(str(worker)) == worker
     assert worker.pid == os.getpid()
+
+
+def test_run_on_another_machine_is_left_alone_while_it_is_heard_of(ledger, add_song, instance):
+    """Its process cannot be seen from here, and is not looked for."""
+    others = OtherMachines()
+    elsewhere = dataclasses.replace(current_worker(), host="attic")
+    job = start(ledger, instance, add_song(1), worker=elsewhere)
+    instance.run_storage.add_run_tags(RUN, {HOST_TAG: "attic"})
+    for starting in (True, False):
+        assert reconcile(ledger, instance, starting=starting, others=others).describe() == ""
+    assert ledger.job(job.job_uuid).state is JobState.RUNNING
+    assert instance.get_run_by_id(RUN).status is dg.DagsterRunStatus.STARTED
+
+
+def test_song_of_a_machine_that_is_not_heard_of_any_more_is_queued_again(ledger, add_song, instance):
+    """A dead host strands no song."""
+    now = 0.0
+    others = OtherMachines(clock=lambda: now)
+    elsewhere = dataclasses.replace(current_worker(), host="attic")
+    job = start(ledger, instance, add_song(1), worker=elsewhere)
+    instance.run_storage.add_run_tags(RUN, {HOST_TAG: "attic"})
+    while now <= SILENT_S:
+        assert ledger.job(job.job_uuid).state is JobState.RUNNING
+        done = reconcile(ledger, instance, starting=False, others=others)
+        now += 30.0
+    assert done.dead_runs == (RUN,)
+    assert done.requeued == (job.job_uuid,)
+    assert ledger.job(job.job_uuid).state is JobState.QUEUED

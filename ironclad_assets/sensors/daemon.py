@@ -1,0 +1,46 @@
+"""Dagster's daemon, on one machine at a time: ``python -m ironclad_assets.sensors.daemon -w WORKSPACE``.
+
+Where the ledger is a Postgres, several machines may run the same installation. The daemon of one of them works; the
+others wait here and take over when its lock is gone. A daemon that cannot be sure of its lock any more ends at once.
+"""
+
+import os
+import sys
+import threading
+import time
+
+from dagster._daemon.cli import main as run_dagster_daemon  # what the script `dagster-daemon` runs
+
+from ironclad_assets.resources.dagster_postgres import PATIENCE_S
+from ironclad_assets.sensors.leader import Leadership
+from ironclad_assets.settings import load_settings
+
+CHECK_S = 5.0
+FOR_EVER = float("inf")
+EXIT_CODE = 75
+
+
+def main() -> None:
+    """Wait to be the leader, then run the daemon until it ends or the lock is lost."""
+    leadership = Leadership(load_settings().ledger_url, patience_s=PATIENCE_S)
+    if not leadership.take(wait_s=0.0):
+        sys.stdout.write("another machine's daemon works; standing by\n")
+        sys.stdout.flush()
+        leadership.take(wait_s=FOR_EVER)
+    sys.stdout.write("this machine's daemon works\n")
+    sys.stdout.flush()
+    threading.Thread(target=_end_without_lock, args=(leadership,), name="leadership", daemon=True).start()
+    sys.argv = ["dagster-daemon", "run", *sys.argv[1:]]  # all that its entry point goes by
+    run_dagster_daemon()
+
+
+def _end_without_lock(leadership: Leadership) -> None:
+    while leadership.is_held():
+        time.sleep(CHECK_S)
+    sys.stderr.write("the lock of the daemon is lost; ending, to wait for it again\n")
+    sys.stderr.flush()
+    os._exit(EXIT_CODE)
+
+
+if __name__ == "__main__":
+    main()
