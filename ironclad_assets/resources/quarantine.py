@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from ironclad_assets.contracts.v1.job import Job, SongIdentity
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.sealed import seal
 from ironclad_assets.storage.store import Store
 
 _OWNER_ONLY_FOLDER = 0o700
@@ -28,21 +29,24 @@ def quarantine_song(store: Store, *, song: SongIdentity, job: Job, stage: str, e
         folder.chmod(_OWNER_ONLY_FOLDER)
         atomic.write_json(
             folder / "error.json",
-            {
-                "code": error.code.code,
-                "reason": error.code.facts.reason,
-                "detail": error.detail,
-                "remedy": error.code.facts.remedy,
-                "stage": stage,
-                "song": job.song,
-                "original_name": song.original_name,
-                "sha256": song.sha256,
-                "user_id": job.user_id,
-                "job_uuid": job.job_uuid,
-                "trace_id": job.trace_id,
-                "attempt": job.attempt,
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            },
+            seal(
+                {
+                    "code": error.code.code,
+                    "reason": error.code.facts.reason,
+                    "detail": error.detail,
+                    "remedy": error.code.facts.remedy,
+                    "stage": stage,
+                    "song": job.song,
+                    "original_name": song.original_name,
+                    "sha256": song.sha256,
+                    "user_id": job.user_id,
+                    "job_uuid": job.job_uuid,
+                    "trace_id": job.trace_id,
+                    "attempt": job.attempt,
+                    "staged": _staged(store, song=job.song),
+                    "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                }
+            ),
         )
         store.publish(f"error/{job.song}/error.json")
         if not (folder / "original").exists():
@@ -75,3 +79,9 @@ def release_song(store: Store, song: str) -> None:
     """Remove what an earlier failed attempt left in quarantine, now that the song is in the library."""
     with suppress(OSError, IroncladError):
         store.discard(f"error/{song}")
+
+
+def _staged(store: Store, *, song: str) -> list[str]:
+    """Return the folders of what was made for a song so far: a retry goes on with it, a sweep lets go of it later."""
+    stages = store.root / "stages"
+    return sorted(path.relative_to(store.root).as_posix() for path in stages.glob(f"*/{song}/*") if path.is_dir())
