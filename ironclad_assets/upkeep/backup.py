@@ -21,6 +21,7 @@ from ironclad_assets.ledger.dump import DumpFacts
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup_manifest import BackupManifest, Contents, Extra, render_contents
 from ironclad_assets.upkeep.backup_objects import ObjectWriter
@@ -93,7 +94,7 @@ def create_backup(settings: Settings, *, wish: BackupWish, actor: str, report: R
         StorageUnavailable: the store is away, or the backups' disk is full or away.
         PermanentFailure: `BAD_OPTION`, for keys that are none.
     """
-    store = Store(settings.store_root, settings.disk_reserve_bytes)
+    store = open_store(settings)
     if not store.sentinel.is_file():
         raise StorageUnavailable(f"{store.sentinel} is missing; there is no store to copy", code=ErrorCode.STORAGE_AWAY)
     ledger = Ledger(settings.ledger_url)

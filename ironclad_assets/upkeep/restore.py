@@ -6,35 +6,32 @@ so that nobody works with half of it; `restore.json` in the home says until then
 """
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, failure
+from ironclad_assets.errors import ErrorCode, StorageUnavailable, failure
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.pipeline.ownership import set_mark
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
-from ironclad_assets.storage.hashing import hash_file
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.opening import open_store
 from ironclad_assets.upkeep import tombstones
-from ironclad_assets.upkeep.backup_manifest import BackedUpFile, BackupManifest, Contents, StoredObject
+from ironclad_assets.upkeep.backup_manifest import BackedUpFile, BackupManifest, Contents
 from ironclad_assets.upkeep.backup_objects import sync_file_system
 from ironclad_assets.upkeep.backup_repository import Repository
-from ironclad_assets.upkeep.backup_seal import Keys, Passing
+from ironclad_assets.upkeep.backup_seal import Keys
 from ironclad_assets.upkeep.backup_sources import SMALL_STAGES, public_settings
 from ironclad_assets.upkeep.backup_verify import open_file, read_contents
+from ironclad_assets.upkeep.restored_files import PARTIALS, Placer, entries, inside
 from ironclad_assets.upkeep.restored_jobs import queue_again, rebuild_library
 
 JOURNAL = "restore.json"
 KNOWN_STORES = "stores.json"
-FILES_TOLD = 500
 
 Part = Literal["home", "store"]
 ALL_PARTS: tuple[Part, ...] = ("home", "store")
@@ -43,9 +40,6 @@ _KEPT_IN_HOME = frozenset({"engines", "models", "cache", "logs", "run", "upgrade
 """What a home may have before a restore: nothing that a backup holds."""
 
 _KEPT_IN_STORE = frozenset({"backups", "lost+found"})
-_LIBRARY_ROOTS = ("output", "output-stems")
-_ORIGINAL_MODE = 0o444
-_PARTIALS = f".*{atomic.PARTIAL_SUFFIX}"
 
 
 @dataclass(slots=True)
@@ -123,10 +117,16 @@ class _Restore:
         self._manifest = manifest
         self._contents = contents
         self._report = report
-        self._store = Store(settings.store_root, settings.disk_reserve_bytes)
+        self._store = open_store(settings)
         self._ledger = Ledger(settings.ledger_url)
         self._journal = settings.home_dir / JOURNAL
-        self._objects: dict[str, StoredObject] = {one.name: one for one in manifest.objects}
+        self._placer = Placer(
+            repository=wish.repository,
+            objects={one.name: one for one in manifest.objects},
+            identities=wish.identities,
+            total=len(contents.files),
+            report=report,
+        )
         self._result = Restored(manifest.id)
 
     def alone(self) -> FileLock:
@@ -154,6 +154,7 @@ class _Restore:
         self._open_store()
         self._journal.unlink()
         self._ledger.close()
+        self._result.files, self._result.size_bytes = self._placer.files, self._placer.size_bytes
         self._result.warnings += list(self._contents.warnings)
         self._result.other_settings = _other_settings(self._contents.settings, now=self._settings)
         return self._result
@@ -176,26 +177,36 @@ class _Restore:
 
     def _sweep(self) -> None:
         """Remove what a killed restore left half written."""
-        left = [*self._settings.home_dir.glob(_PARTIALS), *self._settings.dagster_home.rglob(_PARTIALS)]
-        left += self._store.root.rglob(_PARTIALS) if "store" in self._wish.parts else ()
+        left = [*self._settings.home_dir.glob(PARTIALS), *self._settings.dagster_home.rglob(PARTIALS)]
+        left += self._store.root.rglob(PARTIALS) if "store" in self._wish.parts else ()
         for path in left:
             path.unlink()
 
     def _require_empty(self) -> None:
         used: list[str] = []
         if "home" in self._wish.parts:
-            used += _entries(self._settings.home_dir, but=_KEPT_IN_HOME | self._store_in_home())
+            used += entries(self._settings.home_dir, but=_KEPT_IN_HOME | self._store_in_home())
             used += [str(path) for path in self._settings.dagster_home.rglob("*.db")]
             if not used and self._ledger.dump.version() is not None:
                 used.append(f"the ledger at {self._ledger.place}")
         elif self._ledger.dump.version() is None:
             raise failure(ErrorCode.SCHEMA_MISMATCH, "there is no ledger to restore a store for")
+        if self._store.mirror is not None:
+            self._require_mirrored()
         if "store" in self._wish.parts:
-            used += _entries(self._store.root, but=_KEPT_IN_STORE)
+            used += entries(self._store.root, but=_KEPT_IN_STORE)
         elif not self._store.sentinel.is_file():
             raise StorageUnavailable(f"{self._store.sentinel} is missing", code=ErrorCode.STORAGE_AWAY)
         if used:
             raise failure(ErrorCode.HOME_IN_USE, f"there is something already: {', '.join(used[:5])}")
+
+    def _require_mirrored(self) -> None:
+        """Take the store from where it lasts; what is in a backup would not get there."""
+        if "store" in self._wish.parts:
+            raise failure(
+                ErrorCode.BAD_OPTION, "the store lasts in a bucket and needs no restore: restore the rest, --only home"
+            )
+        self._store.create()
 
     def _store_in_home(self) -> frozenset[str]:
         if self._store.root.parent != self._settings.home_dir:
@@ -229,7 +240,7 @@ class _Restore:
             if covered or self._lacks_files(one):
                 self._result.left_out += 1
                 continue
-            self._place(one, self._store.path(_inside(one.path)), root=self._store.root)
+            self._placer.place(one, self._store.root / inside(one.path))
         sync_file_system(self._store.root)
 
     def _lacks_files(self, one: BackedUpFile) -> bool:
@@ -242,47 +253,16 @@ class _Restore:
         roots = {"dagster": self._settings.dagster_home, "home": self._settings.home_dir}
         for one in self._contents.files:
             if one.place in roots and not (one.place == "home" and one.path == KNOWN_STORES):
-                self._place(one, roots[one.place] / _inside(one.path), root=roots[one.place])
+                self._placer.place(one, roots[one.place] / inside(one.path))
         sync_file_system(self._settings.home_dir)
 
     def _restore_ledger(self) -> None:
         self._report("restoring the ledger")
         (one,) = (one for one in self._contents.files if one.place == "ledger")
         identities = self._wish.identities
-        with open_file(self._wish.repository, self._objects[one.object], one, identities=identities) as dump:
+        with open_file(self._wish.repository, self._placer.objects[one.object], one, identities=identities) as dump:
             facts = self._ledger.dump.load(dump)
         self._result.songs = facts.rows.get("songs", 0)
-
-    def _place(self, one: BackedUpFile, destination: Path, *, root: Path) -> None:
-        """Write a file, checked, under a hidden name, then give it its own; the whole disk is synced at the end."""
-        self._result.files += 1
-        self._result.size_bytes += one.size_bytes
-        if self._result.files % FILES_TOLD == 0:
-            self._report(f"restored {self._result.files} of {len(self._contents.files)} files")
-        if _is_there(destination, one):
-            return
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        temporary = destination.with_name(f".{uuid.uuid4().hex}{atomic.PARTIAL_SUFFIX}")
-        mode = _ORIGINAL_MODE if one.path.startswith("archive/") else 0o644
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as stream:
-                passing = Passing(stream)
-                identities = self._wish.identities
-                self._wish.repository.read_object(self._objects[one.object], passing, identities=identities)
-                if (passing.size_bytes, passing.sha256) != (one.size_bytes, one.sha256):
-                    raise failure(ErrorCode.BACKUP_DAMAGED, f"{one.path} differs from its checksum")
-                stream.flush()
-                os.fchmod(stream.fileno(), mode if one.place == "store" else 0o600)
-                if one.song is not None and one.path.startswith(_LIBRARY_ROOTS):
-                    set_mark(stream.fileno(), song=one.song)
-            temporary.replace(destination)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise atomic.storage_error(error, root) from error
-        except IroncladError:
-            temporary.unlink(missing_ok=True)
-            raise
 
     def _settle(self, stones: tombstones.Tombstones, *, actor: str) -> None:
         """Bring the jobs in step with what is there: deleted again, queued again, made again."""
@@ -305,30 +285,6 @@ class _Restore:
         known: dict[str, str] = json.loads(memory.read_bytes()) if memory.exists() else {}
         known[str(self._store.root)] = self._store.sentinel.read_text(encoding="utf-8").strip()
         atomic.write_json(memory, known)
-
-
-def _entries(folder: Path, *, but: frozenset[str]) -> list[str]:
-    """Return what is in a folder and means that it is used; empty folders mean nothing."""
-    if not folder.is_dir():
-        return []
-    return [
-        str(path)
-        for path in sorted(folder.iterdir())
-        if path.name not in but and not path.match(_PARTIALS) and not (path.is_dir() and not any(path.rglob("*")))
-    ]
-
-
-def _is_there(file: Path, one: BackedUpFile) -> bool:
-    """Return whether an interrupted restore brought the file already."""
-    return file.is_file() and file.stat().st_size == one.size_bytes and hash_file(file) == one.sha256
-
-
-def _inside(path: str) -> str:
-    """Return a path of a backup, refused unless it stays below its place."""
-    parts = PurePosixPath(path).parts
-    if not parts or ".." in parts or path.startswith("/") or "\0" in path:
-        raise failure(ErrorCode.BACKUP_DAMAGED, f"{path!r} leads elsewhere")
-    return path
 
 
 def _other_settings(then: dict[str, Any], *, now: Settings) -> dict[str, Any]:
