@@ -98,10 +98,14 @@ def read_manifest(stage_folder: StageFolder) -> Manifest:
     Raises:
         PermanentFailure: `ARTIFACT_MISSING`, `ARTIFACT_NEWER` or `ARTIFACT_DAMAGED`.
     """
-    path = stage_folder.manifest
     publication = stage_folder.publication
-    if publication is not None and not path.exists():
+    if publication is not None and not stage_folder.manifest.exists():
         publication.refresh()
+    return _read_local(stage_folder)
+
+
+def _read_local(stage_folder: StageFolder) -> Manifest:
+    path = stage_folder.manifest
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -137,7 +141,7 @@ def _load_settled(stage_folder: StageFolder, contract: type[C], *, heed: Callabl
 
 def _load(stage_folder: StageFolder, contract: type[C], *, heed: Callable[[], None]) -> Artifact[C]:
     """Return the artifact of the local manifest, its files fetched where they are missing."""
-    manifest = read_manifest(stage_folder)
+    manifest = _read_local(stage_folder)
     failed = [check.name for check in manifest.checks if check.blocking and not check.passed]
     if failed:
         raise PermanentFailure(
@@ -178,7 +182,7 @@ def find_reusable(
     try:
         if publication is not None:
             publication.refresh(heed=heed)
-        if read_manifest(stage_folder).key != key:
+        if _read_local(stage_folder).key != key:
             return None
         return _load_settled(stage_folder, contract, heed=heed)
     except JobCanceled:
