@@ -1,0 +1,214 @@
+"""Quotas and rates where songs are registered, and the account of what is stored."""
+
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from ironclad_assets.contracts.v1.job import JobError, SongIdentity
+from ironclad_assets.contracts.v1.limits import LimitScope
+from ironclad_assets.contracts.v1.options import JobOptions
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger.admission import LimitReached, Wish
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.ledger.tables import users
+from ironclad_assets.ledger.usage import ORIGINAL
+from tests.unit.ledger.conftest import make_song
+
+
+def fresh(number: int, *, user_id: str = "ada", seconds_ago: float = 0.0, **values: object) -> SongIdentity:
+    at = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="microseconds")
+    return make_song(number, user_id=user_id).model_copy(update={"uploaded_at": at, **values})
+
+
+def bring(ledger: Ledger, number: int, **values: object) -> str:
+    return ledger.register(fresh(number, **values), JobOptions(), actor="test").job.job_uuid  # type: ignore[arg-type]
+
+
+def limit(ledger: Ledger, name: str, value: float | None, *, user_id: str = "ada") -> None:
+    ledger.limits.set(LimitScope.USER, user_id, name, value, actor="test")
+
+
+def refused(ledger: Ledger, number: int, **values: object) -> LimitReached:
+    """Register a song that must be refused, late and early alike; return why."""
+    song = fresh(number, **values)  # type: ignore[arg-type]
+    with pytest.raises(LimitReached) as early:
+        ledger.admission.check(Wish(song.user_id, song.size_bytes, song.expected_s))
+    with pytest.raises(LimitReached) as late:
+        ledger.register(song, JobOptions(), actor="test")
+    assert early.value.code is late.value.code
+    assert ledger.find_song(song.user_id, song.sha256) is None, "nothing was written"
+    return late.value
+
+
+@pytest.mark.parametrize("name", ["songs_per_day", "stored_bytes", "submissions_per_minute"])
+def test_of_fifty_uploads_at_one_time_exactly_ten_are_taken(ledger: Ledger, name: str) -> None:
+    """Promise 13: quotas hold under a race: 50 parallel uploads against 10: exactly 10 stored."""
+    limit(ledger, name, 10 * 100 if name == "stored_bytes" else 10)
+    gate, told = threading.Barrier(50), Counter[str]()
+
+    def upload(number: int) -> None:
+        gate.wait(30)
+        try:
+            ledger.register(fresh(number, size_bytes=100), JobOptions(), actor="test")
+            told["taken"] += 1
+        except LimitReached as error:
+            told[error.code.code] += 1
+
+    threads = [threading.Thread(target=upload, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert told["taken"] == 10
+    assert told.total() == 50
+    assert len(told) == 2, told
+    assert ledger.usage.of("ada").stored_bytes == 1000
+    assert len(ledger.jobs(limit=99)) == 10
+
+
+def test_of_many_users_at_one_time_the_installation_takes_what_it_may(ledger: Ledger) -> None:
+    """GLOBAL-001: quotas system-wide, under a race of users who each have room."""
+    ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 700, actor="test")
+    gate, taken, refusals = threading.Barrier(20), [], []
+
+    def upload(number: int) -> None:
+        gate.wait(30)
+        try:
+            ledger.register(fresh(number, user_id=f"u{number % 5}", size_bytes=100), JobOptions(), actor="test")
+            taken.append(number)
+        except LimitReached as error:
+            refusals.append(error.describe())
+
+    threads = [threading.Thread(target=upload, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (len(taken), len(refusals)) == (7, 13)
+    assert all(said.startswith("quota_exceeded: the installation") for said in refusals)
+    assert ledger.usage.system().stored_bytes == 700
+
+
+def test_a_day_later_there_is_room_again(ledger: Ledger) -> None:
+    limit(ledger, "songs_per_day", 2)
+    bring(ledger, 1, seconds_ago=86_400 + 60)
+    bring(ledger, 2, seconds_ago=86_400 - 9000)
+    bring(ledger, 3)
+    error = refused(ledger, 4)
+    assert error.code is ErrorCode.DAILY_LIMIT
+    assert error.retry_after_s == pytest.approx(9000, abs=60)
+    assert "try again in 3 hours" in error.detail
+    bring(ledger, 5, user_id="bob")
+
+
+def test_who_comes_too_often_is_told_when_to_come_again(ledger: Ledger) -> None:
+    """Promise 21: the refusal of a rate limit names the seconds to wait."""
+    limit(ledger, "submissions_per_minute", 2)
+    bring(ledger, 1, seconds_ago=50)
+    bring(ledger, 2)
+    error = refused(ledger, 3)
+    assert error.code is ErrorCode.RATE_LIMITED
+    assert error.retry_after_s == pytest.approx(10, abs=5)
+    assert error.code.facts.http_status == 429
+    ledger.limits.set(LimitScope.SYSTEM, "", "submissions_per_minute", 2, actor="test")
+    assert "the installation" in refused(ledger, 4, user_id="bob").detail
+
+
+def test_minutes_count_as_the_size_suggests_until_they_are_measured(ledger: Ledger) -> None:
+    limit(ledger, "audio_minutes_per_day", 10)
+    job = bring(ledger, 1, expected_s=600.0)
+    assert refused(ledger, 2).code is ErrorCode.DAILY_LIMIT
+    ledger.admission.measure(ledger.job(job).song, duration_s=120.0)
+    bring(ledger, 2, expected_s=900.0)
+    assert ledger.usage.of("ada").audio_minutes_per_day == pytest.approx(17)
+    with pytest.raises(LimitReached, match=r"2\.0 minutes .* 9\.0 more exceed the limit of 10"):
+        ledger.admission.measure("s2", duration_s=540.0)
+    assert ledger.song("s2").duration_s == 540.0
+    ledger.admission.measure("s2", duration_s=480.0)
+
+
+def test_a_song_that_was_refused_for_the_minutes_uses_none(ledger: Ledger) -> None:
+    limit(ledger, "audio_minutes_per_day", 10)
+    job = bring(ledger, 1, expected_s=599.0)
+    error = JobError(code="daily_limit", detail="", remedy="", stage="staged_chunks")
+    ledger.fail(job, error, actor="test")
+    assert ledger.usage.of("ada").audio_minutes_per_day == 0
+    again = ledger.retry(job, actor="test")
+    assert ledger.usage.of("ada").audio_minutes_per_day == pytest.approx(599 / 60)
+    assert again.attempt == 2
+
+
+def test_a_duplicate_is_told_so_and_not_that_there_is_no_room(ledger: Ledger) -> None:
+    first = bring(ledger, 1)
+    limit(ledger, "stored_bytes", 0)
+    again = ledger.register(fresh(1, song="s99"), JobOptions(), actor="test")
+    assert (again.duplicate, again.job.job_uuid) == (True, first)
+
+
+def test_near_a_limit_uploader_and_history_are_warned(ledger: Ledger) -> None:
+    """ORG-003: warn near the limit, refuse above it."""
+    limit(ledger, "stored_bytes", 1000)
+    assert ledger.register(fresh(1, size_bytes=899), JobOptions(), actor="t").warnings == ()
+    near = ledger.register(fresh(2, size_bytes=1), JobOptions(), actor="t")
+    assert near.warnings == ("user 'ada' uses 90% of stored_bytes: 900 of 1000",)
+    assert near.warnings[0] in [line.detail for line in ledger.history(near.job.job_uuid)]
+    assert refused(ledger, 3, size_bytes=101).code is ErrorCode.QUOTA_EXCEEDED
+
+
+def test_what_stages_store_counts_and_what_is_discarded_does_not(ledger: Ledger) -> None:
+    """ORG-003: bytes stored are originals and the files of every stage."""
+    bring(ledger, 1, size_bytes=10)
+    ledger.usage.record("s1", "stems", size_bytes=100)
+    ledger.usage.record("s1", "stems", size_bytes=60)
+    ledger.usage.record("s1", "staged_chunks", size_bytes=7)
+    assert ledger.usage.stored("s1") == {ORIGINAL: 10, "stems": 60, "staged_chunks": 7}
+    assert ledger.usage.of("ada").stored_bytes == 77
+    ledger.usage.forget("s1", "stems")
+    ledger.usage.forget("s1", "stems")
+    assert ledger.usage.of("ada").stored_bytes == 17
+    ledger.usage.forget("s1")
+    assert (ledger.usage.of("ada").stored_bytes, ledger.usage.system().stored_bytes) == (0, 0)
+
+
+def test_reserved_room_is_nobody_elses_and_can_be_given_back(ledger: Ledger) -> None:
+    """SPLIT-021: songs that are staged side by side share no room."""
+    bring(ledger, 1, size_bytes=10)
+    bring(ledger, 2, size_bytes=10)
+    limit(ledger, "stored_bytes", 100)
+    reservation = ledger.admission.reserve("s1", "staged_chunks", size_bytes=70)
+    assert (reservation.used_bytes, reservation.quota_bytes) == (90, 100)
+    with pytest.raises(LimitReached, match="90 bytes of 100; 70 more for staged_chunks do not fit") as caught:
+        ledger.admission.reserve("s2", "staged_chunks", size_bytes=70)
+    assert caught.value.code is ErrorCode.QUOTA_EXCEEDED
+    assert ledger.admission.reserve("s1", "staged_chunks", size_bytes=80).used_bytes == 100, "its own room is its own"
+    ledger.admission.give_back("s1", "staged_chunks", reservation=reservation)
+    assert ledger.usage.of("ada").stored_bytes == 20
+    ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 50, actor="test")
+    with pytest.raises(LimitReached, match="the installation"):
+        ledger.admission.reserve("s2", "staged_chunks", size_bytes=70)
+
+
+def test_counting_again_mends_an_account_that_is_wrong(ledger: Ledger) -> None:
+    bring(ledger, 1, size_bytes=10)
+    bring(ledger, 2, size_bytes=20, user_id="bob")
+    ledger.usage.record("s1", "stems", size_bytes=5)
+    with ledger._database.write() as connection:
+        connection.execute(update(users).values(stored_bytes=99))
+    found = [("s1", ORIGINAL, 10), ("s2", ORIGINAL, 20), ("s2", "stems", 7), ("unknown", "stems", 1)]
+    assert ledger.usage.replace(found) == 2
+    assert (ledger.usage.of("ada").stored_bytes, ledger.usage.of("bob").stored_bytes) == (10, 27)
+    assert ledger.usage.replace(found) == 0
+
+
+def test_a_refused_file_is_noted_and_counts_against_no_quota(ledger: Ledger) -> None:
+    limit(ledger, "stored_bytes", 0)
+    error = JobError(code="too_large", detail="", remedy="")
+    ledger.register(fresh(1, sha256=""), JobOptions(), actor="t", error=error)
+    assert [user.user_id for user in ledger.users.list()] == ["ada"]
+    assert ledger.usage.of("ada").songs_per_day == 0
+    ledger.users.set_disabled("ada", True, actor="t")
+    with pytest.raises(IroncladError):
+        ledger.register(fresh(2, sha256=""), JobOptions(), actor="t", error=error)
