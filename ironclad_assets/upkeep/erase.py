@@ -17,11 +17,12 @@ from ironclad_assets.lookup.policy import state_path
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep import tombstones
-from ironclad_assets.upkeep.erase_caches import erase_answers, erase_covers, read_facts
-from ironclad_assets.upkeep.erase_library import erase_marked, library_paths
+from ironclad_assets.upkeep.erase_caches import erase_answers, erase_covers
+from ironclad_assets.upkeep.erase_library import erase_entry, erase_marked, library_paths
 from ironclad_assets.upkeep.erase_names import Names
 from ironclad_assets.upkeep.erase_store import erase_put_aside, erase_song_files, erase_uploads_of
 from ironclad_assets.upkeep.erase_text import erase_from_folder
+from ironclad_assets.upkeep.payloads import read_payload
 from ironclad_assets.upkeep.reachable import require_reachable
 from ironclad_assets.upkeep.tally import Tally, remove_path
 from ironclad_assets.upkeep.upgrades import FOLDER as UPGRADES
@@ -111,12 +112,14 @@ class Eraser:
         if why:
             return why
         tally = Tally()
-        facts = [read_facts(self.store, song=one.song) for one in traces]
+        facts = [read_payload(self.store, song=one.song, stage="song_metadata") for one in traces]
         paths = {path for one in traces for path in library_paths(self.store, song=one.song)}
         names = Names.of(traces, phrases=paths).with_ids(self.elsewhere.ids(traces))
         erase_answers(state_path(self.settings), facts=facts, names=[one.original_name for one in traces], tally=tally)
         erase_covers(self.store, facts=facts, tally=tally)
         erase_put_aside(self.store, names=names, tally=tally)
+        for one in traces:
+            erase_entry(self.store, song=one.song, tally=tally)
         erase_marked(self.store, songs={one.song for one in traces}, tally=tally)
         self._erase_notes(names, tally=tally)
         self.elsewhere.erase(traces, names=names, tally=tally)

@@ -16,23 +16,13 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from ironclad_assets.contracts.v1.lookup import MBID_PATTERN
-from ironclad_assets.errors import PermanentFailure
 from ironclad_assets.ledger.compact import compact_sqlite
-from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.tally import Tally, remove_path
 
 _MBID = re.compile(MBID_PATTERN.strip("^$"))
 _BUSY_S = 30.0
 _BATCH = 500
-
-
-def read_facts(store: Store, *, song: str) -> dict[str, Any]:
-    """Return what the song's tags were found to be, as its manifest has it; nothing where there is none."""
-    try:
-        return dict(read_manifest(store.stage("song_metadata", song)).payload)
-    except PermanentFailure:
-        return {}
 
 
 def erase_covers(store: Store, *, facts: Iterable[Mapping[str, Any]], tally: Tally) -> None:

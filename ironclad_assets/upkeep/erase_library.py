@@ -9,15 +9,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
-from ironclad_assets.errors import PermanentFailure
 from ironclad_assets.pipeline.filed import STAGE
 from ironclad_assets.pipeline.hands import real_hands
 from ironclad_assets.pipeline.listing import Listing
 from ironclad_assets.pipeline.ownership import Claims, hold_entry, load_claims, read_mark, set_mark
 from ironclad_assets.pipeline.shelf import COVER, ROOTS, Shelf
 from ironclad_assets.pipeline.shelving import clear_incoming, remove_file
-from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.payloads import read_payload
 from ironclad_assets.upkeep.tally import Tally
 
 KIND = "library"
@@ -57,9 +56,9 @@ def erase_marked(store: Store, *, songs: Collection[str], tally: Tally) -> None:
         for file in _files(library):
             if read_mark(file) not in songs:
                 continue
-            heir = _heir(file, songs=songs) if file.name == COVER else None
-            if file.name == COVER and _has_others(file):
-                _mark_anew(file, song=heir)
+            others = _others(file, songs=songs) if file.name == COVER else []
+            if others:
+                _mark_anew(file, song=next((mark for mark in others if mark), ""))
             else:
                 size = file.lstat().st_size
                 remove_file(file, root=library)
@@ -68,27 +67,25 @@ def erase_marked(store: Store, *, songs: Collection[str], tally: Tally) -> None:
 
 def _remove_edited(store: Store, *, claims: Claims, key: str) -> None:
     """Remove a file of the song's entry that lost its mark and its bytes to an editor."""
-    file = store.root / key
+    file, library = store.root / key, store.library(key.partition("/")[0])
+    if not file.resolve().is_relative_to(library.resolve()):
+        return  # a manifest that was tampered with
     if file.name == COVER or file.is_symlink() or not file.is_file() or read_mark(file) is not None:
         return
     if key in {f"{one.root}/{one.file.path}" for one in claims.previous}:
-        remove_file(file, root=store.library(key.partition("/")[0]))
+        remove_file(file, root=library)
 
 
-def _heir(cover: Path, *, songs: Collection[str]) -> str | None:
-    """Return the song beside a cover that it belongs to from now on."""
-    marks = (read_mark(file) for file in sorted(cover.parent.iterdir()) if file != cover)
-    return next((mark for mark in marks if mark is not None and mark not in songs), None)
+def _others(cover: Path, *, songs: Collection[str]) -> list[str]:
+    """Return whose files lie beside a cover, nothing for nobody's; those of `songs` do not count."""
+    marks = [read_mark(path) for path in sorted(cover.parent.iterdir()) if path != cover]
+    return [mark or "" for mark in marks if mark not in songs]
 
 
-def _has_others(cover: Path) -> bool:
-    return len(os.listdir(cover.parent)) > 1
-
-
-def _mark_anew(cover: Path, *, song: str | None) -> None:
+def _mark_anew(cover: Path, *, song: str) -> None:
     descriptor = os.open(cover, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        set_mark(descriptor, song=song or "")
+        set_mark(descriptor, song=song)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -105,6 +102,6 @@ def _refuse(error: OSError) -> None:
 
 def _read_entry(store: Store, *, song: str) -> LibraryEntry | None:
     try:
-        return LibraryEntry.model_validate(read_manifest(store.stage(STAGE, song)).payload)
-    except (PermanentFailure, ValueError):
+        return LibraryEntry.model_validate(read_payload(store, song=song, stage=STAGE))
+    except ValueError:
         return None

@@ -21,7 +21,6 @@ from ironclad_assets.pipeline.sidecars import sidecar_folder
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.erase_library import erase_entry
 from ironclad_assets.upkeep.erase_names import Names
 from ironclad_assets.upkeep.tally import Tally, remove_path, remove_stored
 
@@ -30,13 +29,12 @@ _CLOCK_SLACK_S = 3600.0
 
 
 def erase_song_files(traces: Traces, *, store: Store, ledger: Ledger, tally: Tally) -> None:
-    """Remove every file of one song that is in a place of its own.
+    """Remove every file of one song that is in a place of its own; the library comes before this.
 
     Raises:
         StorageUnavailable: the store is away or read-only; doing it again goes on.
     """
     song = traces.song
-    erase_entry(store, song=song, tally=tally)
     for folder in sorted(store.root.glob(f"*-input/{song}")):
         remove_path(folder, tally=tally, kind="hand_offs")
     remove_stored(store, _relative(store, sidecar_folder(store, song=song)), tally=tally, kind="sidecars")
