@@ -37,6 +37,7 @@ class Song:
     original: bytes | None = None
     layout: Layout = DEFAULT
     entry: LibraryEntry | None = None
+    version: str = "a"
 
     def organise(self, **tags: Any) -> LibraryEntry:
         if tags:
@@ -58,7 +59,7 @@ class Song:
     def keep(self, *, user_id: str = "local") -> LibraryEntry:
         """Organise, and keep entry and tags as the IO manager does."""
         metadata = self._with_cover()
-        work = self.store.stage("song_metadata", self.key).work("a" * 64)
+        work = self.store.stage("song_metadata", self.key).work(self.version * 64)
         if metadata.artwork is not None and self.cover is not None:
             (work / "cover.jpg").write_bytes(self.cover)
         self._persist("song_metadata", metadata, user_id=user_id)
@@ -68,7 +69,7 @@ class Song:
             duration_s=1.0, sample_rate_hz=44_100, channels=2, job_uuid="j", trace_id="t", attempt=1,
             steps_completed=(), files=entry.files,
         )  # fmt: skip
-        work = self.store.stage("library_entry", self.key).work("a" * 64)
+        work = self.store.stage("library_entry", self.key).work(self.version * 64)
         (work / "metadata.json").write_text(record.model_dump_json(), encoding="utf-8")
         self._persist("library_entry", entry, user_id=user_id)
         return entry
@@ -78,7 +79,7 @@ class Song:
         self.metadata = self.metadata.model_copy(update=tags)
         folder = self.store.stage("song_metadata", self.key)
         if self.cover is not None:
-            (folder.work("a" * 64) / "cover.jpg").write_bytes(self.cover)
+            (folder.work(self.version * 64) / "cover.jpg").write_bytes(self.cover)
         self._persist("song_metadata", self._with_cover(), user_id="local")
 
     def kept(self) -> LibraryEntry:
@@ -88,7 +89,7 @@ class Song:
 
     def _persist(self, stage: str, payload: Contract, *, user_id: str) -> None:
         persist_artifact(
-            self.store.stage(stage, self.key), payload, key="a" * 64, checks=(), inputs={},
+            self.store.stage(stage, self.key), payload, key=self.version * 64, checks=(), inputs={},
             envelope=Envelope(
                 stage=stage, song=self.key, job_uuid="j", user_id=user_id, trace_id="t", attempt=1, run_id="r",
                 code_version="1",
