@@ -6,11 +6,12 @@ takes the rows and `finish` leaves the receipt, which names nothing.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, insert, select, text, update
 
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.audit import write_audit
@@ -29,6 +30,8 @@ from ironclad_assets.ledger.tombstones import (
     require_not_deleted,
 )
 from ironclad_assets.telemetry.request import current_request
+
+_TURN = 0x45524153  # any constant: names the advisory lock on Postgres
 
 Removed = Mapping[str, Mapping[str, int]]
 """What went: for each kind how many (``count``) and, where they have a size, how large (``bytes``)."""
@@ -199,6 +202,25 @@ class Deletions:
                 add_tombstone(connection, stone)
             by_digest = {stone.digest: stone for stone in chosen}
             return _reopen_songs(connection, by_digest) + _reopen_users(connection, by_digest)
+
+    @contextmanager
+    def take_turn(self) -> Iterator[bool]:
+        """Tell whether nobody else carries out deletions of this ledger, and keep it so inside the block.
+
+        A SQLite file belongs to one home, whose own lock decides; several machines may share a server.
+        """
+        with self._database.read() as connection:
+            if connection.dialect.name != "postgresql":
+                connection.rollback()  # a reader would keep the file from being compacted
+                yield True
+                return
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            mine = bool(alone.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _TURN}).scalar())
+            try:
+                yield mine
+            finally:
+                if mine:
+                    alone.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _TURN})
 
     def compact(self) -> None:
         """Let no deleted row remain readable in the database's own files.

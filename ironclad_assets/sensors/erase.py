@@ -57,7 +57,9 @@ def _work(settings: Settings) -> int:
     store = open_store(settings)
     ledger = Ledger(settings.ledger_url, rules=Rules.from_settings(settings))
     ledger.check_schema()
-    with dg.DagsterInstance.get() as instance:
+    with ledger.deletions.take_turn() as mine, dg.DagsterInstance.get() as instance:
+        if not mine:
+            raise Timeout("deletions")
         progress = erase_requested(instance, settings=settings, ledger=ledger, store=store, patience_s=PATIENCE_S)
     for receipt in progress.done:
         sys.stdout.write(f"{receipt} is done\n")
@@ -83,7 +85,8 @@ def erase_requested(
     deadline = time.monotonic() + patience_s
     done: tuple[str, ...] = ()
     while True:
-        alone = not is_system_running(settings)
+        # Several machines may share a server, and another one may run what this one does not.
+        alone = not settings.on_postgres and not is_system_running(settings)
         elsewhere = DagsterTraces(instance, home=settings.dagster_home, alone=alone)
         progress = Eraser(settings=settings, ledger=ledger, store=store, elsewhere=elsewhere, alone=alone).work()
         done += progress.done

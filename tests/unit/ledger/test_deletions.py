@@ -145,3 +145,14 @@ def test_compacting_leaves_no_byte_of_a_deleted_song(ledger: Ledger) -> None:
     for path in file.parent.glob(f"{file.name}*"):
         content = path.read_bytes()
         assert not [name for name in (*traces.ids[1:], "song 7.mp3") if name.encode() in content], path
+
+
+def test_one_at_a_time_carries_out_deletions_of_a_shared_ledger(ledger: Ledger) -> None:
+    another = Ledger(str(ledger._database.url.render_as_string(hide_password=False)))
+    shared = ledger._database.file is None
+    with ledger.deletions.take_turn() as mine, another.deletions.take_turn() as theirs:
+        assert (mine, theirs) == (True, not shared)
+        ledger.deletions.compact()
+    with another.deletions.take_turn() as theirs:
+        assert theirs
+    another.close()
