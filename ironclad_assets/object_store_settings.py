@@ -5,7 +5,7 @@ Without a URL nothing here is read, and the store is its root folder alone (``do
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 _BUCKET = r"^s3://[a-z0-9][a-z0-9.-]{1,62}(/[A-Za-z0-9._-]{1,100}){0,5}/?$"
@@ -38,6 +38,11 @@ class ObjectStoreSettings(BaseSettings):
     )
     object_store_ca: Path | None = Field(
         default=None, description="File with certificates of an authority of your own, PEM."
+    )
+    object_store_cache_bytes: PositiveInt | None = Field(
+        default=None,
+        description="What local copies of originals and artifacts may take; those not used for longest go. Default: "
+        "all stay.",
     )
     object_store_timeout_s: float = Field(
         default=60.0, gt=0, le=3600, description="How long one request may take; large files take many."

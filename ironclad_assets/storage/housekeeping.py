@@ -82,6 +82,12 @@ def evict(store: Store, *, limit_bytes: int, in_use: Callable[[str], bool]) -> E
     return Evicted(gone, freed, total - freed)
 
 
+def measure_copies(store: Store) -> int:
+    """Return the bytes of all originals and files of artifacts that are here."""
+    paths = (*_original_paths(store), *(path for path in store.root.glob("stages/*/*/[!.]*/**/*")))
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
 def remove_leftovers(store: Store, *, older_than_s: float = LEFTOVER_S) -> int:
     """Remove files of artifacts in the bucket that no manifest names; return their bytes.
 
