@@ -23,6 +23,7 @@ from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.sensors.analysis import AnalysisRequests, build_analysis_requests
 from ironclad_assets.sensors.backup import back_up, build_backup_schedules
+from ironclad_assets.sensors.copies import build_copy_schedules
 from ironclad_assets.sensors.erase import EraserService, build_eraser
 from ironclad_assets.sensors.reconcile import build_crash_catcher
 from ironclad_assets.sensors.refresh import build_server_refresher
@@ -60,7 +61,11 @@ def build_definitions(settings: Settings | None = None, **overrides: object) -> 
     return dg.Definitions(
         assets=ASSETS,
         jobs=[process_song, analyse_song, back_up, prune_store, verify_store],
-        schedules=[*build_backup_schedules(settings), *build_upkeep_schedules(settings)],
+        schedules=[
+            *build_backup_schedules(settings),
+            *build_upkeep_schedules(settings),
+            *build_copy_schedules(settings),
+        ],
         sensors=[
             build_upload_watcher(watcher),
             build_crash_catcher(ledger=resources["ledger"], store=resources["store"]),

@@ -32,6 +32,7 @@ from ironclad_assets.cli.model_commands import (
     verify_models,
 )
 from ironclad_assets.cli.record_commands import audit, history
+from ironclad_assets.cli.store_commands import evict_store, publish_store, show_store
 from ironclad_assets.cli.system_commands import demo, health, up
 from ironclad_assets.cli.upkeep_commands import prune, verify
 from ironclad_assets.cli.user_commands import (
@@ -97,6 +98,10 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "prune": prune_backups,
             "keygen": make_backup_key,
         },
+    ),
+    "store": (
+        "Store: where the data lasts, and what of it is here.",
+        {"show": show_store, "publish": publish_store, "evict": evict_store},
     ),
     "ledger": (
         "Ledger: the database of songs and jobs, into a file and back.",
