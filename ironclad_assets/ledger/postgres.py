@@ -35,7 +35,14 @@ _patience_s = 0.0
 
 
 def make_engine(
-    url: str, *, kept: int, most: int, statement_timeout_s: float, schema: str | None = None, autocommit: bool = False
+    url: str,
+    *,
+    kept: int,
+    most: int,
+    statement_timeout_s: float,
+    schema: str | None = None,
+    autocommit: bool = False,
+    synced: bool = True,
 ) -> Engine:
     """Return a lazily opened pool; see the module for what its connections have in common.
 
@@ -46,6 +53,8 @@ def make_engine(
         statement_timeout_s: what the server ends after that.
         schema: the only schema in which tables are looked for; None for the role's own search path.
         autocommit: every statement is a transaction.
+        synced: a commit is on disk when it returns; else a crash of the server may take those of the last second,
+            unless a synced one came after them.
     """
     target = make_url(name_driver(url))
     defaults: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "ironclad", **KEEPALIVE}
@@ -64,6 +73,7 @@ def make_engine(
         "lock_timeout": LOCK_TIMEOUT_MS,
         "idle_in_transaction_session_timeout": IDLE_TRANSACTION_MS,
         **({"search_path": schema} if schema else {}),
+        **({} if synced else {"synchronous_commit": "off"}),
     }
     # One round trip, and no start-up options: poolers such as PgBouncer refuse those.
     said = "; ".join(f"SET {name} = {value}" for name, value in options.items())

@@ -1,8 +1,9 @@
-"""Dagster's Postgres storage over one small pool per process: what `deploy/postgres/dagster.yaml` names.
+"""Dagster's Postgres storage over two small pools per process: what `deploy/postgres/dagster.yaml` names.
 
 Stock Dagster opens a connection for every event and looks at its tables each time a storage is made. Tables and
 their content are the same here, in a schema of their own beside the ledger's, whose `jobs` is not Dagster's. A
-server that goes away is waited for, so that a run goes on where it was.
+server that goes away is waited for, so that a run goes on where it was. Events, the many, are not waited for until
+they are on disk: a crash of the server may take the last of a run, never its state, which is synced.
 """
 
 import os
@@ -32,10 +33,10 @@ from ironclad_assets.resources.machines import BEAT_S, HOST_TAG
 from ironclad_assets.settings import name_driver
 
 SCHEMA = "dagster"
-KEPT = 4
-"""Connections that stay open in one process; a run's own process comes to need one or two."""
+KEPT = 3
+"""Connections of one pool that stay open; a run's own process comes to need one."""
 
-MOST = 10
+MOST = 8
 STATEMENT_TIMEOUT_S = 600.0
 PATIENCE_S = 600.0
 """How long a run, the daemon or the code server waits for a server that does not answer."""
@@ -49,17 +50,23 @@ _BEATING = (DagsterRunStatus.STARTED.value, DagsterRunStatus.CANCELING.value)
 _CREATION_LOCK = 0x44414753  # any constant: names the advisory lock under which the tables are made
 _TABLES = ("runs", "event_logs", "jobs", "instance_info")
 
-_pools: dict[tuple[int, str], "Pool"] = {}
+_pools: dict[tuple[int, str, bool], "Pool"] = {}
 _pools_lock = threading.Lock()
 
 
 class Pool:
-    """The connections of this process to one database."""
+    """Connections of this process to one database, whose commits are synced or not."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, synced: bool = True) -> None:
         self.patience_s = PATIENCE_S
         self.engine = make_engine(
-            url, kept=KEPT, most=MOST, statement_timeout_s=STATEMENT_TIMEOUT_S, schema=SCHEMA, autocommit=True
+            url,
+            kept=KEPT,
+            most=MOST,
+            statement_timeout_s=STATEMENT_TIMEOUT_S,
+            schema=SCHEMA,
+            autocommit=True,
+            synced=synced,
         )
         self._complete = False
 
@@ -90,12 +97,12 @@ class Pool:
             return all(connection.execute(sa.select(*columns)).one())
 
 
-def pool_of(url: str) -> Pool:
-    """Return this process's only pool for `url`. One that came through a fork is neither used nor closed."""
+def pool_of(url: str, *, synced: bool = True) -> Pool:
+    """Return this process's only such pool for `url`. One that came through a fork is neither used nor closed."""
     with _pools_lock:
-        key = (os.getpid(), url)
+        key = (os.getpid(), url, synced)
         if key not in _pools:
-            _pools[key] = Pool(url)
+            _pools[key] = Pool(url, synced=synced)
         return _pools[key]
 
 
@@ -137,29 +144,34 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         return cls(name_driver(config_value["postgres_url"]), inst_data)
 
 
-class _OnePool:
-    """Sends a storage of Dagster's to the process's pool, whatever it would connect with itself."""
+class _Pooled:
+    """Sends a storage of Dagster's to a pool of the process, whatever it would connect with itself."""
 
     postgres_url: str
+    _synced = True
+
+    @property
+    def _pool(self) -> Pool:
+        return pool_of(self.postgres_url, synced=self._synced)
 
     @property
     def _engine(self) -> sa.Engine:
-        return pool_of(self.postgres_url).engine
+        return self._pool.engine
 
     @_engine.setter
     def _engine(self, stock: sa.Engine) -> None:
         stock.dispose()  # Dagster's constructors make one that has not been opened yet
 
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        pool_of(self.postgres_url).patience_s = PATIENCE_OF_PAGES_S
+        self._pool.patience_s = PATIENCE_OF_PAGES_S
 
 
-class PooledRunStorage(_OnePool, PostgresRunStorage):
+class PooledRunStorage(_Pooled, PostgresRunStorage):
     """The table of runs."""
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
-        with pool_of(self.postgres_url).connect() as connection:
+        with self._pool.connect() as connection:
             yield connection
 
     def handle_run_event(self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None) -> None:
@@ -181,22 +193,24 @@ class PooledRunStorage(_OnePool, PostgresRunStorage):
                 alive = touched.rowcount > 0
 
 
-class PooledEventLogStorage(_OnePool, PostgresEventLogStorage):
+class PooledEventLogStorage(_Pooled, PostgresEventLogStorage):
     """The events, assets and partitions. Who follows a run asks for new events; nobody listens for notifications."""
+
+    _synced = False
 
     def store_event(self, event: EventLogEntry) -> None:
         with_a_living_server(lambda: super(PooledEventLogStorage, self).store_event(event))
 
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
-        with pool_of(self.postgres_url).connect() as connection:
+        with self._pool.connect() as connection:
             yield connection
 
 
-class PooledScheduleStorage(_OnePool, PostgresScheduleStorage):
+class PooledScheduleStorage(_Pooled, PostgresScheduleStorage):
     """The tables of ticks."""
 
     @contextmanager
     def connect(self, run_id: str | None = None) -> Iterator[sa.Connection]:
-        with pool_of(self.postgres_url).connect() as connection:
+        with self._pool.connect() as connection:
             yield connection

@@ -140,7 +140,7 @@ def test_many_threads_share_the_pool(home: Path, postgres_url: str) -> None:
     with instance_of(home) as instance, ThreadPoolExecutor(40) as threads:
         list(threads.map(lambda number: instance.add_dynamic_partitions("songs", [f"s{number}"]), range(200)))
         assert len(instance.get_dynamic_partitions("songs")) == 200
-    pool = pool_of(postgres_url).engine.pool
+    pool = pool_of(postgres_url, synced=False).engine.pool
     assert isinstance(pool, sa.pool.QueuePool)
     assert pool.checkedout() == 0
     assert pool.checkedin() <= KEPT < MOST
@@ -272,3 +272,15 @@ def test_a_run_tells_its_machine_and_is_heard_of_until_it_ends(
         if thread.name.startswith("beat-"):
             thread.join(30.0)
             assert not thread.is_alive()
+
+
+def test_states_of_runs_are_synced_and_events_are_not_waited_for(postgres_url: str) -> None:
+    storage = PooledPostgresStorage(postgres_url)
+    asked = sa.text("SHOW synchronous_commit")
+    for connect, synced in (
+        (storage.run_storage.connect, "on"),
+        (storage.schedule_storage.connect, "on"),
+        (storage.event_log_storage.index_connection, "off"),
+    ):
+        with connect() as connection:
+            assert connection.execute(asked).scalar_one() == synced
