@@ -74,6 +74,9 @@ class _Look:
         for entry in entries:
             if HIDDEN.fullmatch(entry.name):
                 yield from self._hidden(stage, entry)
+        if stage == "library_entry":  # the one whose files are written again in place
+            for entry in visible:
+                yield from self.temporaries(Path(entry.path))
         if manifest is not None and stage in RAW_STAGES:
             yield from self._artifact(stage, folder, visible)
         elif manifest is None or len(visible) > 1:
@@ -97,7 +100,7 @@ class _Look:
         """Yield what was being written in a folder of the song."""
         for entry in names_in(folder):
             if TEMPORARY.fullmatch(entry.name):
-                yield from self._partial(f"{folder.parent.name}/{folder.name}/{entry.name}")
+                yield from self._partial(Path(entry.path).relative_to(self._ground.store.root).as_posix())
 
     def hand_off(self, path: str) -> Iterator[Removal]:
         yield from self._intermediate(path, why="the hand-off of a job that ended", anyway=True)

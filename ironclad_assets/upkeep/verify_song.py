@@ -23,7 +23,7 @@ from ironclad_assets.storage.sealed import check_seal
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.findings import Finding, FindingCode, found
 from ironclad_assets.upkeep.prune_plan import names_in
-from ironclad_assets.upkeep.prune_songs import ALL_STAGES, HIDDEN, note_of
+from ironclad_assets.upkeep.prune_songs import ALL_STAGES, HIDDEN, TEMPORARY, note_of
 from ironclad_assets.upkeep.prune_unfile import counted_bytes
 
 STAGE_CODES = frozenset(
@@ -112,7 +112,7 @@ def _check_files(manifest: Manifest, path: str, *, root: Path, heed: Heed) -> It
     records = {record.path for record in manifest.files}
     for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder).as_posix()
-        if not file.is_dir() and relative not in records:
+        if not file.is_dir() and relative not in records and not TEMPORARY.fullmatch(file.name):
             where = f"{path}/{manifest.folder}/{relative}"
             yield found(FindingCode.FILE_UNEXPECTED, where, "its manifest does not name it", song=manifest.song)
 
