@@ -81,14 +81,14 @@ class Again:
         """
         newest = job_query.where(jobs.c.updated_at >= since, COMPLETED, ~_followed(only_completed=True))
         newest = newest.where(*_fits(kind, subject)).order_by(jobs.c.sequence)
-        found = []
+        also = select(jobs.c.song).where(jobs.c.updated_at >= since, COMPLETED)
+        before = job_query.where(jobs.c.updated_at < since, COMPLETED, jobs.c.song.in_(also)).order_by(jobs.c.attempt)
+        active = select(jobs.c.song).where(jobs.c.state.in_(ACTIVE_STATES))
         with self._database.read() as connection:
-            for job in select_jobs(connection, newest):
-                before = select_jobs(connection, _completed_of(job.song).where(jobs.c.updated_at < since).limit(1))
-                is_active = exists().where(jobs.c.song == job.song, jobs.c.state.in_(ACTIVE_STATES))
-                active = bool(connection.execute(select(is_active)).scalar_one())
-                found.append(_way(job, before=before[0] if before else None, is_active=active))
-        return found
+            earlier = {job.song: job for job in select_jobs(connection, before)}  # the last of a song stays
+            busy = set(connection.execute(active).scalars())
+            found = select_jobs(connection, newest)
+        return [_way(job, before=earlier.get(job.song), is_active=job.song in busy) for job in found]
 
 
 def made_with(job: Job) -> JobOptions:

@@ -121,11 +121,10 @@ def check_subject(kind: PauseKind, subject: str) -> None:
 
 
 def not_paused() -> ColumnElement[bool]:
-    """Return the condition on a job's row that neither everything nor its user is paused."""
-    return ~exists().where(
-        (pauses.c.kind == PauseKind.ALL.value)
-        | ((pauses.c.kind == PauseKind.USER.value) & (pauses.c.subject == jobs.c.user_id))
-    ).correlate(jobs)
+    """Return the condition on a job that neither everything nor its user is paused; looked up once, not by row."""
+    everything = exists().where(pauses.c.kind == PauseKind.ALL.value)
+    users = select(pauses.c.subject).where(pauses.c.kind == PauseKind.USER.value)
+    return ~everything & jobs.c.user_id.not_in(users)
 
 
 def _this(kind: PauseKind, subject: str) -> ColumnElement[bool]:

@@ -22,6 +22,9 @@ NO_WORKER: Values = {
 }  # fmt: skip
 NO_ERROR: Values = {"error_code": None, "error_detail": None, "error_remedy": None, "error_stage": None}
 
+MOST_NAMED = 1000
+"""Rows that one statement names: databases bound the number of parameters."""
+
 _JOB_COLUMNS = (*jobs.c, songs.c.original_name)
 job_query = select(*_JOB_COLUMNS).join(songs, songs.c.song == jobs.c.song)
 """Every job with the name of its song."""
@@ -101,9 +104,11 @@ def read_jobs(connection: Connection, rows: Iterable[RowMapping]) -> list[Job]:
     """Return the jobs of `rows` (of `job_query`), each with the stages it passed."""
     found = list(rows)
     timings: dict[str, list[StageTiming]] = {row["job_uuid"]: [] for row in found}
-    chosen = select(stage_timings).where(stage_timings.c.job_uuid.in_(list(timings)))
-    for row in connection.execute(chosen.order_by(stage_timings.c.started_at)).mappings() if found else ():
-        timings[row["job_uuid"]].append(StageTiming(**{key: row[key] for key in StageTiming.model_fields}))
+    for at in range(0, len(found), MOST_NAMED):
+        ids = [row["job_uuid"] for row in found[at : at + MOST_NAMED]]
+        chosen = select(stage_timings).where(stage_timings.c.job_uuid.in_(ids)).order_by(stage_timings.c.started_at)
+        for row in connection.execute(chosen).mappings():
+            timings[row["job_uuid"]].append(StageTiming(**{key: row[key] for key in StageTiming.model_fields}))
     return [_job_of(row, stages=timings[row["job_uuid"]]) for row in found]
 
 
