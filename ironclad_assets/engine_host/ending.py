@@ -3,6 +3,8 @@
 Shared by all executors; how a worker is started, watched and stopped belongs to them.
 """
 
+import errno
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,13 @@ from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, failur
 
 _SPOILED = (ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_PROTOCOL, ErrorCode.STEMS_INVALID)
 """What a worker leaves after these is not worth continuing."""
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+_LIMITS = {
+    errno.EMFILE: (ErrorCode.LIMIT_FILES, "opened more files at once than it may"),
+    errno.EFBIG: (ErrorCode.LIMIT_DISK, "tried to write a larger file than it may"),
+}
+"""What the kernel tells a process that goes beyond its limits, and what that means."""
 
 _TERMINATED = (-signal.SIGTERM, 128 + signal.SIGTERM)
 """The second is how the harness ends when SIGTERM came; its checkpoint is in place."""
@@ -47,6 +56,10 @@ def conclude(request: EngineRequest, *, ending: Ending) -> EngineResult:
     try:
         return _judge(request, ending=ending)
     except IroncladError as error:
+        said = _find_limit(f"{ending.output}\n{error.detail}") if error.code is ErrorCode.ENGINE_FAILED else None
+        if said is not None:
+            discard_output(request)
+            raise failure(said[0], f"{request.engine} {said[1]}") from error
         if error.code in (ErrorCode.ENGINE_FAILED, ErrorCode.ENGINE_PROTOCOL):
             trouble = find_disk_trouble(Path(request.output_dir), output=ending.output)
             if trouble is not None:
@@ -73,10 +86,18 @@ def _judge(request: EngineRequest, *, ending: Ending) -> EngineResult:
         raise ChildKilled(f"{request.engine} was killed by the system, as happens when memory is out")
     if status in _TERMINATED:
         raise ChildKilled(f"{request.engine} was asked to end from outside", code=ErrorCode.ENGINE_FAILED)
+    if status == -signal.SIGXFSZ:
+        raise failure(ErrorCode.LIMIT_DISK, f"{request.engine} {_LIMITS[errno.EFBIG][1]}")
     if status == -signal.SIGXCPU:
         raise failure(ErrorCode.LIMIT_CPU, f"{request.engine} used up its processor time")
     lines = ending.output.strip().splitlines() or ["it printed nothing"]
     raise failure(ErrorCode.ENGINE_FAILED, f"{request.engine} ended with status {status}: {lines[-1][:500]}")
+
+
+def _find_limit(output: str) -> tuple[ErrorCode, str] | None:
+    """Return the limit that the kernel held a worker to, as the last error in what it said tells."""
+    numbers = [int(number) for number in _ERRNO.findall(output)[-1:]]
+    return next((_LIMITS[number] for number in numbers if number in _LIMITS), None)
 
 
 def _engine_code(code: str) -> ErrorCode:

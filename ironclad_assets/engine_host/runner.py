@@ -15,10 +15,11 @@ from ironclad_assets.contracts.v1.engine import EngineEvent, EngineRequest, Engi
 from ironclad_assets.engine_host.ending import Ending, conclude
 from ironclad_assets.engine_host.own_worker import OwnWorker
 from ironclad_assets.engine_host.registry import InstalledEngine
-from ironclad_assets.engine_host.result import discard_result, read_finished
+from ironclad_assets.engine_host.result import discard_output, discard_result, read_finished
 from ironclad_assets.engine_host.worker_log import WorkerLog
 from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, failure
 from ironclad_assets.sandbox.limits import Limits
+from ironclad_assets.sandbox.scratch import Scratch
 from ironclad_assets.sandbox.watch import SilentWatch, Watch
 from ironclad_assets.storage import atomic
 
@@ -116,6 +117,9 @@ def work_off(
         ending = worker.stop(because=verdict)
     log.note(f"ended status={ending.status}" + (f" because={verdict.describe()}" if verdict is not None else ""))
     if verdict is not None:
+        if verdict.code is ErrorCode.LIMIT_DISK:
+            discard_result(request)
+            discard_output(request)
         raise verdict
     result = conclude(request, ending=ending)
     _take_back(request_path)
@@ -142,6 +146,7 @@ class _Following:
         self._limits = limits
         self._watch = watch
         self._log = log
+        self._scratch = Scratch([Path(request.output_dir)], most_bytes=limits.scratch_bytes)
         self._fraction = 0.0
         self._windows = -1
         self._started = False
@@ -159,7 +164,7 @@ class _Following:
                 return verdict
         for event in worker.events(timeout_s=0):
             self._take(event)
-        return None
+        return self._name_breach(self._scratch.look())
 
     def _judge(self, worker: Worker) -> IroncladError | None:
         """Return why the worker must be ended now, or None."""
@@ -167,12 +172,14 @@ class _Following:
             return JobCanceled(f"canceled at {self._fraction:.0%} of the separation")
         if stall := self._find_stall():
             return failure(ErrorCode.ENGINE_STALLED, f"{self._request.engine} {stall}")
-        if breach := worker.breach():
-            code, detail = breach
-            if code is ErrorCode.LIMIT_MEMORY:
-                code = ErrorCode.OUT_OF_MEMORY
-            return failure(code, f"{self._request.engine} {detail}")
-        return None
+        return self._name_breach(worker.breach() or self._scratch.breach())
+
+    def _name_breach(self, breach: tuple[ErrorCode, str] | None) -> IroncladError | None:
+        """Return the error that a broken limit means for a separation."""
+        if breach is None:
+            return None
+        code = ErrorCode.OUT_OF_MEMORY if breach[0] is ErrorCode.LIMIT_MEMORY else breach[0]
+        return failure(code, f"{self._request.engine} {breach[1]}")
 
     def _find_stall(self) -> str | None:
         stall_s = self._limits.stall_s

@@ -31,6 +31,8 @@ class Policy:
         types: kinds that are accepted, as `audio.sniff` names containers; None for all that are supported.
         media_cpu_s: processor seconds of a media child, beyond 1 s per minute of audio.
         media_memory_bytes: its memory.
+        media_open_files: files that it may have open at once.
+        media_scratch_bytes: disk that it may fill with what it makes.
     """
 
     min_duration_s: float = 0.5
@@ -39,6 +41,8 @@ class Policy:
     types: tuple[str, ...] | None = None
     media_cpu_s: float = 20.0
     media_memory_bytes: int = 512 * 1024**2
+    media_open_files: int = 256
+    media_scratch_bytes: int = 64 * 1024**3
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -49,6 +53,8 @@ class Policy:
             max_bytes=settings.max_upload_bytes,
             media_cpu_s=settings.media_cpu_s,
             media_memory_bytes=settings.media_memory_bytes,
+            media_open_files=settings.media_open_files,
+            media_scratch_bytes=settings.media_scratch_bytes,
         )
 
     @classmethod
@@ -83,6 +89,8 @@ class Policy:
             memory_bytes=self.media_memory_bytes,
             wall_s=_WALL_SPARE_S + _WALL_PER_CPU * (cpu_s + growth_s),
             file_bytes=file_bytes,
+            scratch_bytes=self.media_scratch_bytes,
+            open_files=self.media_open_files,
         )
 
 

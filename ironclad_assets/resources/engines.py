@@ -126,6 +126,8 @@ class Engines:
             memory_bytes=self.settings.engine_memory_bytes,
             wall_s=WALL_FLOOR_S + CPU_PER_AUDIO_SECOND * duration_s,
             stall_s=self.settings.engine_stall_s,
+            scratch_bytes=self.settings.engine_scratch_bytes,
+            open_files=self.settings.engine_open_files,
         )
         rung_watch = RungWatch(watch)
 

@@ -79,6 +79,8 @@ def _answer(task: str, *, arguments: dict[str, Any], channel: _Channel) -> dict[
 def _os_failed(error: OSError) -> dict[str, Any]:
     if error.errno == errno.EFBIG:
         return _failed(ErrorCode.LIMIT_DISK, "the work tried to write a larger file than it may")
+    if error.errno == errno.EMFILE:
+        return _failed(ErrorCode.LIMIT_FILES, "the work opened more files at once than it may")
     if error.errno in _STORAGE:
         mapped = atomic.storage_error(error, Path(os.fsdecode(error.filename or "output")))
         if isinstance(mapped, IroncladError):

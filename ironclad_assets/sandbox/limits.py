@@ -17,6 +17,7 @@ class Limits:
         memory_bytes: memory of the whole process tree that only ending it would free.
         wall_s: seconds from start to end.
         file_bytes: size of any one file written.
+        scratch_bytes: disk that the files in the folders it may write to take, together, beyond what was there.
         open_files: open file descriptors of one process.
         stall_s: seconds without a sign of progress; None sets no such limit.
         loading_s: seconds that an engine's worker may take until its first sign of progress, while it loads a
@@ -28,6 +29,7 @@ class Limits:
     memory_bytes: int
     wall_s: float
     file_bytes: int = 64 * GIBIBYTE
+    scratch_bytes: int = 64 * GIBIBYTE
     open_files: int = 256
     stall_s: float | None = None
     loading_s: float = 900.0

@@ -23,6 +23,7 @@ from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, JobCan
 from ironclad_assets.sandbox import child
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.sandbox.process import IMPORT_ROOT, ChildProcess
+from ironclad_assets.sandbox.scratch import Scratch
 from ironclad_assets.sandbox.watch import SilentWatch, Watch
 
 TASK_PACKAGE = "ironclad_assets.audio."
@@ -71,7 +72,7 @@ def run_task(
 
     Raises:
         IroncladError: what the function raised, or `LIMIT_CPU`, `LIMIT_MEMORY`, `LIMIT_TIME`, `LIMIT_DISK`,
-            `OUT_OF_MEMORY`, or `INTERNAL` when the child crashed.
+            `LIMIT_FILES`, `OUT_OF_MEMORY`, or `INTERNAL` when the child crashed.
         JobCanceled: the watch asked for it.
     """
     if not code and not task.startswith(TASK_PACKAGE):
@@ -125,10 +126,11 @@ def call_confined(
         },
     }
     watch = watch or SilentWatch()
+    scratch = Scratch(writable, most_bytes=limits.scratch_bytes)
     for _ in range(KILLS_SURVIVED):
         with contextlib.suppress(ChildKilled):
-            return _run_once(request, paths=paths, limits=limits, watch=watch)
-    return _run_once(request, paths=paths, limits=limits, watch=watch)
+            return _run_once(request, paths=paths, limits=limits, watch=watch, scratch=scratch)
+    return _run_once(request, paths=paths, limits=limits, watch=watch, scratch=scratch)
 
 
 def _run_once(
@@ -137,13 +139,14 @@ def _run_once(
     paths: list[str],
     limits: Limits,
     watch: Watch,
+    scratch: Scratch,
 ) -> Answer:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             process = _start(theirs.fileno(), paths=paths, limits=limits)
         try:
-            talk = _Conversation(ours, process, limits=limits, watch=watch)
+            talk = _Conversation(ours, process, limits=limits, watch=watch, scratch=scratch)
             return Answer(result=talk.hold(request), layers=talk.layers)
         finally:
             process.stop(grace_s=0)
@@ -176,6 +179,7 @@ class _Conversation:
     process: ChildProcess
     limits: Limits
     watch: Watch
+    scratch: Scratch
     received: bytearray = field(default_factory=bytearray)
     answer: dict[str, Any] | None = None  # the child's last message, a JSON object
     layers: tuple[str, ...] = ()
@@ -197,6 +201,7 @@ class _Conversation:
                 self._check()
         if self.answer is None:
             raise self._why_it_ended()
+        _refuse(self.scratch.look())
         return self._result(self.answer)
 
     def _receive(self) -> None:
@@ -239,9 +244,7 @@ class _Conversation:
             self.asked_at = now
             if self.watch.canceled():
                 raise JobCanceled("canceled while media work was running")
-        breach = self.process.breach()
-        if breach is not None:
-            raise failure(*breach)
+        _refuse(self.process.breach() or self.scratch.breach())
         stall_s = self.limits.stall_s
         if stall_s is not None and now - self.heard_at > stall_s:
             raise failure(ErrorCode.LIMIT_TIME, f"no progress for {now - self.heard_at:.0f} s; allowed are {stall_s} s")
@@ -266,6 +269,11 @@ class _Conversation:
         if not isinstance(result, dict):
             raise failure(ErrorCode.INTERNAL, "the child returned no JSON object")
         return result
+
+
+def _refuse(breach: tuple[ErrorCode, str] | None) -> None:
+    if breach is not None:
+        raise failure(*breach)
 
 
 class ChildCrashError(IroncladError):

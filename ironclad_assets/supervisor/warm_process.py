@@ -96,7 +96,12 @@ class WarmProcess:
         try:
             self._process = ChildProcess.start(
                 warm_worker_command(engine, model=key.model, socket_name=self.socket_path.name),
-                limits=Limits(cpu_s=_YEARS_S, memory_bytes=settings.engine_memory_bytes, wall_s=_YEARS_S),
+                limits=Limits(
+                    cpu_s=_YEARS_S,
+                    memory_bytes=settings.engine_memory_bytes,
+                    wall_s=_YEARS_S,
+                    open_files=settings.engine_open_files,
+                ),
                 env=environment | {"IRONCLAD_HOME": str(settings.home_dir), SUPERVISOR_VARIABLE: supervisor},
                 cwd=self.socket_path.parent,
                 output=self._hear,

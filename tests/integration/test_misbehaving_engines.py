@@ -122,6 +122,8 @@ def test_an_engine_without_end_to_its_memory_is_out_of_memory(scene: Scene, entr
     [
         ("BurnsCpu", replace(LIMITS, cpu_s=1.5), ErrorCode.LIMIT_CPU),
         ("Hangs", replace(LIMITS, wall_s=1.5), ErrorCode.LIMIT_TIME),
+        ("FillsDisk", replace(LIMITS, scratch_bytes=2 * MEBIBYTE), ErrorCode.LIMIT_DISK),
+        ("OpensFiles", LIMITS, ErrorCode.LIMIT_FILES),
         ("Hangs", replace(LIMITS, stall_s=1.0), ErrorCode.ENGINE_STALLED),
         ("IgnoresStop", replace(LIMITS, stall_s=1.0), ErrorCode.ENGINE_STALLED),
         ("Family", replace(LIMITS, stall_s=2.0), ErrorCode.ENGINE_STALLED),

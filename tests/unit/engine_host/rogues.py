@@ -103,6 +103,19 @@ class BurnsCpu(Good):
     def separate(self, y, *, window):
         while True: pass
 
+class OpensFiles(Good):
+    def separate(self, y, *, window):
+        self.held = [open("/dev/null") for _ in range(100_000)]
+
+class FillsDisk(Good):
+    """Writes many files, none of them large."""
+    def separate(self, y, *, window):
+        with open(os.path.join(os.path.dirname(__file__), "output")) as file: folder = file.read()
+        for number in range(400):
+            with open(os.path.join(folder, f"junk{number}"), "wb") as file: file.write(os.urandom(2**18))
+            time.sleep(0.01)
+        return super().separate(y, window=window)
+
 class Hangs(Good):
     def separate(self, y, *, window): time.sleep(600)
 

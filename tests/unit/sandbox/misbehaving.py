@@ -103,6 +103,18 @@ def reach_out(report: Report, *, port: int) -> dict[str, Any]:
     return {"refused": refused}
 
 
+def open_too_many(report: Report) -> dict[str, Any]:
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(100_000)]
+    return {"opened": len(held)}
+
+
+def write_many(report: Report, *, folder: str, pause_s: float) -> dict[str, Any]:
+    for number in range(50):
+        (Path(folder) / str(number)).write_bytes(bytes(100_000))
+        time.sleep(pause_s)
+    return {}
+
+
 def open_many(report: Report) -> dict[str, Any]:
     held = []
     try:

@@ -140,6 +140,25 @@ def test_open_files_are_limited(run: Run) -> None:
     assert run("open_many", limits=replace(LIMITS, open_files=32))["opened"] < 32
 
 
+def test_open_files_beyond_the_limit_are_named(run: Run) -> None:
+    """SPLIT-010."""
+    with pytest.raises(IroncladError) as caught:
+        run("open_too_many", limits=replace(LIMITS, open_files=32))
+    assert caught.value.code is ErrorCode.LIMIT_FILES
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.1])
+def test_many_small_files_beyond_the_scratch_limit_end_the_child(run: Run, tmp_path: Path, pause_s: float) -> None:
+    """SPLIT-010: also where each file is small, and where the child is done before anybody looks."""
+    (tmp_path / "before").write_bytes(bytes(5_000_000))
+    limits = replace(LIMITS, scratch_bytes=2_000_000)
+    with pytest.raises(IroncladError, match=r"wrote .* MiB; allowed are 1\.9 MiB") as caught:
+        run("write_many", arguments={"folder": str(tmp_path), "pause_s": pause_s}, limits=limits, writable=[tmp_path])
+    assert caught.value.code is ErrorCode.LIMIT_DISK
+    few = {"folder": str(tmp_path), "pause_s": 0.0}
+    assert run("write_many", arguments=few, limits=LIMITS, writable=[tmp_path]) == {}
+
+
 def test_kill_from_outside_is_taken_for_the_out_of_memory_killer(run: Run) -> None:
     with pytest.raises(IroncladError) as caught:
         run("end_by", arguments={"number": int(signal.SIGKILL)})
