@@ -57,6 +57,12 @@ class Sweeps:
         with self._database.read() as connection:
             return {one.song: one for one in _with_jobs(connection, songs.c.song.in_(chosen), limit=len(chosen))}
 
+    def known(self, names: Iterable[str]) -> set[str]:
+        """Return those of at most `PAGE` names that are a song's id."""
+        with self._database.read() as connection:
+            found = connection.execute(select(songs.c.song).where(songs.c.song.in_(list(names))))
+            return {row[0] for row in found}
+
     def sharing(self, archive_path: str) -> list[SweptSong]:
         """Return every song whose original this is: users who brought the same bytes share one file."""
         with self._database.read() as connection:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from ironclad_assets.contracts.v1.base import SONG_PATTERN
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import IroncladError
-from ironclad_assets.ledger.sweeps import PAGE, SweptSong
+from ironclad_assets.ledger.sweeps import PAGE
 from ironclad_assets.pipeline.ownership import load_claims, read_mark
 from ironclad_assets.pipeline.shelf import COVER, ROOTS
 from ironclad_assets.storage.artifacts import read_manifest
@@ -28,6 +28,7 @@ from ironclad_assets.upkeep.prune_songs import ALL_STAGES, unix_time
 
 HAND_OFF = re.compile(r"[a-z0-9_-]+-input")
 NOTE = "note.json"
+_SONG = re.compile(SONG_PATTERN)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -92,8 +93,8 @@ def _moved_at(folder: Path) -> tuple[float, float] | None:
 
 def _unknown_songs(folder: str, *, ground: Ground) -> Iterator[Removal]:
     for batch in _scan(ground.store.root / folder):
-        named = [entry for entry in batch if re.fullmatch(SONG_PATTERN, entry.name)]
-        known = ground.ledger.sweeps.find(entry.name for entry in named)
+        named = [entry for entry in batch if _SONG.fullmatch(entry.name)]
+        known = ground.ledger.sweeps.known(entry.name for entry in named)
         for entry in named:
             if entry.name not in known:
                 yield from _orphan(f"{folder}/{entry.name}", song=entry.name, guard="unknown_song", ground=ground)
@@ -127,7 +128,7 @@ def _unfiled(library: Path, *, ground: Ground) -> Iterator[Removal]:
     marked: list[tuple[str, str]] = []
     for path in visible_files(library):
         song = read_mark(path)
-        if song is not None and re.fullmatch(SONG_PATTERN, song) and not is_left_cover(path):
+        if song is not None and _SONG.fullmatch(song) and not is_left_cover(path):
             marked.append((path.relative_to(ground.store.root).as_posix(), song))
         if len(marked) >= PAGE:
             yield from _without_entry(marked, ground=ground)
@@ -137,16 +138,17 @@ def _unfiled(library: Path, *, ground: Ground) -> Iterator[Removal]:
 
 def _without_entry(marked: list[tuple[str, str]], *, ground: Ground) -> Iterator[Removal]:
     known = ground.ledger.sweeps.find({song for _, song in marked})
+    filed = {song for song in known if _has_entry(song, ground=ground)}
     for path, song in marked:
         one = known.get(song)
         if one is None:
             yield from _orphan(path, song=song, guard="unknown_song", ground=ground)
-        elif not one.state.active and not _has_entry(one, ground=ground):
+        elif not one.state.active and song not in filed:
             yield from _orphan(path, song=song, guard="idle", ground=ground, why="its song has no library entry")
 
 
-def _has_entry(one: SweptSong, *, ground: Ground) -> bool:
-    return ground.store.stage("library_entry", one.song).manifest.exists()
+def _has_entry(song: str, *, ground: Ground) -> bool:
+    return os.path.exists(f"{ground.store.root}/stages/library_entry/{song}/manifest.json")  # noqa: PTH110 - many
 
 
 def _unmarked(song: str, *, ground: Ground) -> Iterator[Removal]:

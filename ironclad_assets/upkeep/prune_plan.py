@@ -136,10 +136,10 @@ class Weight:
     changed_ns: int
 
 
-def weigh(path: Path) -> Weight | None:
+def weigh(path: Path | str) -> Weight | None:
     """Look at a file, or at a folder with all that is in it; None where there is nothing."""
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     size, files, newest = 0, 0, status.st_mtime
@@ -158,7 +158,7 @@ def freed_bytes(status: os.stat_result) -> int:
     return status.st_size if status.st_nlink == 1 else 0
 
 
-def walk(folder: Path) -> Iterator[os.stat_result]:
+def walk(folder: Path | str) -> Iterator[os.stat_result]:
     """Yield the status of everything below a folder that is no folder; links are not followed."""
     pending = [str(folder)]
     while pending:
@@ -182,7 +182,7 @@ def measure(folder: Path) -> int:
     return sum(status.st_size for status in walk(folder))
 
 
-def names_in(folder: Path) -> list[os.DirEntry[str]]:
+def names_in(folder: Path | str) -> list[os.DirEntry[str]]:
     """Return the entries of a folder; none where it is missing."""
     try:
         with os.scandir(folder) as entries:

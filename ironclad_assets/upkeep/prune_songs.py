@@ -37,8 +37,8 @@ def leftovers(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
     look = _Look(one, ground=ground)
     for stage in ALL_STAGES:
         yield from look.stage(stage)
-    for folder in (ground.store.quarantine(one.song), ground.store.root / "sidecars" / one.song):
-        yield from look.temporaries(folder)
+    for name in ("error", "sidecars"):
+        yield from look.temporaries(f"{ground.store.root}/{name}/{one.song}")
     yield from look.old_quarantine()
 
 
@@ -59,16 +59,17 @@ class _Look:
     def __init__(self, one: SweptSong, *, ground: Ground) -> None:
         self._one = one
         self._ground = ground
+        self._root = str(ground.store.root)
         self._ended = unix_time(one.ended_at)
         self._limit_s = ground.retention.intermediate_s(one.user_id)
         self._replaceable: bool | None = None
 
     def stage(self, stage: str) -> Iterator[Removal]:
         """Yield what goes of one stage's folder."""
-        folder = self._ground.store.stage(stage, self._one.song).path
-        entries = names_in(folder)
+        entries = names_in(f"{self._root}/stages/{stage}/{self._one.song}")
         if not entries:
             return
+        folder = self._ground.store.stage(stage, self._one.song).path
         visible = [entry for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
         manifest = next((entry for entry in entries if entry.name == "manifest.json"), None)
         for entry in entries:
@@ -76,7 +77,7 @@ class _Look:
                 yield from self._hidden(stage, entry)
         if stage == "library_entry":  # the one whose files are written again in place
             for entry in visible:
-                yield from self.temporaries(Path(entry.path))
+                yield from self.temporaries(entry.path)
         if manifest is not None and stage in RAW_STAGES:
             yield from self._artifact(stage, folder, visible)
         elif manifest is None or len(visible) > 1:
@@ -96,7 +97,7 @@ class _Look:
         if weight is not None and self._ground.age_s(weight.newest, self._ended) > PARTIAL_S:
             yield self._removal(Kind.PARTIAL, How.REMOVE, path, weight, why="left over from writing")
 
-    def temporaries(self, folder: Path) -> Iterator[Removal]:
+    def temporaries(self, folder: str) -> Iterator[Removal]:
         """Yield what was being written in a folder of the song."""
         for entry in names_in(folder):
             if TEMPORARY.fullmatch(entry.name):
@@ -144,7 +145,7 @@ class _Look:
                 yield from self._intermediate(path, why="no manifest names it")
 
     def _intermediate(self, path: str, *, why: str, anyway: bool = False) -> Iterator[Removal]:
-        weight = weigh(self._ground.store.root / path)
+        weight = weigh(f"{self._root}/{path}")
         if weight is not None and self._may_go(weight.newest, anyway=anyway):
             yield self._removal(Kind.INTERMEDIATE, How.REMOVE, path, weight, why=why)
 
@@ -182,7 +183,7 @@ class _Look:
         if limit_s is None or self._ground.age_s(self._ended) <= limit_s:
             return
         path = f"error/{self._one.song}"
-        weight = weigh(self._ground.store.root / path)
+        weight = weigh(f"{self._root}/{path}")
         if weight is not None and self._ground.age_s(weight.newest, self._ended) > limit_s:
             yield self._removal(Kind.OLD, How.REMOVE, path, weight, why="quarantined longer ago than keep_errors_days")
 

@@ -116,7 +116,7 @@ class Verification:
         """Yield what is named after songs that the ledger does not know."""
         for batch in batches(names_in(self.store.root / folder)):
             mine = [entry.name for entry in batch if self.part.has(entry.name) and not entry.name.startswith(".")]
-            known = self.ledger.sweeps.find(mine)
+            known = self.ledger.sweeps.known(mine)
             for name in mine:
                 if name not in known:
                     yield found(FindingCode.ORPHANED, f"{folder}/{name}", "the ledger knows no such song", song="")
