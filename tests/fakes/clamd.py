@@ -35,11 +35,11 @@ def eicar() -> bytes:
 class RealClamd:
     """A clamd of the tests' own, in a short folder of its own; `start` and `stop` may be called again."""
 
-    def __init__(self, *, stream: str = "512M", honest: bool = True) -> None:
+    def __init__(self, *, stream: str, honest: bool, signature: bytes) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="clamd-", dir="/tmp"))  # a socket's path has 107 characters
         (self.folder / "database").mkdir()
-        signature = f"Eicar-Test-Body:0:*:{eicar().hex()}\n"
-        (self.folder / "database" / "local.ndb").write_text(signature, encoding="ascii")
+        line = f"Eicar-Test-Body:0:*:{signature.hex()}\n"
+        (self.folder / "database" / "local.ndb").write_text(line, encoding="ascii")
         text = _CONFIGURATION.format(folder=self.folder, stream=stream, honest="yes" if honest else "no")
         (self.folder / "clamd.conf").write_text(text, encoding="ascii")
         self.address = str(self.folder / "socket")
@@ -69,11 +69,17 @@ class RealClamd:
 
 
 @contextmanager
-def running_clamd(*, stream: str = "512M", honest: bool = True) -> Iterator[RealClamd]:
-    """A running clamd; the test is skipped where ClamAV is not installed."""
+def running_clamd(*, stream: str = "512M", honest: bool = True, signature: bytes | None = None) -> Iterator[RealClamd]:
+    """A running clamd; the test is skipped where ClamAV is not installed.
+
+    Args:
+        stream: longest stream it takes (StreamMaxLength).
+        honest: whether it reports what it gave up on (AlertExceedsMax).
+        signature: what it finds; by default EICAR.
+    """
     if not Path(PROGRAM).exists():
         pytest.skip("clamd is not installed")
-    scanner = RealClamd(stream=stream, honest=honest)
+    scanner = RealClamd(stream=stream, honest=honest, signature=eicar() if signature is None else signature)
     try:
         scanner.start()
         yield scanner

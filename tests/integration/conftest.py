@@ -5,6 +5,7 @@ guard and protocol like any engine.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,13 @@ class Installation:
         )
 
 
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    write_halves(tmp_path / "engines")
+@contextmanager
+def open_installation(folder: Path) -> Iterator[Installation]:
+    """An installation in `folder`, complete and empty."""
+    write_halves(folder / "engines")
     settings = Settings(
-        home=tmp_path / "home",
-        engines_path=tmp_path / "engines",
+        home=folder / "home",
+        engines_path=folder / "engines",
         default_engine="halves",
         settle_s=0.2,
         disk_reserve_bytes=MEBIBYTE,
@@ -138,5 +140,11 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     ledger = Ledger(settings.ledger_url)
     ledger.migrate()
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Installation(settings, store, ledger, instance, tmp_path)
+        yield Installation(settings, store, ledger, instance, folder)
     ledger.close()
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    with open_installation(tmp_path) as opened:
+        yield opened
