@@ -17,7 +17,7 @@ DEMO_HOME ?= $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup engines analysis demo up test chaos check format clean
+.PHONY: help setup engines analysis demo up test chaos soak check format clean
 
 help: ## List these commands.
 	@echo "Ironclad: a song dropped into the upload folder comes out in the library."
@@ -40,8 +40,12 @@ analysis: $(ANALYSIS) ## Add what finds tempo, key and beats of songs (75 MB of 
 test: $(DEV) ## Run the tests; those of engines whose environment is there included.
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-chaos: $(DEV) ## Kill everything, fill disks, pull storage away; for longer than the tests do (about ten minutes).
+chaos: $(DEV) ## Kill everything, cut the power, fill disks, pull storage away; for longer than the tests do (20 minutes).
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/python -m pytest -m chaos -s
+
+soak: $(DEV) ## Take 1,000 songs while 120 processes are killed, and see that nothing is lost or grows (two hours).
+	@CHAOS_SONGS=1000 CHAOS_KILLS=120 CHAOS_REPORT=$(CURDIR)/soak-report.json \
+	  $(BIN)/python -m pytest -m long -s tests/chaos/test_many_songs.py
 
 check: $(DEV) ## Check lint, format, types and imports.
 	$(BIN)/ruff check .

@@ -222,6 +222,8 @@ class RunningSystem:
     def start(self) -> float:
         """Run `pipelinectl up` and return when it says that it runs; return the seconds that took."""
         began = time.monotonic()
+        if self._process is not None:
+            self._process.wait(30.0)
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "up.log"
         offset = log.stat().st_size if log.exists() else 0
