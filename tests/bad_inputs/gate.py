@@ -185,7 +185,7 @@ def check_always(outcome: Outcome, *, gate: Gate) -> None:
 
 
 def check_told(outcome: Outcome, *, gate: Gate) -> None:
-    """Check that a refusal says the same in the job, in the quarantine and, where a run met it, in Dagster (CAT-003)."""
+    """Check that a refusal says the same in job, quarantine and, where a run met it, in Dagster (CAT-003)."""
     here, job = gate.installation, outcome.job
     assert job is not None
     assert job.error is not None

@@ -1,4 +1,4 @@
-"""What the probe finds in good files of every supported kind. Bad ones: tests/integration/test_bad_files.py."""
+"""What the probe finds in good files of every supported kind. Bad ones: tests/integration/test_bad_inputs.py."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import soundfile as sf
 from ironclad_assets.audio.decode import Decoder
 from ironclad_assets.audio.probe import inspect_file
 from tests import synth
+from tests.bad_inputs.tags import many_tags
+from tests.unit.audio.test_tag_hostile import frame
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "audio"
 needs_real_audio = pytest.mark.skipif(not REAL.is_dir(), reason="the shared audio is not beside this checkout")
@@ -129,6 +131,28 @@ def test_silence_is_accepted_and_flagged(tmp_path: Path) -> None:
     found = inspect(synth.write_wav(tmp_path / "x.wav", synth.silence(2.0)))
     assert found["silent"]
     assert found["frames"] == 2 * synth.SR
+
+
+def test_length_comes_from_the_bytes_where_the_header_leaves_it_open(tmp_path: Path) -> None:
+    found = inspect(synth.endless_wav(tmp_path / "x.wav", frames=100_000))
+    assert (found["frames"], found["header_frames"]) == (100_000, None)
+
+
+@pytest.mark.parametrize("tags", ["flac", "id3"])
+def test_very_many_tags_are_not_searched_again_and_again(tmp_path: Path, tags: str) -> None:
+    """FFmpeg alone takes minutes for these: its list of tags is searched from the beginning for each."""
+    good = synth.write_flac(tmp_path / "a.flac", synth.music(1.0))
+    if tags == "flac":
+        path = many_tags(tmp_path / "b.flac", count=60_000)
+    else:
+        good = synth.write_mp3(tmp_path / "a.mp3", synth.music(1.0))
+        frames = b"".join(frame(b"TXXX", b"\3" + str(number).encode() + b"\0x") for number in range(60_000))
+        size = bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0))
+        path = tmp_path / "b.mp3"
+        path.write_bytes(b"ID3\4\0\0" + size + frames + good.read_bytes())
+    assert inspect(path, name=good.name) == inspect(good)
+    with Decoder(path) as one, Decoder(good) as other:
+        assert np.array_equal(np.concatenate(list(one.blocks())), np.concatenate(list(other.blocks())))
 
 
 def test_mono_and_low_rates_are_accepted(tmp_path: Path) -> None:
