@@ -10,18 +10,20 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ironclad_assets.contracts.v1.job import JobError, JobState
+from ironclad_assets.contracts.v1.job import Job, JobError, JobState
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.store import Store
+from tests import synth
 from tests.e2e.conftest import MakeSystem
 from tests.e2e.running import ROUNDS, RunningSystem, say
 
@@ -30,6 +32,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 ONLY_CHAOS = pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`")
 COMPLETE = 2 * ROUNDS
 WAITING = 2 * ROUNDS
+RUNNING_S = 90.0
+"""Seconds of audio that the slow engine works on for about half as long."""
 
 
 Library = dict[str, dict[str, str]]
@@ -49,11 +53,12 @@ class Drill:
     def step(self, what: str) -> Iterator[None]:
         began = time.monotonic()
         yield
-        now = time.monotonic()
-        self.lines.append(f"{now - self._began:6.1f} s  {what} ({now - began:.1f} s)")
+        self.note(f"{what} ({time.monotonic() - began:.1f} s)")
 
     def note(self, what: str) -> None:
         self.lines.append(f"{time.monotonic() - self._began:6.1f} s  {what}")
+        sys.stdout.write(f"{self.lines[-1]}\n")
+        sys.stdout.flush()
 
     def command(self, *arguments: str) -> dict[str, object]:
         done = self.system.run_command(*arguments, "--json", timeout_s=300.0)
@@ -84,57 +89,65 @@ def assert_rows_and_files_match(system: RunningSystem) -> int:
     return len(present)
 
 
+def drop(system: RunningSystem, name: str, *, seconds: float = 2.0) -> None:
+    """Drop a song into the upload folder."""
+    staged = synth.write_flac(system.folder / f"{name}.flac", synth.noise(seconds, seed=zlib.crc32(name.encode())))
+    system.drop(staged)
+
+
+def job_named(system: RunningSystem, name: str) -> Job | None:
+    """Return the latest job of the song that was dropped under that name."""
+    return next((job for job in system.jobs() if job.original_name == f"{name}.flac"), None)
+
+
 def bring_into_all_states(system: RunningSystem) -> None:
-    """Leave songs complete, failed, canceled, running, queued and held, and more that are coming in."""
-    done = [system.submit(f"Complete {number}") for number in range(COMPLETE)]
-    junk = system.folder / "junk.flac"
-    junk.write_bytes(b"this is no music" * 1000)
-    done_junk = system.run_command("submit", str(junk), "--json")
-    assert done_junk.returncode == 0, done_junk.stderr
-    for job in done:
-        system.await_job_completed(job, timeout_s=180.0)
-    system.await_true(
-        lambda: any(job.state is JobState.FAILED for job in system.jobs()), timeout_s=60.0, what="the junk is refused"
-    )
-    running = system.submit("Running", seconds=60.0)
-    system.await_stage(running, "stems")
-    system.run_command("pause", "--all")
-    canceled = system.submit("Canceled")
-    assert system.run_command("cancel", canceled.job_uuid).returncode == 0
-    for number in range(WAITING):
-        system.submit(f"Waiting {number}")
-    held = system.submit("Held")
+    """Leave songs complete, failed, canceled, running, queued and held."""
+    for number in range(COMPLETE):
+        drop(system, f"Complete {number}")
+    (system.folder / "junk.flac").write_bytes(b"this is no music" * 1000)
+    system.drop(system.folder / "junk.flac")
+    system.await_states([JobState.COMPLETED, JobState.FAILED], songs=COMPLETE + 1, timeout_s=300.0)
+    system.ledger.pauses.set("all", actor="drill")
+    drop(system, "Running", seconds=RUNNING_S)
+    names = ["Running", "Canceled", "Held", *(f"Waiting {number}" for number in range(WAITING))]
+    for name in names[1:]:
+        drop(system, name)
+    system.await_true(lambda: all(job_named(system, name) for name in names), timeout_s=60.0, what="all are taken")
+    found = {name: job_named(system, name) for name in names}
+    system.ledger.request_cancel(found["Canceled"].job_uuid, actor="drill")
     error = JobError(code="storage_full", detail="as if the disk were full", remedy="wait", stage=None)
-    system.ledger.hold(held.job_uuid, error, actor="drill")
-    system.run_command("resume", "--all")
+    system.ledger.pauses.lift("all", actor="drill")
+    system.await_stage(found["Running"], "stems")
+    if (held := system.ledger.job(found["Held"].job_uuid)).state is JobState.QUEUED:
+        system.ledger.hold(held.job_uuid, error, actor="drill")
 
 
 def drill(system: RunningSystem, *, back_up: list[str], bring_back: list[str], folder: Path, name: str) -> Drill:
     """Do the whole drill; return its log."""
-    system.start()
-    with_songs = Drill(system, folder)
-    with with_songs.step("songs brought into every state"):
+    say(f"fire drill: {name}")
+    one = Drill(system, folder)
+    with one.step("started"):
+        system.start()
+    with one.step("songs brought into every state"):
         bring_into_all_states(system)
-    with with_songs.step("backup made under load"):
-        made = with_songs.command("backup", "create", "--to", str(folder), *back_up)["backup"]
     states = sorted({job.state.value for job in system.jobs()})
-    with_songs.note(f"{made['songs']} songs, {made['files']} files, {made['size_bytes'] / 1e6:.1f} MB; states {states}")
+    with one.step("backup made under load"):
+        made = one.command("backup", "create", "--to", str(folder), *back_up)["backup"]
+    one.note(f"{made['songs']} songs, {made['files']} files, {made['size_bytes'] / 1e6:.1f} MB; states {states}")
     expected = {name: files for name, files in library_of(system).items() if name.startswith("Complete")}
     known = {job.original_name for job in system.jobs()}
-    with with_songs.step("everything killed"):
+    with one.step("everything killed"):
         killed = system.kill_all()
     shutil.rmtree(system.home)
-    with_songs.note(f"{killed} processes are dead, home and store are gone")
-    with with_songs.step("backup verified, every byte read"):
-        verified = with_songs.command("backup", "verify", "--from", str(folder), *bring_back)["verified"][0]
+    one.note(f"{killed} processes are dead, home and store are gone")
+    with one.step("backup verified, every byte read"):
+        verified = one.command("backup", "verify", "--from", str(folder), *bring_back)["verified"][0]
     assert verified["whole"]
     assert verified["contents"] == "verified"
-    return finish(with_songs, expected=expected, known=known, bring_back=bring_back, name=name)
+    return finish(one, expected=expected, known=known, bring_back=bring_back)
 
 
-def finish(
-    one: Drill, *, expected: dict[str, dict[str, str]], known: set[str], bring_back: list[str], name: str
-) -> Drill:
+def finish(one: Drill, *, expected: Library, known: set[str], bring_back: list[str]) -> Drill:
     """Restore, start, wait for everything, compare."""
     system = one.system
     with one.step("restored on the empty machine"):
@@ -159,7 +172,6 @@ def finish(
     files = assert_rows_and_files_match(system)
     one.note(f"{sum(map(len, expected.values()))} library files of {len(expected)} songs equal by hash; "
              f"{files} originals and rows match both ways")  # fmt: skip
-    say(f"fire drill: {name}\n" + "\n".join(one.lines))
     return one
 
 
