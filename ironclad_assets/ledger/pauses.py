@@ -8,7 +8,7 @@ begun and its job is held. Nothing that runs is stopped.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import RowMapping, delete, exists, select
+from sqlalchemy import RowMapping, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -73,13 +73,14 @@ class Pauses:
         values = {"actor": actor, "request_id": current_request(), "reason": reason}
         key = {"kind": kind.value, "subject": subject}
         with self._database.write() as connection:
-            known = connection.execute(select(exists().where(_this(kind, subject)))).scalar_one()
-            # Two may pause at once where writers run side by side, so one statement decides.
+            # Two may pause at once where writers run side by side: the database says who was first.
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            new = dialect.insert(pauses).values({**key, **values, "since": utc_now()})
-            connection.execute(new.on_conflict_do_update(index_elements=list(key), set_=values))
+            row = dialect.insert(pauses).values({**key, **values, "since": utc_now()})
+            new = connection.execute(row.on_conflict_do_nothing(index_elements=list(key))).rowcount == 1
+            if not new:
+                connection.execute(update(pauses).where(_this(kind, subject)).values(values))
             write_audit(connection, "pause", pause_title(kind, subject), actor=actor, detail=reason)
-            return not known
+            return new
 
     def lift(self, kind: PauseKind, subject: str = "", *, actor: str) -> bool:
         """Resume; return whether it was paused."""
