@@ -17,6 +17,7 @@ from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune_plan import PARTIAL_S, Ground, Guard, How, Kind, Removal, Weight, names_in, weigh
 
 ALL_STAGES = (*STAGES, "song_analysis")
@@ -75,7 +76,7 @@ class _Look:
         for entry in entries:
             if HIDDEN.fullmatch(entry.name):
                 yield from self._hidden(stage, entry)
-        if stage == "library_entry":  # the one whose files are written again in place
+        if stage == "library_entry":  # the one whose files `library organise` writes again in place
             for entry in visible:
                 yield from self.temporaries(entry.path)
         if manifest is not None and stage in RAW_STAGES:
@@ -164,7 +165,10 @@ class _Look:
         try:
             size = (self._ground.store.root / self._one.archive_path).stat().st_size
         except FileNotFoundError:
-            return note_of(self._ground.store.root / self._one.archive_path).exists()
+            return (
+                lasts_elsewhere(self._ground.store, self._one.archive_path)
+                or note_of(self._ground.store.root / self._one.archive_path).exists()
+            )
         return size == self._one.size_bytes
 
     def _is_filed(self) -> bool:
@@ -206,6 +210,11 @@ class _Look:
             guard=guard,
             holders=(self._one.song,),
         )
+
+
+def lasts_elsewhere(store: Store, path: str) -> bool:
+    """Return whether an object store holds a file that is not on this machine."""
+    return store.mirror is not None and store.mirror.objects.probe(path) is not None
 
 
 def note_of(original: Path) -> Path:

@@ -5,19 +5,22 @@ it, a folder goes when it is empty. The entry gets another key, so that a retry 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sqlalchemy import Connection
 
-from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
+from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry, SongRecord
 from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.ledger.usage import record_stored
-from ironclad_assets.pipeline.filed import STAGE, keep_entry
+from ironclad_assets.pipeline.filed import RECORD_FILE, STAGE
 from ironclad_assets.pipeline.hands import real_hands
 from ironclad_assets.pipeline.listing import Listing
 from ironclad_assets.pipeline.ownership import hold_entry, load_claims
 from ironclad_assets.pipeline.shelf import Shelf
+from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.storage.hashing import hash_json
+from ironclad_assets.storage.hashing import hash_json, record_file
+from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune_plan import Ground, Removal
 
 
@@ -40,10 +43,41 @@ def unfile(files: Sequence[Removal], *, ground: Ground, connection: Connection) 
         left = tuple(item for item in entry.files if item in kept or _key(item) in wanted - gone)
         updated = entry.model_copy(update={"files": left, "replaced": tuple(sorted(gone))})
         key = hash_json({"unfiled": sorted(gone), "key": manifest.key})
-        keep_entry(updated, manifest=manifest.model_copy(update={"key": key}), store=store)
-        size_bytes = counted_bytes(read_manifest(store.stage(STAGE, song)))
-        record_stored(connection, song, STAGE, size_bytes=size_bytes)
+        kept_manifest = _keep(updated, manifest=manifest, key=key, store=store)
+        record_stored(connection, song, STAGE, size_bytes=counted_bytes(kept_manifest))
     return gone
+
+
+def _keep(entry: LibraryEntry, *, manifest: Manifest, key: str, store: Store) -> Manifest:
+    """Write the changed entry as an artifact of its own; the one before is whole until the manifest is replaced."""
+    stage = store.stage(STAGE, manifest.song)
+    before, work = stage.path / manifest.folder, stage.work(key)
+    for file in manifest.files:
+        atomic.make_folder((work / file.path).parent)
+        atomic.write_bytes(work / file.path, _content(before / file.path, entry))
+    folder = stage.commit(key)
+    payload = entry.model_dump(mode="json")
+    changed = manifest.model_copy(
+        update={
+            "key": key,
+            "folder": folder.name,
+            "payload": payload,
+            "payload_sha256": hash_json(payload),
+            "files": tuple(record_file(folder / file.path, base=folder) for file in manifest.files),
+        }
+    )
+    kept = stage.keep(changed)
+    stage.discard_others(kept.folder)
+    return kept
+
+
+def _content(file: Path, entry: LibraryEntry) -> bytes:
+    """Return what a file of the artifact holds now that the entry has fewer files."""
+    content = file.read_bytes()
+    if file.name != RECORD_FILE:
+        return content
+    record = SongRecord.model_validate_json(content).model_copy(update={"files": entry.files})
+    return atomic.encode_json(record.model_dump(mode="json"))
 
 
 def _key(item: EntryFile) -> str:

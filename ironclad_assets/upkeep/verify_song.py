@@ -23,7 +23,7 @@ from ironclad_assets.storage.sealed import check_seal
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.findings import Finding, FindingCode, found
 from ironclad_assets.upkeep.prune_plan import names_in
-from ironclad_assets.upkeep.prune_songs import ALL_STAGES, HIDDEN, TEMPORARY, note_of
+from ironclad_assets.upkeep.prune_songs import ALL_STAGES, HIDDEN, TEMPORARY, lasts_elsewhere, note_of
 from ironclad_assets.upkeep.prune_unfile import counted_bytes
 
 STAGE_CODES = frozenset(
@@ -171,6 +171,8 @@ def _check_original(one: SweptSong, *, store: Store) -> Iterator[Finding]:
     """Yield an original that is not there though it should be; its bytes are read with the archive."""
     original = store.root / one.archive_path
     if one.sha256 is None or original.is_file() or note_of(original).exists():
+        return
+    if lasts_elsewhere(store, one.archive_path):
         return
     yield found(FindingCode.ORIGINAL_MISSING, one.archive_path, "the ledger knows it, it is not there", song=one.song)
 
