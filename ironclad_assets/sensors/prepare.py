@@ -22,6 +22,7 @@ from ironclad_assets.sensors.reconcile import reconcile
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
+from ironclad_assets.upkeep.backup_postgres import FOLDER, load_tables
 from ironclad_assets.upkeep.upgrades import migrate_ledger
 
 KNOWN_STORES = "stores.json"
@@ -43,11 +44,12 @@ def main() -> int:
         migrate_ledger(settings)
         with dg.DagsterInstance.get() as instance:
             migrate_dagster(instance, settings)
+            untold = load_tables(settings, folder=settings.dagster_home / FOLDER)
             mended = mend(ledger, instance, settings)
     except IroncladError as error:
         sys.stderr.write(f"{error.describe()}\n")
         return 1
-    sys.stdout.write(f"ready; {away or mended or 'nothing to mend'}\n")
+    sys.stdout.write(f"ready; {away or mended or untold or 'nothing to mend'}\n")
     return 0
 
 

@@ -22,6 +22,7 @@ from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup_manifest import BackedUpFile, Extra, Place
 from ironclad_assets.upkeep.backup_objects import ObjectWriter, SourceChanged
+from ironclad_assets.upkeep.backup_postgres import FOLDER, dump_tables
 
 SMALL_STAGES = ("validated_file", "song_metadata", "library_entry", "song_analysis")
 """Stages whose files are always in: small, and what follows from them is made again the same, without network."""
@@ -100,11 +101,15 @@ def copy_database(source: Path, copy: Path) -> None:
 
 
 def collect_dagster(collector: Collector, *, settings: Settings, scratch: Path) -> None:
-    """Put in Dagster's databases of this home: runs, events, ticks and cursors."""
+    """Put in Dagster's databases of this installation: runs, events, ticks and cursors."""
     root = settings.dagster_home
     for path in sorted(root.rglob("*.db")) if root.is_dir() else ():
         collector.add_database(path, place="dagster", path=path.relative_to(root).as_posix(), scratch=scratch)
     collector.add_changing(root / "tables-of", place="dagster", path="tables-of")
+    if settings.on_postgres:
+        for file in dump_tables(settings, folder=scratch):
+            collector.add(file, place="dagster", path=f"{FOLDER}/{file.name}")
+            file.unlink()
 
 
 def collect_home(collector: Collector, *, settings: Settings, scratch: Path, sealed: bool) -> None:

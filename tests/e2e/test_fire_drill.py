@@ -19,6 +19,7 @@ import pytest
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.hashing import hash_file
@@ -107,7 +108,7 @@ def bring_into_all_states(system: RunningSystem) -> None:
     (system.folder / "junk.flac").write_bytes(b"this is no music" * 1000)
     system.drop(system.folder / "junk.flac")
     system.await_states([JobState.COMPLETED, JobState.FAILED], songs=COMPLETE + 1, timeout_s=300.0)
-    system.ledger.pauses.set("all", actor="drill")
+    system.ledger.pauses.set(PauseKind.ALL, actor="drill")
     drop(system, "Running", seconds=RUNNING_S)
     names = ["Running", "Canceled", "Held", *(f"Waiting {number}" for number in range(WAITING))]
     for name in names[1:]:
@@ -116,7 +117,7 @@ def bring_into_all_states(system: RunningSystem) -> None:
     found = {name: job_named(system, name) for name in names}
     system.ledger.request_cancel(found["Canceled"].job_uuid, actor="drill")
     error = JobError(code="storage_full", detail="as if the disk were full", remedy="wait", stage=None)
-    system.ledger.pauses.lift("all", actor="drill")
+    system.ledger.pauses.lift(PauseKind.ALL, actor="drill")
     system.await_stage(found["Running"], "stems")
     if (held := system.ledger.job(found["Held"].job_uuid)).state is JobState.QUEUED:
         system.ledger.hold(held.job_uuid, error, actor="drill")
