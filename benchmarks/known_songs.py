@@ -18,7 +18,7 @@ from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.ledger.tables import history, jobs, songs, stage_timings
 from ironclad_assets.partitions import PIPELINE_VERSION
 from ironclad_assets.partitions import songs as partitions
-from ironclad_assets.settings import Settings
+from ironclad_assets.settings import Settings, name_driver
 from ironclad_assets.storage.store import Store
 
 BATCH = 1000
@@ -60,7 +60,7 @@ def plan_songs(count: int, *, queued: int) -> list[Known]:
 
 def fill_ledger(url: str, known: Sequence[Known]) -> None:
     """Write songs, jobs, history and timings into a migrated ledger."""
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(name_driver(url))
     for some in _batches(known):
         with engine.begin() as connection:
             connection.execute(sa.insert(songs), [_song_row(one) for one in some])

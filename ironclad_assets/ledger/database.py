@@ -27,7 +27,7 @@ from ironclad_assets.storage.atomic import make_folder
 
 BUSY_TIMEOUT_MS = 30_000
 
-SERVER_KEPT = 2
+SERVER_KEPT = 5
 SERVER_MOST = 10
 """Connections of one process to a server: those that stay open, and the most at one time."""
 

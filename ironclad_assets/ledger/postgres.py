@@ -28,6 +28,7 @@ IDLE_TRANSACTION_MS = 600_000
 """A process that was frozen inside a transaction loses it, so that nobody waits for its locks for ever."""
 
 RECYCLE_S = 1800
+LONGEST_WAIT_FOR_POOL_S = 60.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
@@ -64,6 +65,7 @@ def make_engine(
         max_overflow=most - kept,
         pool_pre_ping=True,
         pool_recycle=RECYCLE_S,
+        pool_timeout=LONGEST_WAIT_FOR_POOL_S,
         pool_use_lifo=True,
         connect_args={name: value for name, value in defaults.items() if name not in target.query},
         **({"isolation_level": "AUTOCOMMIT"} if autocommit else {}),

@@ -33,10 +33,9 @@ from ironclad_assets.resources.machines import BEAT_S, HOST_TAG
 from ironclad_assets.settings import name_driver
 
 SCHEMA = "dagster"
-KEPT = 3
-"""Connections of one pool that stay open; a run's own process comes to need one."""
-
 MOST = 8
+"""Connections of one pool, opened when that many are needed at once and then kept; a run's own process needs one."""
+
 STATEMENT_TIMEOUT_S = 600.0
 PATIENCE_S = 600.0
 """How long a run, the daemon or the code server waits for a server that does not answer."""
@@ -61,7 +60,7 @@ class Pool:
         self.patience_s = PATIENCE_S
         self.engine = make_engine(
             url,
-            kept=KEPT,
+            kept=MOST,
             most=MOST,
             statement_timeout_s=STATEMENT_TIMEOUT_S,
             schema=SCHEMA,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -78,6 +79,30 @@ def test_settings_default_to_these_files_and_the_homes_of_the_environment(monkey
     assert settings.workspace_yaml == ROOT / "workspace.yaml"
     assert settings.dagster_home == tmp_path / "dagster"
     assert settings.store_root == tmp_path / "pipeline-data"
+
+
+def test_instance_on_postgres_differs_in_its_storage_alone():
+    sqlite, postgres = (
+        yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+        for name in ("dagster.yaml", "deploy/postgres/dagster.yaml")
+    )
+    storage = postgres.pop("storage")["custom"]
+    sqlite.pop("storage")
+    assert postgres == sqlite
+    assert (storage["class"], storage["config"]) == (
+        "PooledPostgresStorage",
+        {"postgres_url": {"env": "IRONCLAD_DATABASE_URL"}},
+    )
+
+
+def test_instance_on_postgres_is_read_by_dagster_as_it_is_meant(tmp_path, monkeypatch, postgres_url):
+    (tmp_path / "dagster.yaml").write_bytes(Settings(database_url=postgres_url).instance_yaml.read_bytes())
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("IRONCLAD_DATABASE_URL", postgres_url)
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.run_storage).__name__ == "PooledRunStorage"
+        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 2
+        assert not instance.run_retries_enabled
 
 
 def test_preparing_makes_all_tables_so_that_later_processes_do_not_race(tmp_path):

@@ -32,6 +32,22 @@ def test_other_databases_are_left_as_they_are():
     assert Settings(database_url=url).ledger_url == url
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_postgres_is_spoken_to_by_the_driver_that_is_installed(scheme):
+    settings = Settings(database_url=f"{scheme}://ironclad@db/ironclad")
+    assert settings.ledger_url == "postgresql+psycopg2://ironclad@db/ironclad"
+    assert settings.on_postgres
+
+
+def test_the_database_decides_about_the_instance_file_unless_one_is_set(tmp_path):
+    own = tmp_path / "dagster.yaml"
+    url = "postgresql://ironclad@db/ironclad"
+    assert not Settings().on_postgres
+    assert Settings().instance_yaml == Settings().dagster_yaml
+    assert Settings(database_url=url).instance_yaml.parent.name == "postgres"
+    assert Settings(database_url=url, dagster_yaml=own).instance_yaml == own
+
+
 @pytest.mark.parametrize(("name", "value"), [("IRONCLAD_WEB_PORT", "99999"), ("IRONCLAD_SETTLE_S", "-1")])
 def test_values_outside_their_range_are_refused(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
