@@ -1,6 +1,7 @@
-"""The commands about jobs: submit, status, cancel."""
+"""The commands about jobs: submit, status, cancel. What works on songs again is in `attempt_commands`."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,8 +104,7 @@ def submit(
             bitrate=bitrate,
             allow_smaller_model=allow_smaller_model,
         )
-        options = change_options(JobOptions(), change=wish)
-        installation.check(options, user_id=installation.settings.default_user if user is None else user)
+        options = _check_wish(installation, wish, user=user, priority=priority)
         taken: list[Registration] = []
         errors: list[dict[str, str]] = []
         worst = Exit.OK
@@ -214,6 +214,14 @@ def cancel(job: JobName, as_json: AsJson = False) -> None:
         end(Exit.OK if after.state is JobState.CANCELED else Exit.JOB_FAILED)
 
 
+def _check_wish(installation: Installation, wish: JobOptions, *, user: str | None, priority: int) -> JobOptions:
+    """Return the options to submit with, after everything that can be refused before a file is read."""
+    check_priority(priority)
+    options = change_options(JobOptions(), change=wish)
+    installation.check(options, user_id=installation.settings.default_user if user is None else user)
+    return options
+
+
 def _submit_one(
     installation: Installation, path: Path, *, user_id: str | None, options: JobOptions, priority: int
 ) -> Registration:
@@ -253,7 +261,8 @@ def _cut(text: str) -> str:
 
 def _taken_document(registration: Registration) -> dict[str, Any]:
     """Return the job as JSON shows it, with whether the song was there before."""
-    return {**job_document(registration.job), "duplicate": registration.duplicate}
+    warnings = {"warnings": list(registration.warnings)} if registration.warnings else {}
+    return {**job_document(registration.job), "duplicate": registration.duplicate, **warnings}
 
 
 def _say_taken(registration: Registration) -> None:
@@ -264,5 +273,8 @@ def _say_taken(registration: Registration) -> None:
         print(
             f"{code.code}: {name} is song {job.song}, job {job.job_uuid[:SHORT_ID]}, {job.state}; {code.facts.remedy}"
         )
-    else:
-        print(f"queued {name} as job {job.job_uuid}, song {job.song}")
+        return
+    waits = "" if job.error is None else f"; {printable(job.error.detail)}; {job.error.remedy}"
+    print(f"{job.state} {name} as job {job.job_uuid}, song {job.song}{waits}")
+    for line in registration.warnings:
+        print(f"near a limit: {line}", file=sys.stderr)
