@@ -48,7 +48,7 @@ class EffectiveLimits(Contract):
     max_upload_bytes: Count | None = 8 * GIBIBYTE
     max_duration_s: Annotated[float, Field(gt=0)] | None = 4 * 3600.0
     types: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")], ...] | None = None
-    keep_intermediate_days: Days | None = 7.0
+    keep_intermediate_days: Days | None = 1.0
     keep_stems_days: Days | None = None
     keep_tracks_days: Days | None = None
     keep_originals_days: Days | None = None
