@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from ironclad_assets.cli.arguments import AsJson
 from ironclad_assets.cli.exits import door
@@ -179,7 +180,8 @@ def _print_usage(console: Console, document: dict[str, Any]) -> None:
         if most is None:
             table.add_row(f"  {name}", shown, "no limit")
         else:
-            table.add_row(f"  {name}", f"{shown} of {quantity_text(most, unit=unit)}", bar_text(used, most=most))
+            # As Text: rich would read the bar's brackets as markup.
+            table.add_row(f"  {name}", f"{shown} of {quantity_text(most, unit=unit)}", Text(bar_text(used, most=most)))
     console.print(document["user"] or "all together", style="bold", markup=False, highlight=False)
     console.print(table, highlight=False)
     for line in document["warnings"]:
@@ -194,7 +196,7 @@ def _show_user(installation: Installation, user: str, *, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("limit", f"of {user} ({role.value})", "set for", "what it limits"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "limit")
     for name, facts in LIMITS.items():
         source = sources.get(name)
         table.add_row(
@@ -220,7 +222,7 @@ def _show_all(installation: Installation, *, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("limit", *roles, "all together"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "limit")
     for name, facts in LIMITS.items():
         values = [quantity_text(getattr(one, name), unit=facts.unit) for one in roles.values()]
         total = quantity_text(getattr(system, name), unit=facts.unit) if name in type(system).model_fields else ""

@@ -5,10 +5,10 @@ what points at a job goes before it, what points at the song before that.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, delete, func, or_, select, update
+from sqlalchemy import Connection, Table, delete, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.ledger.tables import (
@@ -22,6 +22,8 @@ from ironclad_assets.ledger.tables import (
     stored_artifacts,
 )
 from ironclad_assets.ledger.tombstones import has_tombstone
+from ironclad_assets.ledger.usage import forget_stored
+from ironclad_assets.ledger.users import take_user_turn
 
 _WORD = r"[A-Za-z0-9_-]"
 
@@ -93,56 +95,62 @@ def is_original_wanted(connection: Connection, archive_path: str) -> bool:
     return any(not has_tombstone(connection, "song", song) for song in connection.execute(chosen).scalars().all())
 
 
-def forget_song(connection: Connection, song: str, *, receipt: str) -> dict[str, int]:
-    """Remove every row about the song; return how many rows of each table."""
-    if connection.execute(select(songs.c.song).where(songs.c.song == song).with_for_update()).first() is None:
-        return {}
-    traces = read_traces(connection, song)
-    mine = select(jobs.c.job_uuid).where(jobs.c.song == song)
-    gone = {
-        "history": _delete(connection, history, history.c.job_uuid.in_(mine)),
-        "stage_timings": _delete(connection, stage_timings, stage_timings.c.job_uuid.in_(mine)),
-        "stored_artifacts": _delete(connection, stored_artifacts, stored_artifacts.c.song == song),
-        "jobs": _delete(connection, jobs, jobs.c.song == song),
-        "songs": _delete(connection, songs, songs.c.song == song),
-    }
-    for name in (*traces.ids, traces.original_name):
-        _rename_in_audit(connection, name, receipt=receipt)
-    return gone
+def forget_songs(connection: Connection, chosen: Sequence[str], *, receipt: str) -> int:
+    """Remove every row about the songs, and name the receipt where the audit names one; return how many rows went."""
+    held = select(songs.c.song).where(songs.c.song.in_(chosen)).with_for_update()
+    known = connection.execute(held).scalars().all()
+    names = {name for song in known for name in _names_of(read_traces(connection, song))}
+    _rename_in_audit(connection, names, receipt=receipt)
+    mine = select(jobs.c.job_uuid).where(jobs.c.song.in_(known))
+    return sum(
+        (
+            _delete(connection, history, history.c.job_uuid.in_(mine)),
+            _delete(connection, stage_timings, stage_timings.c.job_uuid.in_(mine)),
+            _delete(connection, stored_artifacts, stored_artifacts.c.song.in_(known)),
+            _delete(connection, jobs, jobs.c.song.in_(known)),
+            _delete(connection, songs, songs.c.song.in_(known)),
+        )
+    )
 
 
-def forget_user(connection: Connection, user_id: str, *, before: str, receipt: str) -> dict[str, int]:
+def forget_user(connection: Connection, user_id: str, *, before: str, receipt: str) -> None:
     """Let what others are told of the time `before` name the receipt where it named the user as who did something."""
     asked = connection.execute(select(func.max(audit.c.sequence)).where(audit.c.object == receipt)).scalar()
-    renamed = _rename_in_audit(connection, user_id, receipt=receipt, until=asked)
+    _rename_in_audit(connection, {user_id}, receipt=receipt, until=asked)
     for table, key in ((history, history.c.sequence), (deletions, deletions.c.receipt), (pauses, pauses.c.since)):
         actor = table.c.actor
         chosen = select(key.label("key"), actor).where(actor.contains(user_id, autoescape=True))
         for row in connection.execute(chosen.where(_time_of(table) <= before)).all():
             said = _renamed(row.actor, user_id, receipt=receipt)
             connection.execute(update(table).where(key == row.key, actor == row.actor).values(actor=said))
-    return {"audit": renamed}
 
 
 def _time_of(table: Table) -> ColumnElement[str]:
     return next(table.c[name] for name in ("at", "requested_at", "since") if name in table.c)
 
 
-def _rename_in_audit(connection: Connection, name: str, *, receipt: str, until: int | None = None) -> int:
-    """Put the receipt in the place of `name` in every line that has it as a word of its own; return how many."""
+def _names_of(traces: Traces) -> tuple[str, ...]:
+    return (*traces.ids, traces.original_name)
+
+
+def _rename_in_audit(connection: Connection, names: Set[str], *, receipt: str, until: int | None = None) -> None:
+    """Put the receipt in the place of each name in every line that has it as a word of its own.
+
+    `until`: the last line that is looked at. By their order, not their times: a clock that jumped hides nothing.
+    """
     columns = (audit.c.actor, audit.c.object, audit.c.detail)
-    chosen = select(audit.c.sequence, *columns).where(
-        or_(*(column.contains(name, autoescape=True) for column in columns))
-    )
-    if until is not None:  # by their order, not their times: a clock that jumped hides nothing
+    chosen = select(audit.c.sequence, *columns).order_by(audit.c.sequence)
+    if until is not None:
         chosen = chosen.where(audit.c.sequence <= until)
-    changed = 0
     for row in connection.execute(chosen).mappings().all():
-        said = {column.name: _renamed(row[column.name], name, receipt=receipt) for column in columns}
-        if any(said[key] != row[key] for key in said):
-            connection.execute(update(audit).where(audit.c.sequence == row["sequence"]).values(said))
-            changed += 1
-    return changed
+        line = " ".join(row[column.name] for column in columns)
+        present = [name for name in names if name in line]
+        if not present:
+            continue
+        said = {column.name: row[column.name] for column in columns}
+        for name in sorted(present, key=len, reverse=True):
+            said = {key: _renamed(text, name, receipt=receipt) for key, text in said.items()}
+        connection.execute(update(audit).where(audit.c.sequence == row["sequence"]).values(said))
 
 
 def _renamed(said: str, name: str, *, receipt: str) -> str:

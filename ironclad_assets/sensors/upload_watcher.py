@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from ironclad_assets.contracts.v1.job import Job
+from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.intake.inbox import Inbox
 from ironclad_assets.jobs import process_song
@@ -147,8 +147,9 @@ def _describe_taken(registration: Registration) -> str:
     name = registration.job.original_name
     if registration.duplicate:
         return f"{name!r}: already here as {registration.job.song}"
-    error = registration.job.error
-    return f"{name!r}: refused, {error.code}" if error else repr(name)
+    error, state = registration.job.error, registration.job.state
+    said = repr(name) if error is None else f"{name!r}: {'held' if state is JobState.HELD else 'refused'}, {error.code}"
+    return "; ".join((said, *registration.warnings))
 
 
 def build_upload_watcher(watcher: UploadWatcher) -> dg.SensorDefinition:

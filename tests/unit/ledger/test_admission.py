@@ -12,6 +12,7 @@ from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.admission import LimitReached, Wish
+from ironclad_assets.ledger.forget import forget_song
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import users
 from ironclad_assets.ledger.usage import ORIGINAL
@@ -189,6 +190,15 @@ def test_reserved_room_is_nobody_elses_and_can_be_given_back(ledger: Ledger) -> 
     ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 50, actor="test")
     with pytest.raises(LimitReached, match="the installation"):
         ledger.admission.reserve("s2", "staged_chunks", size_bytes=70)
+
+
+def test_a_song_that_is_forgotten_leaves_its_users_account(ledger: Ledger) -> None:
+    bring(ledger, 1, size_bytes=10)
+    bring(ledger, 2, size_bytes=20)
+    ledger.usage.record("s1", "stems", size_bytes=5)
+    with ledger._database.write() as connection:
+        assert forget_song(connection, "s1", receipt="r")["stored_artifacts"] == 2
+    assert ledger.usage.of("ada").stored_bytes == 20
 
 
 def test_counting_again_mends_an_account_that_is_wrong(ledger: Ledger) -> None:
