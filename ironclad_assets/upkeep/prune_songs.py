@@ -214,7 +214,7 @@ class _Look:
 
 def lasts_elsewhere(store: Store, path: str) -> bool:
     """Return whether an object store holds a file that is not on this machine."""
-    return store.mirror is not None and store.mirror.objects.probe(path) is not None
+    return store.mirror is not None and store.mirror.objects.head(path) is not None
 
 
 def note_of(original: Path) -> Path:

@@ -92,6 +92,7 @@ def test_what_was_being_written_goes_after_an_hour(world):
 
 def test_a_separation_that_can_go_on_is_kept_as_long_as_intermediates_are(world):
     song = world.song(state=JobState.CANCELED)
+    world.limit("keep_intermediate_days", 7)
     world.age(song, 2)
     work = f"stages/stems/{song}/.0123456789abcdef.part"
     world.put(f"{work}/checkpoint", age_days=2)

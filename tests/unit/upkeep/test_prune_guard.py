@@ -89,6 +89,7 @@ def test_a_store_that_is_full_can_be_swept(world, monkeypatch):
 
 def test_nothing_newer_than_its_limit_goes_whatever_the_clock_says(world):
     """Promise 17: clock jumps of a day back and forth, and of ten years; before any sweep has seen this boot."""
+    world.limit("keep_intermediate_days", 7)
     world.song(age_days=6.5)
     world.song()
     for days in (1.1, 2.0, 3650.0):
