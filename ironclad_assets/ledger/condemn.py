@@ -11,6 +11,8 @@ from ironclad_assets.ledger.changes import change_state
 from ironclad_assets.ledger.reads import active_job
 from ironclad_assets.ledger.tables import jobs, limits, pauses, songs, terms_acceptances, user_defaults, users
 from ironclad_assets.ledger.tombstones import Tombstone, add_tombstone, digest_of, has_tombstone
+from ironclad_assets.ledger.usage import forget_stored
+from ironclad_assets.ledger.users import take_user_turn
 
 _LOCK = 0x44454C45  # any constant: names the advisory lock on Postgres
 
@@ -22,7 +24,13 @@ def lock_writers(connection: Connection) -> None:
 
 
 def condemn_song(connection: Connection, song: str, *, at: str, receipt: str, actor: str) -> None:
-    """Cancel what the song's jobs do, set its tombstones, and let its bytes make a new song from now on."""
+    """Cancel what the song's jobs do, set its tombstones, and let its bytes make a new song from now on.
+
+    What it occupies leaves its user's account now: a user who comes back begins with none.
+    """
+    owner = connection.execute(select(songs.c.user_id).where(songs.c.song == song)).scalar_one()
+    take_user_turn(connection, owner)  # before any row is locked, as everybody does
+    forget_stored(connection, song)
     job = active_job(connection, song)
     if job is not None:
         to = JobState.RUNNING if job.state is JobState.RUNNING else JobState.CANCELED
@@ -38,6 +46,7 @@ def condemn_song(connection: Connection, song: str, *, at: str, receipt: str, ac
 
 def condemn_user(connection: Connection, user_id: str, *, at: str, receipt: str, actor: str) -> None:
     """Condemn every song of the user, and forget what the user may, wants and accepted."""
+    take_user_turn(connection, user_id)
     add_tombstone(connection, Tombstone(digest_of("user", user_id), "user", at, receipt))
     for song in connection.execute(select(songs.c.song).where(songs.c.user_id == user_id)).scalars().all():
         condemn_song(connection, song, at=at, receipt=receipt, actor=actor)

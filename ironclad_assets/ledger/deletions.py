@@ -18,7 +18,7 @@ from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.compact import compact
 from ironclad_assets.ledger.condemn import condemn_song, condemn_user, find_users, lock_writers, songs_to_delete
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.forget import Traces, forget_song, forget_user, is_original_wanted, read_traces
+from ironclad_assets.ledger.forget import Traces, forget_songs, forget_user, is_original_wanted, read_traces
 from ironclad_assets.ledger.rows import utc_now
 from ironclad_assets.ledger.tables import deletions, songs
 from ironclad_assets.ledger.tombstones import (
@@ -74,8 +74,7 @@ class Deletions:
             known = _find_open(connection, "song", song)
             if known is not None:
                 return known
-            row = connection.execute(select(songs.c.song).where(songs.c.song == song).with_for_update()).first()
-            if row is None:
+            if connection.execute(select(songs.c.song).where(songs.c.song == song)).first() is None:
                 require_not_deleted(connection, "song", song)
                 raise failure(ErrorCode.UNKNOWN_SONG, f"there is no song {song!r}")
             deletion = _insert(connection, "song", song, actor=actor)
@@ -159,7 +158,7 @@ class Deletions:
         The audit then names the receipt where it named one of them.
         """
         with self._database.write() as connection:
-            rows = sum(sum(forget_song(connection, song, receipt=receipt).values()) for song in chosen)
+            rows = forget_songs(connection, list(chosen), receipt=receipt)
             _add_removed(connection, receipt, removed={**removed, "records": {"count": rows}})
 
     def forget_user(self, user_id: str, *, before: str, receipt: str) -> None:
@@ -167,14 +166,19 @@ class Deletions:
         with self._database.write() as connection:
             forget_user(connection, user_id, before=before, receipt=receipt)
 
-    def finish(self, receipt: str, *, removed: Removed) -> Deletion:
-        """Note that nothing is left, add what went last, and forget what it was about; once done, it stays so."""
+    def forget_subject(self, receipt: str, *, removed: Removed) -> None:
+        """Forget what the deletion is about, now that nothing is left of it, and add what went last to the receipt."""
+        with self._database.write() as connection:
+            _add_removed(connection, receipt, removed=removed)
+            connection.execute(update(deletions).where(deletions.c.receipt == receipt).values(subject=None))
+
+    def finish(self, receipt: str) -> Deletion:
+        """Note that nothing is left, in no database's own files either; done once, it stays so."""
         with self._database.write() as connection:
             row = connection.execute(select(deletions).where(deletions.c.receipt == receipt).with_for_update())
             before = _deletion_of(row.mappings().one())
             if before.done:
                 return before
-            _add_removed(connection, receipt, removed=removed)
             values = {"state": "done", "subject": None, "completed_at": utc_now()}
             connection.execute(update(deletions).where(deletions.c.receipt == receipt).values(values))
             write_audit(connection, "deletion-done", receipt, actor="eraser")

@@ -97,16 +97,22 @@ def is_original_wanted(connection: Connection, archive_path: str) -> bool:
 
 def forget_songs(connection: Connection, chosen: Sequence[str], *, receipt: str) -> int:
     """Remove every row about the songs, and name the receipt where the audit names one; return how many rows went."""
+    owners = select(songs.c.user_id).where(songs.c.song.in_(chosen)).distinct().order_by(songs.c.user_id)
+    for user_id in connection.execute(owners).scalars().all():
+        take_user_turn(connection, user_id)
     held = select(songs.c.song).where(songs.c.song.in_(chosen)).with_for_update()
     known = connection.execute(held).scalars().all()
     names = {name for song in known for name in _names_of(read_traces(connection, song))}
     _rename_in_audit(connection, names, receipt=receipt)
     mine = select(jobs.c.job_uuid).where(jobs.c.song.in_(known))
-    return sum(
+    stored = select(func.count()).select_from(stored_artifacts).where(stored_artifacts.c.song.in_(known))
+    counted = int(connection.execute(stored).scalar_one())
+    for song in known:
+        forget_stored(connection, song)
+    return counted + sum(
         (
             _delete(connection, history, history.c.job_uuid.in_(mine)),
             _delete(connection, stage_timings, stage_timings.c.job_uuid.in_(mine)),
-            _delete(connection, stored_artifacts, stored_artifacts.c.song.in_(known)),
             _delete(connection, jobs, jobs.c.song.in_(known)),
             _delete(connection, songs, songs.c.song.in_(known)),
         )

@@ -42,6 +42,7 @@ _LARGE = (
 )  # fmt: skip
 """Tables of which it is known in which column a song is named; all others are read whole."""
 
+_AT_ONCE = 500
 _RUN_FOLDER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MATERIALIZED = "ASSET_MATERIALIZATION"
 _WAITING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.MANAGED)
@@ -73,7 +74,13 @@ class DagsterTraces:
 
     def ids(self, traces: Sequence[Traces]) -> frozenset[str]:
         """Return the ids of every run of the songs."""
-        return frozenset(run.run_id for one in traces for run in self._runs_of(one))
+        tags, found = RunTagsTable, set()
+        with _sql(self._instance.run_storage).connect() as connection:
+            for start in range(0, len(traces), _AT_ONCE):
+                some = [one.song for one in traces[start : start + _AT_ONCE]]
+                chosen = sa.select(tags.c.run_id).where(tags.c.key == PARTITION_NAME_TAG, tags.c.value.in_(some))
+                found |= set(connection.execute(chosen).scalars())
+        return frozenset(found)
 
     def erase(self, traces: Sequence[Traces], *, names: Names, tally: Tally) -> None:
         """Remove the songs' runs, events and partitions, and mask everything else that names one of `names`.

@@ -30,7 +30,8 @@ from ironclad_assets.upkeep.upgrades import FOLDER as UPGRADES
 QUIET_S = 35.0
 """How long after a song's last doings others may still write of it: services note what ended within half a minute."""
 
-SONGS_AT_ONCE = 50
+SONGS_AT_ONCE = 500
+"""Songs that are looked for together: every log and note is read once for so many."""
 
 
 class Elsewhere(Protocol):
@@ -89,9 +90,7 @@ class Eraser:
             self.ledger.deletions.compact()
             self.elsewhere.compact()
         for one in ended:
-            self.ledger.deletions.finish(one.receipt, removed={})
-        if ended:
-            self.ledger.deletions.compact()  # what it was about has just been forgotten too
+            self.ledger.deletions.finish(one.receipt)
         return Progress(tuple(one.receipt for one in ended), waiting)
 
     def _erase(self, deletion: Deletion) -> str:
@@ -100,11 +99,12 @@ class Eraser:
         users = (deletion.subject,) if deletion.kind == "user" and deletion.subject else ()
         for some in _in_parts(self.ledger.deletions.traces(deletion)):
             why = self._erase_songs(some, deletion=deletion) or why
-        if why or not users:
+        if why:
             return why
         tally = Tally()
-        self._erase_user(users[0], deletion=deletion, tally=tally)
-        self.ledger.deletions.forget_songs([], receipt=deletion.receipt, removed=tally.removed)
+        for user_id in users:
+            self._erase_user(user_id, deletion=deletion, tally=tally)
+        self.ledger.deletions.forget_subject(deletion.receipt, removed=tally.removed)
         return ""
 
     def _erase_songs(self, traces: Sequence[Traces], *, deletion: Deletion) -> str:

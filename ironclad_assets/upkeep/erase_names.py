@@ -6,7 +6,7 @@ are, and as JSON, Python and addresses spell them; the name of a user only as a 
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -58,16 +58,19 @@ class Names:
             content: text in UTF-8 or ASCII, whatever else is in it.
             users: whether the users' names count too.
         """
-        spans = list(self._find_ids(content))
-        known = [spelled for spelled in self._spelled if spelled in content]
+        ids, tokens, spans = self._ids, set(), []
+        for match in _TOKEN.finditer(content):
+            token = match.group()
+            tokens.add(token)
+            if token in ids or (b"-" in token and any(part in ids for part in _parts(token))):
+                spans.append(match.span())
+        known = self._spelled.present(content, tokens=tokens)
+        known += self._users.present(content, tokens=tokens) if users else []
         if known:
             spans += [match.span() for match in _any_of(known).finditer(content)]
-        quoted = [spelled for spelled in self._quoted if spelled in content]
+        quoted = self._quoted.present(content, tokens=tokens)
         if quoted:
             spans += [match.span() for match in re.finditer(b"|".join(map(re.escape, quoted)), content)]
-        words = [user for user in self._users if users and user in content]
-        if words:
-            spans += [match.span() for match in _any_of(words).finditer(content)]
         return sorted(spans)
 
     def masked(self, text: str, *, users: bool = True) -> str:
@@ -114,35 +117,46 @@ class Names:
         whose = key in ("user", "user_id", "ironclad/user") and isinstance(value, str)
         return self.masked(value) if whose else self.masked_value(value)
 
-    def _find_ids(self, content: bytes) -> Iterator[tuple[int, int]]:
-        ids = self._ids
-        if not ids:
-            return
-        for match in _TOKEN.finditer(content):
-            token = match.group()
-            if token in ids or (b"-" in token and any(part in ids for part in _parts(token))):
-                yield match.span()
-
     @cached_property
     def _ids(self) -> frozenset[bytes]:
         return frozenset(one.encode() for one in self.ids)
 
     @cached_property
-    def _users(self) -> tuple[bytes, ...]:
-        return tuple(sorted(one.encode() for one in self.users))
+    def _users(self) -> "_Phrases":
+        return _Phrases(one.encode() for one in self.users)
 
     @cached_property
-    def _spelled(self) -> tuple[bytes, ...]:
-        plain = [one for one in self.phrases if len(one) >= _LEAST_NAME or "." in one]
-        return tuple(sorted({spelled for one in plain for spelled in spellings(one)}))
+    def _spelled(self) -> "_Phrases":
+        return _Phrases(spelled for one in self.phrases if _is_plain(one) for spelled in spellings(one))
 
     @cached_property
-    def _quoted(self) -> tuple[bytes, ...]:
-        short = [one for one in self.phrases if not (len(one) >= _LEAST_NAME or "." in one)]
-        return tuple(sorted(mark + spelled + mark for one in short for spelled in spellings(one) for mark in _QUOTES))
+    def _quoted(self) -> "_Phrases":
+        short = (one for one in self.phrases if not _is_plain(one))
+        return _Phrases(mark + spelled + mark for one in short for spelled in spellings(one) for mark in _QUOTES)
+
+
+class _Phrases:
+    """Many phrases, of which a text has few: each is looked for only where its longest word is there."""
+
+    def __init__(self, phrases: Iterable[bytes]) -> None:
+        self._by_word: dict[bytes, list[bytes]] = {}
+        for phrase in sorted(set(phrases)):
+            word = max(_TOKEN.findall(phrase), key=len, default=b"")
+            self._by_word.setdefault(word, []).append(phrase)
+
+    def present(self, content: bytes, *, tokens: Set[bytes]) -> list[bytes]:
+        """Return the phrases that stand in `content`, whose words are `tokens`."""
+        if not self._by_word:
+            return []
+        words = [b"", *(tokens & self._by_word.keys())]
+        return [phrase for word in words for phrase in self._by_word.get(word, ()) if phrase in content]
 
 
 _QUOTES = (b"'", b'"')
+
+
+def _is_plain(name: str) -> bool:
+    return len(name) >= _LEAST_NAME or "." in name
 
 
 def spellings(text: str) -> set[bytes]:

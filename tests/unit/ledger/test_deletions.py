@@ -13,6 +13,7 @@ from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import metadata, tombstones
 from ironclad_assets.ledger.tombstones import digest_of
+from ironclad_assets.ledger.usage import record_stored
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import add_song, make_song
 
@@ -64,7 +65,9 @@ def test_nothing_names_a_song_after_it_was_forgotten_but_its_tombstone(ledger: L
     deletion = ledger.deletions.request_song("s7", actor="test")
     (traces,) = ledger.deletions.traces(deletion)
     ledger.deletions.forget_songs(["s7"], receipt=deletion.receipt, removed={})
-    done = ledger.deletions.finish(deletion.receipt, removed={"archive": {"count": 1, "bytes": 107}})
+    ledger.deletions.forget_subject(deletion.receipt, removed={"archive": {"count": 1, "bytes": 107}})
+    done = ledger.deletions.finish(deletion.receipt)
+    assert ledger.deletions.finish(deletion.receipt) == done
     left = everything(ledger)
     assert not [name for name in (*traces.ids, "'s7'", "song 7.mp3") if name in left]
     assert (done.done, done.subject) == (True, None)
@@ -101,7 +104,7 @@ def test_a_user_goes_with_all_songs_and_may_come_back(ledger: Ledger) -> None:
     assert [traces.song for traces in ledger.deletions.traces(deletion)] == ["s1", "s2"], "the new one is a new user's"
     ledger.deletions.forget_songs(["s1", "s2"], receipt=deletion.receipt, removed={})
     ledger.deletions.forget_user("ada", before=deletion.requested_at, receipt=deletion.receipt)
-    ledger.deletions.finish(deletion.receipt, removed={})
+    ledger.deletions.finish(deletion.receipt)
     assert ledger.user_defaults("ada") == JobOptions()
     assert [song.song for song in (ledger.song("s4"), ledger.song("s3"))] == ["s4", "s3"]
     with ledger._database.read() as connection:
@@ -156,3 +159,20 @@ def test_one_at_a_time_carries_out_deletions_of_a_shared_ledger(ledger: Ledger) 
     with another.deletions.take_turn() as theirs:
         assert theirs
     another.close()
+
+
+def test_what_is_deleted_leaves_the_account_and_a_user_who_comes_back_begins_with_none(ledger: Ledger) -> None:
+    add_song(ledger, 1)
+    add_song(ledger, 2)
+    with ledger._database.write() as connection:
+        record_stored(connection, "s1", "stems", size_bytes=1000)
+        record_stored(connection, "s2", "stems", size_bytes=10)
+    before = ledger.usage.of("ada").stored_bytes
+    deletion = ledger.deletions.request_song("s1", actor="test")
+    assert before - ledger.usage.of("ada").stored_bytes >= 1000
+    ledger.deletions.forget_songs(["s1"], receipt=deletion.receipt, removed={})
+    whole = ledger.deletions.request_user("ada", actor="test")
+    add_song(ledger, 3)
+    anew = ledger.usage.of("ada").stored_bytes
+    ledger.deletions.forget_songs(["s2"], receipt=whole.receipt, removed={})
+    assert ledger.usage.of("ada").stored_bytes == anew == 103
