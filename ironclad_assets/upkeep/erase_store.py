@@ -94,6 +94,7 @@ def _erase_original(archive_path: str, *, store: Store, ledger: Ledger, tally: T
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not ledger.deletions.is_original_wanted(archive_path):
             remove_stored(store, archive_path, tally=tally, kind="archive")
+            remove_stored(store, f"{archive_path}.pruned.json", tally=tally, kind="archive")  # what a sweep left of it
     finally:
         os.close(descriptor)
 
