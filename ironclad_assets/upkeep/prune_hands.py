@@ -75,6 +75,8 @@ class Hands:
         """Give a transaction in which what the removal needs holds, and goes on holding; else say why not."""
         sweeps = self.ground.ledger.sweeps
         with ExitStack() as stack:
+            if one.path.startswith("archive/"):
+                stack.enter_context(_hold_originals((self.ground.store.root / one.path).parent))
             if one.guard == "idle":
                 if not stack.enter_context(_no_analysis(one, self.ground)):
                     yield None, "it is being analysed"
@@ -235,6 +237,22 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _hold_originals(folder: Path) -> Iterator[None]:
+    """Wait for uploads that have stored an original in the folder and not registered its song; keep others waiting."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
 

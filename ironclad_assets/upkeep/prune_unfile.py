@@ -4,6 +4,7 @@ The rules of filing hold: a file that is not the song's own any more stays, a co
 it, a folder goes when it is empty. The entry gets another key, so that a retry files the song anew.
 """
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def unfile(files: Sequence[Removal], *, ground: Ground, connection: Connection) 
 def _keep(entry: LibraryEntry, *, manifest: Manifest, key: str, store: Store) -> Manifest:
     """Write the changed entry as an artifact of its own; the one before is whole until the manifest is replaced."""
     stage = store.stage(STAGE, manifest.song)
-    before, work = stage.path / manifest.folder, stage.work(key)
+    before = stage.path / manifest.folder
+    shutil.rmtree(stage.work(key))  # what a sweep that was killed left in it
+    work = stage.work(key)
     for file in manifest.files:
         atomic.make_folder((work / file.path).parent)
         atomic.write_bytes(work / file.path, _content(before / file.path, entry))
