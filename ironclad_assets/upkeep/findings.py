@@ -5,6 +5,7 @@ Looking is in the `verify_*` modules; mending is a retry, `prune --kind corrupt`
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -86,7 +87,8 @@ def last_findings(settings: Settings) -> Iterator[Finding]:
     try:
         with (settings.home_dir / _LAST).open(encoding="utf-8") as lines:
             for line in lines:
-                yield Finding(**json.loads(line))
+                with suppress(ValueError, TypeError):  # a deletion takes the names of what is gone out of it
+                    yield Finding(**json.loads(line))
     except FileNotFoundError:
         return
 
