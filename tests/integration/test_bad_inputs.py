@@ -35,9 +35,20 @@ from tests.unit.audio import tagged_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PROOFS = ("test_bad_inputs.py", "test_bad_doors.py", "test_antivirus.py")
+NEEDS_TIME = pytest.mark.skipif(int(os.environ.get("CHAOS_ROUNDS", "1")) < 2, reason="only with more time (make chaos)")
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
-MUTANTS = 200 * ROUNDS
-EACH_CASE = [(row, case) for row in ROWS for case in row.cases]
+MUTANTS = 200
+MORE_MUTANTS = 1_000 * ROUNDS
+EACH_CASE = [
+    pytest.param(
+        row,
+        case,
+        id=f"{row.number} {os.fsdecode(case.name)[:30]!r}",
+        marks=[pytest.mark.chaos, NEEDS_TIME] if case.heavy else [],
+    )
+    for row in ROWS
+    for case in row.cases
+]
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +69,9 @@ def make(case: Case, *, folder: Path) -> Path:
     return path if plain == path else plain.rename(path)
 
 
-@pytest.mark.parametrize(
-    ("row", "case"), EACH_CASE, ids=[f"{row.number} {os.fsdecode(case.name)[:30]!r}" for row, case in EACH_CASE]
-)
+@pytest.mark.parametrize(("row", "case"), EACH_CASE)
 def test_bad_input_gets_the_answer_of_its_row(gate: Gate, row: Row, case: Case) -> None:
     """CAT-002, promises 6 and 10: a published code that names the reason, bounded cost, and the next song succeeds."""
-    if case.heavy and ROUNDS < 2:
-        pytest.skip("only with more time (make chaos)")
     path = make(case, folder=gate.make_folder())
     before = gate.tree()
     outcome = gate.judge(path, stages=case.stages)
@@ -243,17 +250,33 @@ MUTATED = {
 @pytest.mark.parametrize("kind", MUTATED)
 def test_mutated_copies_get_a_published_answer_within_their_time(tmp_path: Path, kind: str) -> None:
     """Row 64: whatever the bytes, the answer is a code of the file's; a decoder that crashes is contained."""
-    path = MUTATED[kind](tmp_path)
-    policy, codes, seconds, seed = Policy(), [], [], 0
-    while seed < MUTANTS:
+    judge_mutants(kind, folder=tmp_path, first=0, last=MUTANTS)
+
+
+@NEEDS_TIME
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", MUTATED)
+def test_very_many_mutated_copies_get_one_too(tmp_path: Path, kind: str) -> None:
+    """Row 64, with more time."""
+    judge_mutants(kind, folder=tmp_path, first=MUTANTS, last=MUTANTS + MORE_MUTANTS)
+
+
+def judge_mutants(kind: str, *, folder: Path, first: int, last: int) -> None:
+    """Judge spoilt copies of one kind of file, by their seeds, two hundred in each child."""
+    path = MUTATED[kind](folder)
+    policy, seed = Policy(), first
+    codes: list[str] = []
+    seconds: list[float] = []
+    while seed < last:
         told = LastWord()
+        end = min(seed + 200, last)
         try:
             found = run_task(
                 "tests.bad_inputs.mutants:inspect_mutants",
-                arguments={"path": str(path), "first": seed, "last": min(seed + 200, MUTANTS)},
+                arguments={"path": str(path), "first": seed, "last": end},
                 limits=policy.media_limits(duration_s=3600.0, file_bytes=1 << 20),
                 readable=[path],
-                writable=[tmp_path],
+                writable=[folder],
                 watch=told,
                 code=[IMPORT_ROOT],
             )
@@ -263,10 +286,10 @@ def test_mutated_copies_get_a_published_answer_within_their_time(tmp_path: Path,
             continue
         codes += found["codes"]
         seconds += found["seconds"]
-        seed += 200
+        seed = end
     known = {code.code for code in ErrorCode} - {ErrorCode.INTERNAL.code}
     assert set(codes) <= known | {"accepted"}
-    assert len(codes) > MUTANTS // 2  # a crash costs the answers of its batch before it
+    assert len(codes) > (last - first) // 2  # a crash costs the answers of its batch before it
     assert max(seconds) < 22.0
 
 
