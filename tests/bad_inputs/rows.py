@@ -33,7 +33,7 @@ That folder is for the pipeline's user alone. `pipelinectl retry` has the file l
 a limit was raised.
 
 A file's type is found by its first bytes, never by its name: {types}. Which of these a user may upload is a limit
-(`pipelinectl limits set user NAME types wav,flac`), and so are size and length. Nothing is ever unpacked. How malware
+(`pipelinectl limits set types wav,flac --user NAME`), and so are size and length. Nothing is ever unpacked. How malware
 is found is in [antivirus.md](antivirus.md).
 
 | # | input | answer | code |

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from ironclad_assets.contracts.v1.job import SongIdentity
-from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled
+from ironclad_assets.contracts.v1.limits import EffectiveLimits
+from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, Refusal
+from ironclad_assets.pipeline import validate
 from ironclad_assets.pipeline.policy import Policy, crash_as_damage
 from ironclad_assets.pipeline.validate import validate_file
 from ironclad_assets.sandbox.task import ChildCrashError
@@ -114,3 +116,46 @@ def test_limits_grow_with_the_length() -> None:
     assert policy.media_limits(duration_s=300).cpu_growth_s == 0
     assert policy.media_limits().cpu_s == 20
     assert policy.media_limits().cpu_growth_s == 10
+
+
+def test_policy_of_a_user_comes_from_the_users_limits() -> None:
+    """SPLIT-020, SPLIT-021: what an operator allows one user overrules the settings, in both directions."""
+    settings = Settings(max_duration_s=60, max_upload_bytes=5)
+    limits = EffectiveLimits(max_duration_s=600.0, max_upload_bytes=50, types=("wav", "flac"))
+    policy = Policy.for_user(settings, limits=limits)
+    assert (policy.max_duration_s, policy.max_bytes, policy.types) == (600.0, 50, ("wav", "flac"))
+    assert policy.as_json()["types"] == ["flac", "wav"]
+    unlimited = Policy.for_user(settings, limits=EffectiveLimits(max_duration_s=None, max_upload_bytes=None))
+    assert unlimited.max_duration_s == 7 * 86_400
+    assert unlimited.max_bytes == 2**40
+    assert "types" not in unlimited.as_json()
+
+
+def test_types_of_the_policy_are_those_of_the_content(store: Store, original: Path) -> None:
+    with pytest.raises(IroncladError, match=r"the file is flac; taken from this user are mp3, wav$") as caught:
+        validate_file(identity(store, original), store=store, policy=Policy(types=("wav", "mp3")))
+    assert caught.value.code is ErrorCode.TYPE_REFUSED
+    with pytest.raises(IroncladError, match="this user may upload nothing"):
+        validate_file(identity(store, original), store=store, policy=Policy(types=()))
+    assert validate_file(identity(store, original), store=store, policy=Policy(types=("flac",))).codec == "flac"
+
+
+def test_a_screen_looks_before_anything_is_decoded(
+    store: Store, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SPLIT-020"""
+    seen: list[Path] = []
+
+    def refuse(path: Path) -> bool:
+        seen.append(path)
+        raise Refusal("no", code=ErrorCode.MALWARE)
+
+    assert validate_file(identity(store, original), store=store, policy=Policy(), screen=lambda path: True).scanned
+    assert not validate_file(identity(store, original), store=store, policy=Policy(), screen=lambda path: False).scanned
+    monkeypatch.setattr(validate, "run_task", None)
+    with pytest.raises(Refusal, match="no"):
+        validate_file(identity(store, original), store=store, policy=Policy(), screen=refuse)
+    assert seen == [original]
+    with pytest.raises(IroncladError, match="bytes; allowed are 1"):
+        validate_file(identity(store, original), store=store, policy=Policy(max_bytes=1), screen=refuse)
+    assert seen == [original]
