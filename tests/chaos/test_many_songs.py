@@ -1,6 +1,6 @@
 """Many songs of several users while random processes are killed: each ends exactly once, and nothing grows.
 
-Promise 3 of `docs/operations.md`. `make chaos` takes 200 songs and 24 kills, `make soak` 1,000 and 120; how many is
+Promise 3 of `docs/reliability.md`. `make chaos` takes 200 songs and 24 kills, `make soak` 1,000 and 120; how many is
 CHAOS_SONGS and CHAOS_KILLS. One file in a hundred is no song. What was seen is printed, and written to CHAOS_REPORT.
 """
 

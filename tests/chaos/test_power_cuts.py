@@ -1,6 +1,6 @@
 """The power fails in the middle of uploads, and of a whole system: what was acknowledged is there afterwards.
 
-Promises 1 and 5 of `docs/operations.md`: accepted means durable, and interrupted songs go on by themselves.
+Promises 1 and 5 of `docs/reliability.md`: accepted means durable, and interrupted songs go on by themselves.
 """
 
 import hashlib

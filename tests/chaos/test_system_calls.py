@@ -1,6 +1,6 @@
 """Each system call of each writer is the last one, or fails: no torn file is ever visible, and writing again succeeds.
 
-Promise 2 of `docs/operations.md`. By default some of the calls are tried, `make chaos` tries all of them.
+Promise 2 of `docs/reliability.md`. By default some of the calls are tried, `make chaos` tries all of them.
 """
 
 import os
