@@ -5,6 +5,7 @@ import json
 import dagster as dg
 import pytest
 
+from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors import upload_watcher as module
 from ironclad_assets.sensors.upload_watcher import UploadWatcher, build_upload_watcher
@@ -103,3 +104,20 @@ def test_sensor_runs_as_dagster_evaluates_it(watcher):
     with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
         data = sensor.evaluate_tick(context)
     assert data.skip_message == "0 taken"
+
+
+def test_a_pause_is_said_in_every_tick_and_nothing_is_dispatched(watcher, store, settings):
+    """QUEUE-003, WATCH-002: uploads are still taken in."""
+    watcher._ledger.pauses.set(PauseKind.ALL, actor="anna", reason="new disk")
+    drop(store, "song.flac")
+    skipped = tick(watcher)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "1 taken" in skipped.skip_message
+    assert "paused: everything since" in skipped.skip_message
+    assert "by anna: new disk" in skipped.skip_message
+    published = json.loads((settings.home_dir / "run" / "watcher.json").read_text(encoding="utf-8"))
+    assert (len(published["pauses"]), published["paused"]) == (1, "")
+    (job,) = watcher._ledger.jobs()
+    assert watcher._ledger.history(job.job_uuid)[0].request_id is not None
+    watcher._ledger.pauses.lift(PauseKind.ALL, actor="anna")
+    assert len(tick(watcher).run_requests) == 1
