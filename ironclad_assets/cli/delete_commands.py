@@ -1,7 +1,9 @@
 """The commands that delete for good: delete-song, delete-user, and receipts, the proof."""
 
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +29,11 @@ WAIT_S = 600.0
 """How long a command waits for a deletion; what is not done by then goes on without it."""
 
 LOOK_S = 0.5
+END_S = 20.0
 TELL_S = 10.0
+
+RECEIPT = 36
+"""Characters of a receipt, which is shown whole."""
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for it; the running system does it within minutes.")]
@@ -148,12 +154,16 @@ def _wait(installation: Installation, deletion: Deletion) -> Deletion:
     while True:
         known = installation.ledger.deletions.receipt(deletion.receipt)
         if known.done or ended or time.monotonic() >= deadline:
-            return known
+            break
         ended = process is not None and process.poll() is not None
         if time.monotonic() - told >= TELL_S:
             told = time.monotonic()
             print("still deleting; it goes on when you press Ctrl-C", file=sys.stderr, flush=True)
         time.sleep(LOOK_S)
+    if process is not None and known.done:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)  # it has only to close its files
+    return known
 
 
 def _say_receipt(deletion: Deletion) -> None:
@@ -169,7 +179,7 @@ def _say_receipt(deletion: Deletion) -> None:
 def _print_table(found: list[Deletion]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("receipt", "kind", "state", "asked", "by", "done", "things"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "receipt", min_width=RECEIPT if heading == "receipt" else None)
     for one in found:
         things = sum(counts.get("count", 0) for counts in (one.removed or {}).values())
         ended = (one.completed_at or "")[:19]

@@ -175,7 +175,8 @@ class DagsterTraces:
     def _storages(self) -> Iterator[tuple[Any, sa.MetaData]]:  # Dagster's storages, which have no common type
         yield _sql(self._instance.run_storage), RunStorageSqlMetadata
         yield _sql(self._instance.event_log_storage), SqlEventLogStorageMetadata
-        yield _sql(self._instance.schedule_storage), ScheduleStorageSqlMetadata
+        if self._instance.schedule_storage is not None:  # an instance in memory has none
+            yield _sql(self._instance.schedule_storage), ScheduleStorageSqlMetadata
 
 
 def _sql(storage: Any) -> Any:  # noqa: ANN401 - Dagster's storages, which have no common type

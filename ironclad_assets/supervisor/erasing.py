@@ -26,6 +26,7 @@ def start_eraser(settings: Settings) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            process_group=0,  # Ctrl-C ends the command that waits, not the deletion
         )
 
 

@@ -18,6 +18,7 @@ from ironclad_assets.sensors.erase import erase_requested
 from ironclad_assets.settings import MEBIBYTE, Settings
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep import erase as erase_module
 from ironclad_assets.upkeep import tombstones
 from ironclad_assets.upkeep.erase import Progress
 from tests import synth
@@ -49,6 +50,7 @@ def lasting(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     settings.dagster_home.mkdir(parents=True)
     monkeypatch.setenv("DAGSTER_HOME", str(settings.dagster_home))
     monkeypatch.setenv("IRONCLAD_DATABASE_URL", settings.ledger_url)
+    monkeypatch.setattr(erase_module, "QUIET_S", 0.0)  # on Postgres somebody else might write, but nobody does
     (settings.dagster_home / "dagster.yaml").write_bytes(settings.instance_yaml.read_bytes())
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         yield Installation(settings, store, ledger, instance, tmp_path)
