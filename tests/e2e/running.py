@@ -190,8 +190,10 @@ def _role(pid: int) -> str:
 class RunningSystem:
     """One `pipelinectl up`: start, look, kill, start again."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, host: str | None = None, **environment: str) -> None:
+        """Plan a system; with `host` it believes to be on a machine of that name (only root may say so)."""
         self.folder = folder
+        self._renamed = () if host is None else ("unshare", "--uts", "sh", "-c", f'hostname {host} && exec "$@"', "sh")
         self.home = folder / "home"
         self.engines = folder / "engines"
         if not self.engines.exists():
@@ -229,7 +231,7 @@ class RunningSystem:
         offset = log.stat().st_size if log.exists() else 0
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                _command("up"),
+                [*self._renamed, *_command("up")],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
