@@ -136,13 +136,15 @@ class Publication:
         if record is None or not record.folder:
             return False
         head = self._objects.head(self._key)
-        if head is None or head.etag != record.etag:
+        return head is not None and head.etag == record.etag and all(self.has(file) for file in manifest.files)
+
+    def has(self, file: FileRecord) -> bool:
+        """Return whether the object store has this file of the artifact that is known here, by size and SHA-256."""
+        record = self._record()
+        if record is None or not record.folder:
             return False
-        heads = [(file, self._objects.head(self._object(record.folder, file))) for file in manifest.files]
-        return all(
-            head is not None and (head.size_bytes, head.sha256) == (file.size_bytes, file.sha256)
-            for file, head in heads
-        )
+        head = self._objects.head(self._object(record.folder, file))
+        return head is not None and (head.size_bytes, head.sha256) == (file.size_bytes, file.sha256)
 
     @property
     def used_at(self) -> float | None:
