@@ -19,6 +19,7 @@ from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.ledger.usage import ORIGINAL
 from ironclad_assets.storage.hashing import carry_on, hash_file, hash_json
 from ironclad_assets.storage.manifests import parse_manifest
+from ironclad_assets.storage.publication import RECORD
 from ironclad_assets.storage.sealed import check_seal
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.findings import Finding, FindingCode, found
@@ -31,7 +32,7 @@ STAGE_CODES = frozenset(
 )
 """Findings in a stage's folder that making the stage again mends."""
 
-_OURS = frozenset({"manifest.json", "pruned.json", "claims.json", ".lock"})
+_OURS = frozenset({"manifest.json", "pruned.json", "claims.json", ".lock", RECORD})
 
 Heed = Callable[[], None]
 
@@ -82,7 +83,7 @@ def check_stage(store: Store, *, stage: str, song: str, heed: Heed = carry_on) -
         wrong = _why_wrong(manifest, content, stage=stage, song=song)
         if wrong:
             yield found(FindingCode.MANIFEST_DAMAGED, f"{path}/manifest.json", wrong, song=song)
-        yield from _check_files(manifest, path, root=store.root, heed=heed)
+        yield from _check_files(manifest, path, store=store, heed=heed)
     for name in ("pruned.json", "claims.json"):
         wrong = check_seal((folder / name).read_bytes()) if name in names else ""
         if wrong:
@@ -104,10 +105,16 @@ def _why_wrong(manifest: Manifest, content: bytes, *, stage: str, song: str) -> 
     return check_seal(content)
 
 
-def _check_files(manifest: Manifest, path: str, *, root: Path, heed: Heed) -> Iterator[Finding]:
-    """Yield the files of an artifact that are missing, changed, or not in its manifest."""
-    folder = root / path / manifest.folder
+def _check_files(manifest: Manifest, path: str, *, store: Store, heed: Heed) -> Iterator[Finding]:
+    """Yield the files of an artifact that are missing, changed, or not in its manifest.
+
+    A copy that was let go is not missing where the store lasts in a bucket that has it.
+    """
+    folder = store.root / path / manifest.folder
+    publication = store.stage(manifest.stage, manifest.song).publication
     for record in manifest.files:
+        if publication is not None and not (folder / record.path).exists() and publication.has(record):
+            continue
         yield from check_file(folder / record.path, record, f"{path}/{manifest.folder}", manifest.song, heed=heed)
     records = {record.path for record in manifest.files}
     for file in sorted(folder.rglob("*")):
