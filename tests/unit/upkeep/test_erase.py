@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import pytest
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
+from ironclad_assets.intake.upload import take_file
 from ironclad_assets.ledger.compact import compact_sqlite
 from ironclad_assets.ledger.deletions import Deletion
 from ironclad_assets.ledger.forget import Traces, read_traces
@@ -143,6 +145,37 @@ def test_the_same_bytes_uploaded_during_the_deletion_are_a_song_of_their_own(wor
     assert again != song
     erase(world)
     assert world.store.path(world.ledger.song(again).archive_path).read_bytes() == b"again"
+
+
+def test_an_upload_of_the_same_bytes_beside_the_deletion_never_loses_its_original(world: World) -> None:
+    """Promise 16: nobody's upload is lost for another's deletion, whichever of the two is faster."""
+    source = world.folder / "same.flac"
+    source.write_bytes(b"the same bytes" * 1000)
+
+    def bring() -> None:
+        take_file(
+            source,
+            ledger=world.ledger,
+            store=world.store,
+            settings=world.settings,
+            user_id="ada",
+            options=JobOptions(),
+            door="test",
+            actor="test",
+            keep_source=True,
+        )
+
+    bring()
+    for number in range(12):
+        (song,) = [job.song for job in world.ledger.jobs() if job.state is JobState.QUEUED]
+        ask(world, song)
+        upload = threading.Timer(number / 1000.0, bring)
+        upload.start()
+        erase(world)
+        upload.join()
+        (again,) = [job.song for job in world.ledger.jobs() if job.state is JobState.QUEUED]
+        assert again != song
+        assert (world.store.root / world.ledger.song(again).archive_path).read_bytes() == source.read_bytes()
 
 
 def test_a_user_goes_with_uploads_and_what_comes_later_stays(world: World) -> None:
