@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.storage import atomic
@@ -272,6 +273,17 @@ class StageFolder:
         except OSError as error:
             raise atomic.storage_error(error, final) from error
         return final
+
+    def fetch(self, manifest: Manifest, file: FileRecord) -> None:
+        """Bring one of the manifest's files here, if it is not and lasts elsewhere.
+
+        Raises:
+            PermanentFailure: `ARTIFACT_DAMAGED`: what lasts there is not what the manifest says.
+            StorageUnavailable: it cannot be fetched now.
+        """
+        publication = self.publication
+        if publication is not None and not (self.path / manifest.folder / file.path).exists():
+            publication.restore(manifest, file)
 
     def discard_others(self, folder: str) -> None:
         """Remove every folder but the one that the manifest, which is in place, names."""
