@@ -163,7 +163,7 @@ def public_settings(settings: Settings) -> dict[str, object]:
 
 
 def _collect_original(collector: Collector, one: DumpedSong, *, store: Store) -> bool:
-    source = store.path(one.archive_path)
+    source = store.original(one.archive_path)
     try:
         collector.add(source, place="store", path=one.archive_path, song=one.song, sha256=one.sha256, link=True)
     except FileNotFoundError:
@@ -185,6 +185,7 @@ def _collect_artifact(
             manifest = read_manifest(folder)
             if complete:
                 for record in manifest.files:
+                    folder.fetch(manifest, record)
                     path = folder.path / manifest.folder / record.path
                     collector.add(path, place="store", path=_relative(path, store), song=song, sha256=record.sha256)
             if library and stage == "library_entry":

@@ -110,9 +110,12 @@ class _Look:
     def _artifact(self, stage: str, folder: Path, visible: list[os.DirEntry[str]]) -> Iterator[Removal]:
         """Yield the artifact of a stage that a retry makes again, and files beside it that no manifest names."""
         try:
-            named = read_manifest(self._ground.store.stage(stage, self._one.song)).folder
+            named_by = read_manifest(self._ground.store.stage(stage, self._one.song))
         except IroncladError:
             return  # damaged or newer: `verify` says so
+        named = named_by.folder
+        if self._ground.store.mirror is not None and named not in [entry.name for entry in visible]:
+            yield from self._without_copy(stage, folder, sum(file.size_bytes for file in named_by.files))
         for entry in visible:
             path = f"stages/{stage}/{self._one.song}"
             if entry.name != named:
@@ -129,6 +132,20 @@ class _Look:
                 why=f"the song's job {self._one.state}; a retry makes it again",
                 names=("manifest.json", entry.name),
             )
+
+    def _without_copy(self, stage: str, folder: Path, size_bytes: int) -> Iterator[Removal]:
+        """Yield an artifact whose files are in the bucket alone; without its manifest they are left over there."""
+        manifest = weigh(folder / "manifest.json")
+        if manifest is None or not self._may_go(manifest.newest):
+            return
+        yield self._removal(
+            Kind.INTERMEDIATE,
+            How.RETIRE,
+            f"stages/{stage}/{self._one.song}",
+            Weight(size_bytes, 1, manifest.newest, manifest.inode, manifest.changed_ns),
+            why=f"the song's job {self._one.state}; a retry makes it again",
+            names=("manifest.json",),
+        )
 
     def _unnamed(
         self, stage: str, folder: Path, visible: list[os.DirEntry[str]], *, has_manifest: bool
