@@ -88,6 +88,7 @@ class ErrorCode(Enum):
     DAILY_LIMIT = CodeFacts(
         "the limit of the last 24 hours is reached", "upload again later, or ask the operator for more", 429
     )
+    UNKNOWN_RECEIPT = CodeFacts("no deletion has that receipt", "choose one from `pipelinectl receipts`", 404)
     DELETED = CodeFacts("the song was deleted", "upload it again", 410)
     BAD_OPTION = CodeFacts("an option has a value that is not allowed", "correct the value named in the message", 422)
     ILLEGAL_TRANSITION = CodeFacts(

@@ -46,6 +46,7 @@ EXIT_HELP = f"Exit codes: {'; '.join(f'{int(code)} {meaning}' for code, meaning 
 _BY_CODE = {
     ErrorCode.UNKNOWN_JOB: Exit.NOT_FOUND,
     ErrorCode.UNKNOWN_SONG: Exit.NOT_FOUND,
+    ErrorCode.UNKNOWN_RECEIPT: Exit.NOT_FOUND,
     ErrorCode.UNKNOWN_BACKUP: Exit.NOT_FOUND,
     ErrorCode.BACKUP_DAMAGED: Exit.UNHEALTHY,
     ErrorCode.SCHEMA_MISMATCH: Exit.UNHEALTHY,

@@ -122,13 +122,13 @@ class Deletions:
         """Return the deletion that has this receipt, or whose receipt begins so.
 
         Raises:
-            PermanentFailure: with `UNKNOWN_JOB`, where there is none, or several begin so.
+            PermanentFailure: with `UNKNOWN_RECEIPT`, where there is none, or several begin so.
         """
         chosen = select(deletions).where(deletions.c.receipt.startswith(receipt, autoescape=True)).limit(2)
         with self._database.read() as connection:
             found = [_deletion_of(row) for row in connection.execute(chosen).mappings()]
         if len(found) != 1:
-            raise failure(ErrorCode.UNKNOWN_JOB, f"{len(found)} receipts begin with {receipt!r}")
+            raise failure(ErrorCode.UNKNOWN_RECEIPT, f"{len(found)} receipts begin with {receipt!r}")
         return found[0]
 
     def traces(self, deletion: Deletion) -> list[Traces]:
