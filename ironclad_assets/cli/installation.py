@@ -108,9 +108,11 @@ def _check_database_url(url: str) -> None:
     try:
         make_url(url).get_dialect().import_dbapi()
     except (ArgumentError, ImportError) as error:
+        remedy = "such as sqlite:////srv/ironclad/ledger.db"
+        if url.startswith("postgres"):
+            remedy = "for Postgres: pip install --no-deps -r constraints/postgres.txt"
         raise Refusal(
-            "IRONCLAD_DATABASE_URL: not the SQLAlchemy URL of a database with a driver installed here, "
-            "such as sqlite:////srv/ironclad/ledger.db",
+            f"IRONCLAD_DATABASE_URL: not the SQLAlchemy URL of a database with a driver installed here; {remedy}",
             code=ErrorCode.BAD_OPTION,
         ) from error
 

@@ -221,3 +221,14 @@ def test_the_installed_command_runs(home: Path) -> None:
     assert done.returncode == Exit.UNHEALTHY
     assert done.stderr.startswith("schema_mismatch: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_postgres_without_its_driver_is_told_what_installs_it(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)  # as where it is not installed
+    monkeypatch.setenv("IRONCLAD_DATABASE_URL", "postgresql://ada:secret@h/d")
+    result = run("up")
+    assert result.exit_code == Exit.REFUSED
+    assert "pip install --no-deps -r constraints/postgres.txt" in result.stderr
+    assert "secret" not in result.output
