@@ -127,7 +127,7 @@ class Admission:
             LimitReached: `QUOTA_EXCEEDED`: they would exceed the quota of the song's user or of the installation.
         """
         with self._database.write() as connection:
-            user_id = require_song(connection, song).user_id
+            user_id = require_song(connection, song, lock=True).user_id  # first, as everywhere: then the user's turn
             take_user_turn(connection, user_id)
             before = stored_bytes(connection, song, stage)
             limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
@@ -154,7 +154,7 @@ class Admission:
             LimitReached: `DAILY_LIMIT`: with it its user has handed in more minutes of audio than a day may have.
         """
         with self._database.write() as connection:
-            identity = require_song(connection, song)
+            identity = require_song(connection, song, lock=True)
             take_user_turn(connection, identity.user_id)
             connection.execute(update(songs).where(songs.c.song == song).values(duration_s=duration_s))
             most = effective_limits(connection, identity.user_id, rules=self._rules).audio_minutes_per_day

@@ -23,7 +23,6 @@ from ironclad_assets.ledger.tables import (
 )
 from ironclad_assets.ledger.tombstones import has_tombstone
 from ironclad_assets.ledger.usage import forget_stored
-from ironclad_assets.ledger.users import take_user_turn
 
 _WORD = r"[A-Za-z0-9_-]"
 
@@ -97,10 +96,7 @@ def is_original_wanted(connection: Connection, archive_path: str) -> bool:
 
 def forget_songs(connection: Connection, chosen: Sequence[str], *, receipt: str) -> int:
     """Remove every row about the songs, and name the receipt where the audit names one; return how many rows went."""
-    owners = select(songs.c.user_id).where(songs.c.song.in_(chosen)).distinct().order_by(songs.c.user_id)
-    for user_id in connection.execute(owners).scalars().all():
-        take_user_turn(connection, user_id)
-    held = select(songs.c.song).where(songs.c.song.in_(chosen)).with_for_update()
+    held = select(songs.c.song).where(songs.c.song.in_(chosen)).order_by(songs.c.song).with_for_update()
     known = connection.execute(held).scalars().all()
     names = {name for song in known for name in _names_of(read_traces(connection, song))}
     _rename_in_audit(connection, names, receipt=receipt)

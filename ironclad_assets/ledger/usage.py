@@ -5,7 +5,8 @@ artifact is persisted, both taken off when they are discarded. `stored_artifacts
 sum stands in `users`, so that asking costs one row however many songs there are.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
@@ -23,6 +24,9 @@ ORIGINAL = "original"
 
 DAY_S = 86_400.0
 MINUTE_S = 60.0
+
+BATCH = 100
+"""Songs whose account is mended in one transaction."""
 
 PAGE = 1000
 """Songs that are read at once."""
@@ -75,27 +79,49 @@ class Accounts:
         with self._database.write() as connection:
             forget_stored(connection, song, stage)
 
-    def replace(self, found: Iterable[tuple[str, str, int]]) -> int:
-        """Make the account equal to what was `found` on disk, as (song, stage, bytes); return how many rows differed.
+    def replace(self, found: Iterable[tuple[str, Mapping[str, int]]]) -> int:
+        """Make the account equal to what was found on disk; return how many rows differed.
 
-        What is not in `found` is forgotten; songs that the ledger does not know are passed over.
+        Args:
+            found: songs, each with its bytes by stage; a stage that is not named is forgotten. Songs that are not
+                named, or that the ledger does not know, are left alone.
         """
-        wanted = {(song, stage): size_bytes for song, stage, size_bytes in found}
-        with self._database.write() as connection:
-            known = set(connection.execute(select(songs.c.song)).scalars())
-            rows = connection.execute(
-                select(stored_artifacts.c.song, stored_artifacts.c.stage, stored_artifacts.c.size_bytes)
-            )
-            had = {(row.song, row.stage): row.size_bytes for row in rows}
-            wanted = {key: size_bytes for key, size_bytes in wanted.items() if key[0] in known}
-            differing = [key for key in had.keys() | wanted.keys() if had.get(key) != wanted.get(key)]
-            for song, stage in differing:
-                if (song, stage) in wanted:
-                    record_stored(connection, song, stage, size_bytes=wanted[song, stage])
-                else:
-                    forget_stored(connection, song, stage)
-            _sum_up(connection)
-            return len(differing)
+        differing = 0
+        for batch in _batches(found):
+            with self._database.write() as connection:
+                differing += _replace(connection, dict(batch))
+        with self._database.read() as connection:
+            everybody = connection.execute(select(users.c.user_id).order_by(users.c.user_id)).scalars().all()
+        for user_id in everybody:
+            with self._database.write() as connection:
+                take_user_turn(connection, user_id)
+                _sum_up(connection, user_id)
+        return differing
+
+
+def _batches(found: Iterable[tuple[str, Mapping[str, int]]]) -> Iterator[list[tuple[str, Mapping[str, int]]]]:
+    rest = iter(found)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+def _replace(connection: Connection, found: Mapping[str, Mapping[str, int]]) -> int:
+    """Make the account of some songs equal to what was found; songs are locked before their users' turns are taken."""
+    held = select(songs.c.song, songs.c.user_id).where(songs.c.song.in_(list(found))).order_by(songs.c.song)
+    owners = {row.song: row.user_id for row in connection.execute(held.with_for_update())}
+    for user_id in sorted(set(owners.values())):
+        take_user_turn(connection, user_id)
+    columns = (stored_artifacts.c.song, stored_artifacts.c.stage, stored_artifacts.c.size_bytes)
+    rows = connection.execute(select(*columns).where(stored_artifacts.c.song.in_(list(owners))))
+    had = {(row.song, row.stage): row.size_bytes for row in rows}
+    wanted = {(song, stage): size for song in owners for stage, size in found[song].items()}
+    differing = sorted(key for key in had.keys() | wanted.keys() if had.get(key) != wanted.get(key))
+    for song, stage in differing:
+        if (song, stage) in wanted:
+            record_stored(connection, song, stage, size_bytes=wanted[song, stage])
+        else:
+            forget_stored(connection, song, stage)
+    return len(differing)
 
 
 def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: int) -> None:
@@ -217,7 +243,9 @@ def _these(song: str, stage: str | None) -> ColumnElement[bool]:
 
 
 def _owner(connection: Connection, song: str) -> str:
-    return str(connection.execute(select(songs.c.user_id).where(songs.c.song == song)).scalar() or "")
+    """Return whose the song is, and keep its row: whoever needs both locks the song before taking the user's turn."""
+    chosen = select(songs.c.user_id).where(songs.c.song == song)
+    return str(connection.execute(chosen.with_for_update(read=True, key_share=True)).scalar() or "")
 
 
 def _add(connection: Connection, user_id: str, size_bytes: int) -> None:
@@ -225,8 +253,8 @@ def _add(connection: Connection, user_id: str, size_bytes: int) -> None:
     connection.execute(update(users).where(users.c.user_id == user_id).values(stored_bytes=total))
 
 
-def _sum_up(connection: Connection) -> None:
-    """Make every user's sum that of the rows."""
-    mine = (songs.c.song == stored_artifacts.c.song) & (songs.c.user_id == users.c.user_id)
+def _sum_up(connection: Connection, user_id: str) -> None:
+    """Make the user's sum that of the rows."""
+    mine = (songs.c.song == stored_artifacts.c.song) & (songs.c.user_id == user_id)
     summed = select(func.coalesce(func.sum(stored_artifacts.c.size_bytes), 0)).where(mine).scalar_subquery()
-    connection.execute(update(users).values(stored_bytes=summed))
+    connection.execute(update(users).where(users.c.user_id == user_id).values(stored_bytes=summed))

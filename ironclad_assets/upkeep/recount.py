@@ -20,7 +20,7 @@ COUNTED = (*STAGES, "song_analysis")
 def recount(ledger: Ledger, *, store: Store, progress: Callable[[int], None] = lambda done: None) -> int:
     """Make the ledger's count what the store holds; return how many entries were wrong.
 
-    Do it while no song is being worked on: what is written meanwhile may be counted as it was before.
+    Best while no song is being worked on: what is written meanwhile may be counted as it was a moment before.
 
     Args:
         ledger: whose count it is.
@@ -28,15 +28,19 @@ def recount(ledger: Ledger, *, store: Store, progress: Callable[[int], None] = l
         progress: called with the number of songs looked at.
 
     Raises:
-        StorageUnavailable: the store is away; nothing was changed.
+        StorageUnavailable: the store is away; songs that were looked at before may be corrected.
     """
-    store.require_present()
-    found: list[tuple[str, str, int]] = []
+    return ledger.usage.replace(_measure_all(ledger, store=store, progress=progress))
+
+
+def _measure_all(
+    ledger: Ledger, *, store: Store, progress: Callable[[int], None]
+) -> Iterator[tuple[str, dict[str, int]]]:
     for done, song in enumerate(ledger.usage.songs()):
-        found += [(song.song, stage, size_bytes) for stage, size_bytes in _measure(song, store=store)]
+        measured = dict(_measure(song, store=store))
+        store.require_present()  # a store that went away meanwhile looked empty
+        yield song.song, measured
         progress(done + 1)
-    store.require_present()  # a store that went away meanwhile looked empty
-    return ledger.usage.replace(found)
 
 
 def _measure(song: SongIdentity, *, store: Store) -> Iterator[tuple[str, int]]:
