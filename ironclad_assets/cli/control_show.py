@@ -18,6 +18,9 @@ from ironclad_assets.ledger.queue import Place, Wait
 SECONDS = 19
 """Characters of a time down to its seconds."""
 
+WIDEST_ACTOR = 16
+"""Characters of who did it; the id of a run is longer, and in the JSON."""
+
 _WHY = {
     Wait.DISPATCHED: "next: a run was asked for",
     Wait.TURN: "",
@@ -93,16 +96,14 @@ def print_queue(console: Console, places: Sequence[Place], *, waiting: int, paus
 
 
 def print_history(console: Console, lines: Iterable[tuple[str, HistoryEntry]]) -> None:
-    """Print lines of history, each with the id of its job."""
-    table = _table("at", "job", "from", "to", "by", "request", "what")
+    """Print lines of history, each with the id of its job; the ids of requests are in the JSON alone."""
+    table = _table("at", "job", "state", "by", "what")
     for job_uuid, line in lines:
         table.add_row(
             line.at[:SECONDS],
             job_uuid[:SHORT_ID],
-            line.from_state or "",
             line.to_state,
             Text(printable(line.actor)),
-            (line.request_id or "")[:SHORT_ID],
             Text(printable(line.detail)),
         )
     console.print(table)
@@ -126,5 +127,13 @@ def print_audit(console: Console, lines: Iterable[AuditLine]) -> None:
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in ("#", "length", "priority") else "left")
+        numeric, short = heading in ("#", "length", "priority"), heading in ("at", "job", "state", "did", "request")
+        table.add_column(
+            heading,
+            justify="right" if numeric else "left",
+            no_wrap=numeric or short or heading == "by",
+            overflow="ellipsis" if heading == "by" else "fold",
+            min_width={"at": SECONDS, "job": SHORT_ID, "request": SHORT_ID}.get(heading),
+            max_width=WIDEST_ACTOR if heading == "by" else None,
+        )
     return table

@@ -21,7 +21,8 @@ def change_state(
     check_transition(job.state, after=to, subject=f"job {job.job_uuid}")
     row = {**values, "state": to.value, "updated_at": utc_now()}
     connection.execute(update(jobs).where(jobs.c.job_uuid == job.job_uuid).values(row))
-    write_history(connection, job.job_uuid, actor=actor, before=job.state, after=to, detail=detail)
+    asked = job.request_id
+    write_history(connection, job.job_uuid, actor=actor, before=job.state, after=to, detail=detail, request_id=asked)
     return require_job(connection, job.job_uuid)
 
 

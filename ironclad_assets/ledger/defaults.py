@@ -5,7 +5,7 @@ waits, dropped files included. What came of it is written into the job once, so 
 that takes over after a crash, and whoever reads the history see the same.
 """
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ironclad_assets.contracts.v1.job import Job
 from ironclad_assets.contracts.v1.options import JobOptions
@@ -41,11 +41,16 @@ class Defaults(LedgerReads):
                 return job
             values = {"resolved": options.model_dump(mode="json"), "updated_at": utc_now()}
             connection.execute(update(jobs).where(jobs.c.job_uuid == job_uuid).values(values))
-            write_history(connection, job_uuid, actor=actor, before=job.state, after=job.state, detail=detail)
+            _write(connection, job, actor=actor, detail=detail)
             return require_job(connection, job_uuid)
 
     def note(self, job_uuid: str, *, actor: str, detail: str) -> None:
         """Write something that changed no state into a job's history."""
         with self._database.write() as connection:
-            job = require_job(connection, job_uuid)
-            write_history(connection, job_uuid, actor=actor, before=job.state, after=job.state, detail=detail)
+            _write(connection, require_job(connection, job_uuid), actor=actor, detail=detail)
+
+
+def _write(connection: Connection, job: Job, *, actor: str, detail: str) -> None:
+    """Write into a job's history what changes no state."""
+    state, asked = job.state, job.request_id
+    write_history(connection, job.job_uuid, actor=actor, before=state, after=state, detail=detail, request_id=asked)

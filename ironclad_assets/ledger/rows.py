@@ -126,9 +126,19 @@ def _job_of(row: RowMapping, *, stages: Sequence[StageTiming]) -> Job:
 
 
 def write_history(
-    connection: Connection, job_uuid: str, *, actor: str, before: JobState | None, after: JobState, detail: str = ""
+    connection: Connection,
+    job_uuid: str,
+    *,
+    actor: str,
+    before: JobState | None,
+    after: JobState,
+    detail: str = "",
+    request_id: str | None = None,
 ) -> None:
-    """Append one line to a job's history; nothing ever changes or removes one."""
+    """Append one line to a job's history; nothing ever changes or removes one.
+
+    Where nobody asks just now, as in a run, the line carries `request_id`, that of whoever asked for the job.
+    """
     line = {
         "job_uuid": job_uuid,
         "at": utc_now(),
@@ -137,7 +147,7 @@ def write_history(
         "from_state": before.value if before else None,
         "to_state": after.value,
         "detail": detail,
-        "request_id": current_request(),
+        "request_id": current_request() or request_id,
     }
     connection.execute(insert(history).values(line))
 

@@ -155,8 +155,12 @@ def test_everything_that_a_command_did_carries_its_one_request_id(run: Run, ledg
     ids = {ledger.history(job.job_uuid)[0].request_id for job in ledger.jobs()}
     assert len(ids) == 1
     assert {job.request_id for job in ledger.jobs()} == ids != {None}
-    run("cancel", ledger.jobs()[0].job_uuid)
-    assert ledger.history(ledger.jobs()[0].job_uuid)[-1].request_id not in ids
+    newest = ledger.jobs()[0]
+    ledger.begin_run(newest.song, run_id="r", worker=current_worker(), actor="run")
+    ledger.note(newest.job_uuid, actor="run", detail="half the batch")
+    assert {line.request_id for line in ledger.history(newest.job_uuid)} == ids, "a run's lines say who asked for it"
+    run("cancel", newest.job_uuid)
+    assert ledger.history(newest.job_uuid)[-1].request_id not in ids
 
 
 def test_names_with_escapes_never_reach_the_terminal(run: Run, ledger: Ledger, tmp_path: Path) -> None:
