@@ -4,6 +4,7 @@ import itertools
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -233,30 +234,25 @@ def test_whoever_counts_at_one_time_neither_blocks_another_nor_loses_a_byte(ledg
         bring(ledger, number, user_id=f"u{number % 3}")
     numbers, failed = itertools.count(100), []
 
-    def forget_a_song(song: str) -> None:
+    def forget_a_song(song: str, size_bytes: int) -> None:
         with ledger._database.write() as connection:
             connection.execute(select(songs.c.song).where(songs.c.song == song).with_for_update())
             forget_stored(connection, song, "stems")
 
-    def recount() -> None:
-        ledger.usage.replace([(f"s{number}", {ORIGINAL: 100 + number}) for number in range(8)])
+    acts: list[Callable[[str, int], object]] = [
+        forget_a_song,
+        lambda song, size: ledger.usage.record(song, "stems", size_bytes=size),
+        lambda song, size: ledger.admission.reserve(song, "staged_chunks", size_bytes=size),
+        lambda song, size: ledger.admission.measure(song, duration_s=float(size)),
+        lambda _, size: bring(ledger, next(numbers), user_id=f"u{size % 3}"),
+        lambda *_: ledger.usage.replace([(f"s{number}", {ORIGINAL: 100 + number}) for number in range(8)]),
+    ]
 
     def hammer(seed: int) -> None:
         choose = random.Random(seed)
         for _ in range(10):
-            song, size_bytes = f"s{choose.randrange(8)}", choose.randrange(1000)
-            act = choose.choice(
-                [
-                    lambda: ledger.usage.record(song, "stems", size_bytes=size_bytes),
-                    lambda: ledger.admission.reserve(song, "staged_chunks", size_bytes=size_bytes),
-                    lambda: ledger.admission.measure(song, duration_s=float(size_bytes)),
-                    lambda: forget_a_song(song),
-                    lambda: bring(ledger, next(numbers), user_id=f"u{size_bytes % 3}"),
-                    recount,
-                ]
-            )
             try:
-                act()
+                choose.choice(acts)(f"s{choose.randrange(8)}", choose.randrange(1000))
             except IroncladError as error:
                 failed.append(error.describe())
 
