@@ -7,16 +7,22 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ironclad_assets.contracts.v1.job import STAGES, JobState
+from ironclad_assets.contracts.v1.job import STAGES, Job, JobState
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.partitions import songs
+from ironclad_assets.sensors.prepare import prepare_store
 from ironclad_assets.settings import MEBIBYTE, Settings
+from ironclad_assets.storage import housekeeping
 from ironclad_assets.storage.artifacts import load_artifact, read_manifest
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import LASTING
 from ironclad_assets.storage.opening import open_store
+from ironclad_assets.upkeep.copies import evict_copies
+from ironclad_assets.upkeep.prune import Sweep
+from ironclad_assets.upkeep.prune_plan import Kind
+from ironclad_assets.upkeep.verify import Part, Verification
 from tests.fakes.s3_server import S3Server
 from tests.integration.conftest import Installation, write_halves
 
@@ -70,9 +76,12 @@ def lose_from(s3: S3Server, path: str) -> None:
     s3.fault = go_away
 
 
-def test_song_goes_through_and_all_that_must_last_is_in_the_bucket(make_machine: MachineMaker, s3: S3Server) -> None:
-    """One song, from upload to library, with a store that lasts in a bucket."""
+def test_song_goes_through_and_all_that_must_last_is_in_the_bucket_from_where_it_comes_back(
+    make_machine: MachineMaker, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One song, from upload to library, with a store that lasts in a bucket; then again, from there."""
     machine = make_machine("one")
+    assert prepare_store(machine.settings) == ""
     job = machine.song()
     assert f"store/{machine.ledger.song(job.song).archive_path}" in s3.keys()  # noqa: SIM118 - a method, no dictionary
     assert machine.dispatch(job).success
@@ -87,6 +96,23 @@ def test_song_goes_through_and_all_that_must_last_is_in_the_bucket(make_machine:
     }
     assert len([path for path in local if "/." not in path]) >= len(s3.keys("store/stages")) + 1
     assert not any("output" in key for key in s3.keys("store"))
+    monkeypatch.setattr(housekeeping, "SMALL_BYTES", 1)
+    _let_copies_go(machine, job=job)
+
+
+def _let_copies_go(machine: Installation, *, job: Job) -> None:
+    """Let copies go; `verify` and `prune` know where they last, and a retry fetches them and makes nothing again."""
+    store, ledger, settings = machine.store, machine.ledger, machine.settings
+    for evicted in (False, True):
+        if evicted:
+            assert evict_copies(store, ledger=ledger, limit_bytes=0).copies > len(STAGES) / 2
+            assert not store.path(ledger.song(job.song).archive_path).exists()
+        assert Verification(store=store, ledger=ledger, settings=settings, part=Part(1, 1)).run().findings == []
+        with Sweep(store=store, ledger=ledger, settings=settings, actor="test", kinds=frozenset(Kind)).plan() as plan:
+            assert list(plan[1]) == []
+    later = ledger.retry(job.job_uuid, actor="test")
+    assert machine.dispatch(later).success
+    assert {read_manifest(store.stage(stage, job.song)).attempt for stage in STAGES} == {1}
 
 
 def test_second_machine_finishes_what_the_first_began(make_machine: MachineMaker, s3: S3Server) -> None:
