@@ -24,6 +24,7 @@ from ironclad_assets.upkeep.backup import BackupWish, Made, create_backup
 from ironclad_assets.upkeep.backup_repository import Repository
 from ironclad_assets.upkeep.backup_seal import make_identity, read_identities
 from ironclad_assets.upkeep.restore import JOURNAL, Restored, RestoreWish, require_no_restore, restore_backup
+from ironclad_assets.upkeep.restored_files import inside
 from tests.unit.upkeep.installations import Installed, install, tree
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
@@ -310,3 +311,11 @@ def test_restore_that_is_killed_goes_on_with_the_same_command(installed: Install
             break
     assert kills > 10
     sys.stdout.write(f"\n{kills} kills of a restore, each went on\n")
+
+
+@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a/../../b", "", "a\0b"])
+def test_path_that_leads_elsewhere_is_damage(path: str) -> None:
+    """A backup from a stranger's disk writes nowhere but below home and store."""
+    with pytest.raises(IroncladError) as caught:
+        inside(path)
+    assert caught.value.code is ErrorCode.BACKUP_DAMAGED
