@@ -145,6 +145,7 @@ class Deletions:
                     condemn_song(
                         connection, song, at=deletion.requested_at, receipt=deletion.receipt, actor=deletion.actor
                     )
+        with self._database.read() as connection:
             return [read_traces(connection, song) for song in chosen]
 
     def is_original_wanted(self, archive_path: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from ironclad_assets.contracts.v1.lookup import MBID_PATTERN
+from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.ledger.compact import compact_sqlite
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.tally import Tally, remove_path
@@ -47,17 +48,31 @@ def erase_answers(database: Path, *, facts: Iterable[Mapping[str, Any]], names: 
     known = list(facts)
     mbids = {mbid for one in known for mbid in _mbids(one)}
     words = {_fold(title) for title in (*_titles(known), *(Path(name).stem for name in names))} - {""}
+    try:
+        gone = _forget(database, mbids=mbids, words=words)
+    except sqlite3.OperationalError as error:
+        raise StorageUnavailable(f"{database} does not answer: {error}", code=ErrorCode.STORAGE_AWAY) from error
+    except sqlite3.DatabaseError:  # damaged: the next lookup begins it anew
+        for end in ("", "-journal"):
+            remove_path(database.with_name(database.name + end), tally=tally, kind="answers")
+        return
+    tally.add("answers", gone)
+    if gone:
+        compact_sqlite(database)
+
+
+def _forget(database: Path, *, mbids: set[str], words: set[str]) -> int:
     location = f"{database.absolute().as_uri()}?mode=rw"
     with closing(sqlite3.connect(location, uri=True, timeout=_BUSY_S, isolation_level=None)) as connection:
+        if connection.execute("select 1 from sqlite_master where name = 'sources'").fetchone() is None:
+            return 0
         rows = connection.execute("select key, body from answers")
         gone = [key for key, body in rows if _concerns(key, body, mbids=mbids, words=words)]
         for start in range(0, len(gone), _BATCH):
             some = gone[start : start + _BATCH]
             connection.execute(f"delete from answers where key in ({','.join('?' * len(some))})", some)  # noqa: S608
         connection.execute("update sources set last_error = '' where last_error <> ''")
-    tally.add("answers", len(gone))
-    if gone:
-        compact_sqlite(database)
+    return len(gone)
 
 
 def _concerns(key: str, body: bytes, *, mbids: set[str], words: set[str]) -> bool:

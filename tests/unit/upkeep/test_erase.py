@@ -322,6 +322,14 @@ def test_caches_forget_what_may_have_been_asked_about_the_song(world: World) -> 
     assert all(zlib.decompress(body) == b"{}" for _, body in rows)
 
 
+@pytest.mark.parametrize("content", [b"", b"no database " * 1000])
+def test_a_cache_that_is_damaged_or_empty_is_in_nobodys_way(world: World, content: bytes) -> None:
+    state_path(world.settings).write_bytes(content)
+    deletion = ask(world, world.song())
+    assert erase(world).done == (deletion.receipt,)
+    assert state_path(world.settings).exists() == (not content)
+
+
 class Killed(BaseException):
     """Stands for a power cut: nothing catches it."""
 
