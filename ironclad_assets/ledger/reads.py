@@ -180,13 +180,6 @@ class LedgerReads:
         with self._database.read() as connection:
             return [history_of(row) for row in connection.execute(chosen).mappings()]
 
-    def stored_bytes(self, user_id: str) -> int:
-        """Return the bytes of all originals that the user brought in."""
-        summed = select(func.coalesce(func.sum(songs.c.size_bytes), 0))
-        with self._database.read() as connection:
-            chosen = summed.where(songs.c.user_id == user_id, songs.c.sha256.is_not(None))
-            return int(connection.execute(chosen).scalar_one())
-
     def close(self) -> None:
         """Close this process's connections; the next question opens new ones."""
         self._database.close()

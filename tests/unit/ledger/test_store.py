@@ -65,7 +65,7 @@ def test_a_file_refused_unread_is_a_failed_job_that_tells_why(ledger: Ledger) ->
     other = refused.model_copy(update={"song": "s2"})
     assert not ledger.register(other, JobOptions(), actor="watcher", error=ERROR).duplicate
     assert ledger.register(refused, JobOptions(), actor="watcher", error=ERROR).duplicate
-    assert ledger.stored_bytes("ada") == 0
+    assert ledger.usage.of("ada").stored_bytes == 0
 
 
 def test_a_file_refused_unread_cannot_be_retried(ledger: Ledger) -> None:
@@ -123,7 +123,7 @@ def test_jobs_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:
     counts = ledger.count_by_state()
     assert set(counts) == set(JobState)
     assert (counts[JobState.QUEUED], counts[JobState.CANCELED], counts[JobState.RUNNING]) == (2, 1, 0)
-    assert ledger.stored_bytes("ada") == 101 + 103
+    assert ledger.usage.of("ada").stored_bytes == 101 + 103
 
 
 def test_users_take_turns_and_priority_goes_first(ledger: Ledger) -> None:
