@@ -19,7 +19,6 @@ from ironclad_assets.storage.artifacts import load_artifact, read_manifest
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import LASTING
 from ironclad_assets.storage.opening import open_store
-from ironclad_assets.upkeep.copies import evict_copies
 from ironclad_assets.upkeep.prune import Sweep
 from ironclad_assets.upkeep.prune_plan import Kind
 from ironclad_assets.upkeep.verify import Part, Verification
@@ -43,6 +42,7 @@ def make_machine(tmp_path: Path, s3: S3Server) -> Iterator[MachineMaker]:
                 default_engine="halves",
                 settle_s=0.2,
                 disk_reserve_bytes=MEBIBYTE,
+                object_store_cache_bytes=1,
                 **s3.environment(),
             )
             store = open_store(settings)
@@ -105,7 +105,10 @@ def _let_copies_go(machine: Installation, *, job: Job) -> None:
     store, ledger, settings = machine.store, machine.ledger, machine.settings
     for evicted in (False, True):
         if evicted:
-            assert evict_copies(store, ledger=ledger, limit_bytes=0).copies > len(STAGES) / 2
+            tidy = machine.definitions.resolve_job_def("tidy_copies")
+            config = {"ops": {"evict_local_copies": {"config": {"leftovers": True}}}}
+            assert tidy.execute_in_process(instance=machine.instance, run_config=config).success
+            assert not list(store.root.glob("stages/*/*/*/*.f32"))
             assert not store.path(ledger.song(job.song).archive_path).exists()
         assert Verification(store=store, ledger=ledger, settings=settings, part=Part(1, 1)).run().findings == []
         with Sweep(store=store, ledger=ledger, settings=settings, actor="test", kinds=frozenset(Kind)).plan() as plan:
