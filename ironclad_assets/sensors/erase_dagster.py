@@ -6,6 +6,7 @@ the databases and logs of the run. Where its own functions end, this goes to its
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -41,6 +42,9 @@ _LARGE = (
     RunsTable, RunTagsTable, SnapshotsTable,
 )  # fmt: skip
 """Tables of which it is known in which column a song is named; all others are read whole."""
+
+LONGEST_ENDING_S = 120.0
+"""How long after its end a run's process may still be there."""
 
 _AT_ONCE = 500
 _RUN_FOLDER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -117,8 +121,14 @@ class DagsterTraces:
         return list(found.values())
 
     def _is_ending(self, run: dg.DagsterRun) -> bool:
-        """Return whether the process of a finished run may still write."""
-        return not self._alone and bool(run_lives(self._instance, run.run_id, others=True))
+        """Return whether the process of a finished run may still write; its number may be another's by now."""
+        if self._alone:
+            return False
+        record = self._instance.get_run_record_by_id(run.run_id)
+        ended_at = record.end_time if record is not None else None
+        if ended_at is not None and time.time() - ended_at > LONGEST_ENDING_S:
+            return False
+        return bool(run_lives(self._instance, run.run_id, others=True))
 
     def _ended(self, run: dg.DagsterRun, *, bound: bool) -> bool:
         """Report a run ended whose process is gone; ask one beside a job, which heeds no ledger, to stop."""

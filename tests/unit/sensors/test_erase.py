@@ -102,6 +102,8 @@ def test_a_living_run_is_waited_for_and_one_beside_a_job_is_asked_to_stop(instan
     instance.report_run_canceled(instance.get_run_by_id(OTHER))
     assert elsewhere.quieten([traces()]) == "2 runs are still stopping", "their processes still write"
     assert DagsterTraces(instance, home=tmp_path, alone=True).quieten([traces()]) == ""
+    monkeypatch.setattr(erase_dagster, "LONGEST_ENDING_S", -1.0)
+    assert elsewhere.quieten([traces()]) == "", "a process that has had its number since is none of theirs"
 
 
 def test_a_run_that_only_the_ledger_knows_counts_unless_it_is_another_songs(instance, tmp_path) -> None:
