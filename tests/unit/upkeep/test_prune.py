@@ -14,10 +14,13 @@ from tests.unit.upkeep.worlds import NOTHING, World, make_world
 RAW = {"staged_chunks", "stems", "recombined_track"}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+BOTH = pytest.mark.parametrize("world", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture
 def world(request, settings, store, tmp_path):
-    """An installation over each kind of database."""
-    on_postgres = request.param == "postgres"
+    """An installation over SQLite, or over the kind of database that the test names."""
+    on_postgres = getattr(request, "param", "sqlite") == "postgres"
     url = request.getfixturevalue("postgres_url") if on_postgres else f"sqlite:///{settings.home_dir / 'ledger.db'}"
     world = make_world(settings, store, url=url, folder=tmp_path)
     yield world
@@ -28,6 +31,7 @@ def stages_of(world: World, song: str) -> set[str]:
     return {path.parent.parent.name for path in world.store.root.glob(f"stages/*/{song}/manifest.json")}
 
 
+@BOTH
 def test_intermediates_go_once_their_song_is_done_and_the_grace_is_over(world):
     """ORG-002: staged audio goes by itself; what is in the library stays."""
     done, fresh, waiting = world.song(age_days=8), world.song(), world.song(state=JobState.RUNNING, age_days=8)
@@ -105,6 +109,7 @@ def test_a_separation_that_can_go_on_is_kept_as_long_as_intermediates_are(world)
     assert not (world.store.root / "spectral-input" / song).exists()
 
 
+@BOTH
 def test_orphans_are_moved_with_a_note_and_go_later(world):
     """SPLIT-007: orphaned stages are moved to orphaned/, pruned later, with an audit trail."""
     world.song()
@@ -159,6 +164,7 @@ def test_retention_takes_tracks_and_stems_out_of_the_library_and_the_entry(world
     assert world.plan() == []
 
 
+@BOTH
 def test_retention_of_originals_waits_for_everybody_who_brought_them(world):
     song, twin = world.song(age_days=40, content=b"same"), world.song(user="bob", age_days=40, content=b"same")
     original = world.store.path(world.ledger.song(song).archive_path)
@@ -172,6 +178,7 @@ def test_retention_of_originals_waits_for_everybody_who_brought_them(world):
     assert world.verify() == []
 
 
+@BOTH
 def test_quarantine_and_logs_go_when_they_are_old(world):
     """SPLIT-015: what a failed job left in quarantine is cleaned up later."""
     old, young = world.song(state=JobState.FAILED, age_days=100), world.song(state=JobState.FAILED, age_days=80)
@@ -225,6 +232,7 @@ def test_everything_that_went_is_one_line_of_the_audit_per_song_and_kind(world):
     assert line.detail.startswith("intermediate: removed 6 files, ")
 
 
+@BOTH
 def test_the_ledgers_count_of_stored_bytes_follows(world):
     song = world.song(age_days=8)
     for stage in RAW:
@@ -234,6 +242,7 @@ def test_the_ledgers_count_of_stored_bytes_follows(world):
     assert world.ledger.usage.of("ada").stored_bytes == before - 3000
 
 
+@BOTH
 def test_a_job_that_begins_after_the_plan_loses_nothing(world):
     """Promise 17: never what is in use."""
     song = world.song(age_days=8)
