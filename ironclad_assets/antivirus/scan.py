@@ -10,7 +10,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
@@ -25,6 +25,9 @@ _CLEAN = "stream: OK"
 _FOUND = re.compile(r"stream: ([ -~]{1,200}) FOUND")
 _GAVE_UP = "Heuristics.Limits.Exceeded"
 _VERSION = re.compile(r"ClamAV [ -~]{1,200}")
+_QUICK_S = 30.0
+"""How long questions may take that need no file."""
+
 _DEEPEST = 101
 """Archives within each other; clamd looks into 100 at most, whatever its settings."""
 
@@ -69,8 +72,9 @@ def scan_file(path: Path, *, clamd: Clamd, sha256: str, heed: Callable[[], None]
     scanner, at = "", datetime.now(UTC).isoformat(timespec="seconds")
     digest = hashlib.sha256()
     try:
-        scanner = read_version(clamd)
-        require_honest(clamd)
+        quick = replace(clamd, timeout_s=min(clamd.timeout_s, _QUICK_S))
+        scanner = read_version(quick)
+        require_honest(quick)
         name = _look(clamd, _blocks(path, prefix=b"", note=digest.update), heed=heed)
         if name is None:
             if digest.hexdigest() != sha256:

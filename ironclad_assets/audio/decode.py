@@ -232,8 +232,15 @@ def _bit_depth(context: "av.AudioCodecContext", claims: headers.Claims) -> int |
 
 
 def _interleaved(frame: av.AudioFrame) -> RawSamples:
-    """Return a frame's samples, shape (frames, channels)."""
-    y = frame.to_ndarray()
+    """Return a frame's samples, shape (frames, channels).
+
+    Raises:
+        Refusal: `DAMAGED` where they are of a kind that no song has, such as integers of 64 bits.
+    """
+    try:
+        y = frame.to_ndarray()
+    except ValueError as error:
+        raise Refusal(f"samples of the kind {frame.format.name} are not supported", code=ErrorCode.DAMAGED) from error
     return y.T if frame.format.is_planar else y.reshape(frame.samples, -1)
 
 

@@ -63,6 +63,7 @@ SAMPLES = (
          Case("no channels.wav", partial(synth.odd_wav, channels=0), ErrorCode.BAD_CHANNELS, "0 channels"))),
     Row(15, "0 bits per sample; an unknown codec", "refused", 422,
         (Case("no bits.wav", partial(synth.odd_wav, bits=0), ErrorCode.DAMAGED),
+         Case("64 bits.wav", partial(synth.odd_wav, bits=64), ErrorCode.DAMAGED, "kind s64p? are not supported"),
          Case("unknown codec.wav", partial(synth.odd_wav, codec=0x9999), ErrorCode.DAMAGED))),
     Row(16, "float WAV with NaN or infinity", "refused, with the time of the first such sample", 422,
         (Case("not a number.wav", synth.nan_wav, ErrorCode.NON_FINITE, "0.500 s"),

@@ -76,9 +76,13 @@ class Gate:
         self.inbox = Inbox(ledger=installation.ledger, store=installation.store, settings=installation.settings)
         self.inbox.collect(budget_s=1.0)
         self._made = 0
+        self._judged, self._counted = 0, 0
 
     def close(self) -> None:
+        """Let go of the upload folder; see that packets were really counted, where a child can have its own network."""
         self.inbox.close()
+        if is_root() and self._judged >= 10:
+            assert self._counted > self._judged / 2
 
     def make_folder(self) -> Path:
         """Return an empty folder outside the store, in which an input is made."""
@@ -107,6 +111,8 @@ class Gate:
             registration = collected.taken[0]
             if registration.job.state is JobState.QUEUED and not registration.duplicate:
                 self.run(registration.job, stages=stages)
+        self._judged += costs.children > 0
+        self._counted += costs.packets is not None
         return self._outcome(registration.job, costs=costs, duplicate=registration.duplicate)
 
     def collect(self, path: Path) -> Collected:
