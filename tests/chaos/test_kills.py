@@ -170,7 +170,7 @@ def test_everything_ends_with_the_supervisor(disturbed):
     system.await_true(lambda: not system.processes(), timeout_s=GONE_S, what="everything is gone")
 
 
-@pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`")
+@pytest.mark.long
 def test_run_killed_in_each_stage_is_carried_on(make_system, reference):
     """Two kills a song, below the poison cap, so that every stage is interrupted."""
     system = make_system()

@@ -145,7 +145,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`")
+@pytest.mark.long
 def test_a_system_goes_on_by_itself_after_power_cuts(
     power: None, make_system: MakeSystem, reference: dict[str, str], tmp_path: Path
 ) -> None:

@@ -30,7 +30,6 @@ from tests.e2e.running import ROUNDS, RunningSystem, say
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
-ONLY_CHAOS = pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`")
 COMPLETE = 2 * ROUNDS
 WAITING = 2 * ROUNDS
 RUNNING_S = 60.0
@@ -182,7 +181,7 @@ def test_everything_comes_back_after_the_machine_is_lost(make_system: MakeSystem
     drill(make_system(), back_up=[], bring_back=[], folder=tmp_path / "backups", name="plain")
 
 
-@ONLY_CHAOS
+@pytest.mark.long
 def test_encrypted_backup_brings_everything_back(make_system: MakeSystem, tmp_path: Path) -> None:
     """SUPPORT-001."""
     system = make_system()
@@ -193,7 +192,7 @@ def test_encrypted_backup_brings_everything_back(make_system: MakeSystem, tmp_pa
     drill(system, back_up=["--encrypt-to", recipient], bring_back=identity, folder=folder, name="encrypted")
 
 
-@ONLY_CHAOS
+@pytest.mark.long
 def test_library_comes_back_without_being_made_again(make_system: MakeSystem, tmp_path: Path) -> None:
     """GLOBAL-003: what was in the backup is not computed twice."""
     one = drill(
@@ -202,7 +201,7 @@ def test_library_comes_back_without_being_made_again(make_system: MakeSystem, tm
     assert any(", 0 songs are made again" in line for line in one.lines)
 
 
-@ONLY_CHAOS
+@pytest.mark.long
 def test_backup_of_sqlite_comes_back_on_postgres(make_system: MakeSystem, tmp_path: Path, postgres_url: str) -> None:
     """GLOBAL-003: the documented way from SQLite to Postgres."""
     system = make_system()
@@ -227,7 +226,7 @@ def test_backup_of_sqlite_comes_back_on_postgres(make_system: MakeSystem, tmp_pa
     system.close()
 
 
-@ONLY_CHAOS
+@pytest.mark.long
 def test_backup_that_is_killed_leaves_the_earlier_ones_whole(make_system: MakeSystem, tmp_path: Path) -> None:
     """Promise 18: an interrupted backup is swept by the next."""
     system = make_system()

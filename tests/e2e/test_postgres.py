@@ -9,7 +9,7 @@ import pytest
 
 from ironclad_assets.contracts.v1.job import JobState
 from tests.e2e.conftest import MakeSystem
-from tests.e2e.running import ROUNDS, RunningSystem, say, write_engines
+from tests.e2e.running import RunningSystem, say, write_engines
 from tests.fakes.postgres import PostgresServer
 
 PASSWORD = "hunter2-%/only-in-the-environment"
@@ -57,7 +57,7 @@ def test_everything_is_killed_and_goes_on_where_the_database_says(
 
 
 @pytest.mark.chaos
-@pytest.mark.skipif(ROUNDS == 1, reason="part of make chaos")
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_songs_wait_and_go_on_while_the_server_is_away(
     system: RunningSystem, server: PostgresServer, mode: str
@@ -91,7 +91,8 @@ def test_songs_wait_and_go_on_while_the_server_is_away(
 
 
 @pytest.mark.chaos
-@pytest.mark.skipif(ROUNDS == 1 or os.getuid() != 0, reason="part of make chaos, and root renames machines")
+@pytest.mark.long
+@pytest.mark.skipif(os.getuid() != 0, reason="root renames machines")
 def test_another_machine_takes_over_and_mends(make_system: MakeSystem, server: PostgresServer, tmp_path: Path) -> None:
     """A machine vanishes in the middle of a song: the one that stood by does it, once, and nobody did it twice."""
     shared = tmp_path / "shared"

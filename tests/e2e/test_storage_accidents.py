@@ -12,7 +12,7 @@ import pytest
 from ironclad_assets.contracts.v1.job import Job, JobState
 from tests import synth
 from tests.e2e.conftest import MakeSystem
-from tests.e2e.running import ROUNDS, RunningSystem, say
+from tests.e2e.running import RunningSystem, say
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -177,7 +177,7 @@ def test_empty_mount_point_stays_empty_also_over_a_restart(system, volume):
     goes_on(system, name)
 
 
-@pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`")
+@pytest.mark.long
 def test_system_whose_whole_home_is_on_the_full_disk_goes_on(volume, make_system):
     """The ledger and Dagster's own tables cannot be written either; nothing is lost, and no restart is needed."""
     volume.mount()

@@ -35,7 +35,6 @@ from tests.unit.audio import tagged_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PROOFS = ("test_bad_inputs.py", "test_bad_doors.py", "test_antivirus.py")
-NEEDS_TIME = pytest.mark.skipif(int(os.environ.get("CHAOS_ROUNDS", "1")) < 2, reason="only with more time (make chaos)")
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 MUTANTS = 200
 MORE_MUTANTS = 1_000 * ROUNDS
@@ -44,7 +43,7 @@ EACH_CASE = [
         row,
         case,
         id=f"{row.number} {os.fsdecode(case.name)[:30]!r}",
-        marks=[pytest.mark.chaos, NEEDS_TIME] if case.heavy else [],
+        marks=[pytest.mark.chaos, pytest.mark.long] if case.heavy else [],
     )
     for row in ROWS
     for case in row.cases
@@ -253,8 +252,8 @@ def test_mutated_copies_get_a_published_answer_within_their_time(tmp_path: Path,
     judge_mutants(kind, folder=tmp_path, first=0, last=MUTANTS)
 
 
-@NEEDS_TIME
 @pytest.mark.chaos
+@pytest.mark.long
 @pytest.mark.parametrize("kind", MUTATED)
 def test_very_many_mutated_copies_get_one_too(tmp_path: Path, kind: str) -> None:
     """Row 64, with more time."""

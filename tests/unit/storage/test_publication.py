@@ -88,7 +88,7 @@ def test_only_what_is_needed_is_fetched(store, there, s3):
 HOLDING = (None, ErrorCode.STORAGE_AWAY, ErrorCode.STORAGE_FULL, ErrorCode.STORAGE_READ_ONLY)
 """What may come of a publication that goes wrong: nothing, or the job is held."""
 
-LONG = (pytest.mark.chaos, pytest.mark.skipif(int(os.environ.get("CHAOS_ROUNDS", "1")) < 2, reason="make chaos"))
+LONG = (pytest.mark.chaos, pytest.mark.long)
 FAULTS = [
     "drop",
     "lose",

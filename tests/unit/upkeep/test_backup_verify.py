@@ -144,7 +144,7 @@ def test_new_key_shares_nothing_with_the_old_one(installed: Installed, tmp_path:
 
 
 @pytest.mark.chaos
-@pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`: a passphrase is slow to try, on purpose")
+@pytest.mark.long  # a passphrase is slow to try, on purpose
 def test_passphrase_opens_the_key_of_its_backups_again() -> None:
     seal = make_seal([], passphrase="correct horse")
     assert seal is not None

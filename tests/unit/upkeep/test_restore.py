@@ -282,7 +282,7 @@ restore_backup(settings, wish=wish, actor="me")
 
 
 @pytest.mark.chaos
-@pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`")
+@pytest.mark.long
 def test_restore_that_is_killed_goes_on_with_the_same_command(installed: Installed, tmp_path: Path) -> None:
     """Promise 18: kill -9 at every third step; between the kills nobody could use what was there."""
     installed.complete_song(installed.add_song(1))

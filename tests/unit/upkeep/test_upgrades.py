@@ -126,7 +126,7 @@ def test_a_migration_that_is_killed_leaves_the_old_schema_or_the_new(upgraded: S
 
 
 @pytest.mark.chaos
-@pytest.mark.skipif(ROUNDS == 1, reason="part of `make chaos`")
+@pytest.mark.long
 def test_a_migration_killed_at_every_statement_leaves_old_or_new(upgraded: Settings) -> None:
     """Promise 19."""
     kills = 0
