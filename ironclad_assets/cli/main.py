@@ -1,117 +1,133 @@
-"""`pipelinectl`: the table of all commands and its help. What a command does is in the modules beside."""
+"""`pipelinectl`: the table of all commands. What a command does is in the modules beside.
 
-from collections.abc import Callable
+Only the module of the command that is called is imported: the others would cost each call a second.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from importlib import import_module
 
 import typer
 
-from ironclad_assets.cli.attempt_commands import replay, retry, rollback
-from ironclad_assets.cli.backup_commands import (
-    create_backup_command,
-    list_backups,
-    make_backup_key,
-    prune_backups,
-    remove_backup,
-    restore,
-    verify_backups,
-)
-from ironclad_assets.cli.control_commands import pause, pauses, priority, queue, resume
-from ironclad_assets.cli.default_commands import clear_defaults, set_defaults, show_defaults
-from ironclad_assets.cli.delete_commands import delete_song, delete_user, receipts
-from ironclad_assets.cli.engine_commands import doctor, install_engines, list_engines, remove_engine, verify_engines
 from ironclad_assets.cli.exits import EXIT_HELP
-from ironclad_assets.cli.job_commands import cancel, status, submit
-from ironclad_assets.cli.ledger_commands import export_ledger_command, import_ledger_command, migrate
-from ironclad_assets.cli.library_commands import organise, preview
-from ironclad_assets.cli.limit_commands import clear_limit, set_limit, show_limits, usage
-from ironclad_assets.cli.model_commands import (
-    export_models,
-    fetch_models,
-    import_models,
-    list_models,
-    remove_models,
-    verify_models,
-)
-from ironclad_assets.cli.record_commands import audit, history
-from ironclad_assets.cli.store_commands import evict_store, publish_store, show_store
-from ironclad_assets.cli.system_commands import demo, health, up
-from ironclad_assets.cli.upkeep_commands import prune, verify
-from ironclad_assets.cli.user_commands import (
-    accept_terms,
-    add_user,
-    change_role,
-    disable_user,
-    enable_user,
-    list_acceptances,
-    list_users,
-    show_terms,
-)
 
-_GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+_COMMANDS = {
+    "up": "system_commands:up",
+    "demo": "system_commands:demo",
+    "submit": "job_commands:submit",
+    "status": "job_commands:status",
+    "queue": "control_commands:queue",
+    "history": "record_commands:history",
+    "retry": "attempt_commands:retry",
+    "replay": "attempt_commands:replay",
+    "rollback": "attempt_commands:rollback",
+    "cancel": "job_commands:cancel",
+    "priority": "control_commands:priority",
+    "pause": "control_commands:pause",
+    "resume": "control_commands:resume",
+    "pauses": "control_commands:pauses",
+    "audit": "record_commands:audit",
+    "health": "system_commands:health",
+    "restore": "backup_commands:restore",
+    "migrate": "ledger_commands:migrate",
+    "prune": "upkeep_commands:prune",
+    "verify": "upkeep_commands:verify",
+    "usage": "limit_commands:usage",
+    "delete-song": "delete_commands:delete_song",
+    "delete-user": "delete_commands:delete_user",
+    "receipts": "delete_commands:receipts",
+}
+"""Commands in the order in which the help lists them, each with its module and function."""
+
+_GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "engines": (
         "Engines: what separates a song into stems.",
         {
-            "list": list_engines,
-            "install": install_engines,
-            "verify": verify_engines,
-            "remove": remove_engine,
-            "doctor": doctor,
+            "list": "engine_commands:list_engines",
+            "install": "engine_commands:install_engines",
+            "verify": "engine_commands:verify_engines",
+            "remove": "engine_commands:remove_engine",
+            "doctor": "engine_commands:doctor",
         },
     ),
     "models": (
         "Models: the weights that engines load.",
         {
-            "list": list_models,
-            "fetch": fetch_models,
-            "import": import_models,
-            "export": export_models,
-            "verify": verify_models,
-            "remove": remove_models,
+            "list": "model_commands:list_models",
+            "fetch": "model_commands:fetch_models",
+            "import": "model_commands:import_models",
+            "export": "model_commands:export_models",
+            "verify": "model_commands:verify_models",
+            "remove": "model_commands:remove_models",
         },
     ),
     "library": (
         "Library: where songs are filed.",
-        {"preview": preview, "organise": organise},
+        {"preview": "library_commands:preview", "organise": "library_commands:organise"},
     ),
     "defaults": (
         "Defaults: what a user gets where a job names nothing else.",
-        {"show": show_defaults, "set": set_defaults, "clear": clear_defaults},
+        {
+            "show": "default_commands:show_defaults",
+            "set": "default_commands:set_defaults",
+            "clear": "default_commands:clear_defaults",
+        },
     ),
     "users": (
         "Users: who may hand in songs, and as what.",
-        {"list": list_users, "add": add_user, "role": change_role, "disable": disable_user, "enable": enable_user},
+        {
+            "list": "user_commands:list_users",
+            "add": "user_commands:add_user",
+            "role": "user_commands:change_role",
+            "disable": "user_commands:disable_user",
+            "enable": "user_commands:enable_user",
+        },
     ),
     "terms": (
         "Terms: what uploaders accept before their songs are worked on.",
-        {"show": show_terms, "list": list_acceptances, "accept": accept_terms},
+        {
+            "show": "user_commands:show_terms",
+            "list": "user_commands:list_acceptances",
+            "accept": "user_commands:accept_terms",
+        },
     ),
     "limits": (
         "Limits: what users, roles and the installation may use.",
-        {"show": show_limits, "set": set_limit, "clear": clear_limit},
+        {
+            "show": "limit_commands:show_limits",
+            "set": "limit_commands:set_limit",
+            "clear": "limit_commands:clear_limit",
+        },
     ),
     "backup": (
         "Backups: copies of what cannot be made again.",
         {
-            "create": create_backup_command,
-            "list": list_backups,
-            "verify": verify_backups,
-            "remove": remove_backup,
-            "prune": prune_backups,
-            "keygen": make_backup_key,
+            "create": "backup_commands:create_backup_command",
+            "list": "backup_commands:list_backups",
+            "verify": "backup_commands:verify_backups",
+            "remove": "backup_commands:remove_backup",
+            "prune": "backup_commands:prune_backups",
+            "keygen": "backup_commands:make_backup_key",
         },
     ),
     "store": (
         "Store: where the data lasts, and what of it is here.",
-        {"show": show_store, "publish": publish_store, "evict": evict_store},
+        {
+            "show": "store_commands:show_store",
+            "publish": "store_commands:publish_store",
+            "evict": "store_commands:evict_store",
+        },
     ),
     "ledger": (
         "Ledger: the database of songs and jobs, into a file and back.",
-        {"export": export_ledger_command, "import": import_ledger_command},
+        {"export": "ledger_commands:export_ledger_command", "import": "ledger_commands:import_ledger_command"},
     ),
 }
 
 
-def build_app() -> typer.Typer:
-    """Return the command line with all its commands."""
+def build_app(names: Iterable[str] = ()) -> typer.Typer:
+    """Return the command line with the commands and groups `names`, by default with all."""
+    chosen = set(names) or {*_COMMANDS, *_GROUPS}
     app = typer.Typer(
         name="pipelinectl",
         help="Drop a song, get it back separated, tagged and filed in your media library.",
@@ -121,41 +137,30 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (
-        up,
-        demo,
-        submit,
-        status,
-        queue,
-        history,
-        retry,
-        replay,
-        rollback,
-        cancel,
-        priority,
-        pause,
-        resume,
-        pauses,
-        audit,
-        health,
-        restore,
-        migrate,
-        prune,
-        verify,
-        usage,
-        delete_song,
-        delete_user,
-        receipts,
-    ):
-        app.command(epilog=EXIT_HELP)(command)
+
+    @app.callback()
+    def keep_the_name_of_a_single_command() -> None:
+        """Drop a song, get it back separated, tagged and filed in your media library."""
+
+    for name, place in _COMMANDS.items():
+        if name in chosen:
+            app.command(name, epilog=EXIT_HELP)(_load(place))
     for name, (help_text, commands) in _GROUPS.items():
-        group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
-        for command_name, inner in commands.items():
-            group.command(command_name, epilog=EXIT_HELP)(inner)
-        app.add_typer(group, name=name)
+        if name in chosen:
+            group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+            for inner, place in commands.items():
+                group.command(inner, epilog=EXIT_HELP)(_load(place))
+            app.add_typer(group, name=name)
     return app
+
+
+def _load(place: str) -> Callable[..., None]:
+    module, _, function = place.partition(":")
+    command: Callable[..., None] = getattr(import_module(f"ironclad_assets.cli.{module}"), function)
+    return command
 
 
 def main() -> None:
     """Run the command line of this process."""
-    build_app()()
+    called = sys.argv[1] if len(sys.argv) > 1 else ""
+    build_app([called] if called in _COMMANDS or called in _GROUPS else ())()

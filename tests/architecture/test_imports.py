@@ -26,8 +26,9 @@ def _imported(path: Path) -> set[str]:
 
 
 def _loaded_by(module: str) -> set[str]:
-    """Return the top-level modules in memory after a fresh interpreter imported `module`."""
-    program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    """Return the top-level modules in memory after a fresh interpreter imported `module`, with all its commands."""
+    load = f"import sys, {module}; getattr({module}, 'build_app', lambda: None)()"
+    program = f"{load}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )

@@ -206,7 +206,7 @@ def test_help_and_reference_tell_every_exit_code_in_the_same_words(run: Run) -> 
 
 def test_the_command_line_starts_without_dagster_and_media_libraries() -> None:
     script = (
-        "import sys; import ironclad_assets.cli.main; "
+        "import sys; from ironclad_assets.cli.main import build_app; build_app(); "
         "print([name for name in ('dagster', 'numpy', 'scipy', 'av', 'mutagen', 'alembic') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

@@ -197,7 +197,8 @@ def test_nothing_of_s3_is_imported_where_no_bucket_is_set():
     """STORE: the core runs without the extra."""
     code = (
         "import sys; from ironclad_assets.settings import Settings; "
-        "from ironclad_assets.storage.opening import open_store; import ironclad_assets.cli.main; "
+        "from ironclad_assets.storage.opening import open_store; "
+        "from ironclad_assets.cli.main import build_app; build_app(); "
         "assert open_store(Settings()).mirror is None; "
         "print([name for name in sys.modules if 'obstore' in name or name.endswith('storage.s3')])"
     )
