@@ -21,6 +21,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back the patience with absent servers that a run gives its process: the next test's process is the same."""
+    monkeypatch.setattr("ironclad_assets.ledger.postgres._patience_s", 0.0)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of an installation below the test's own folder."""

@@ -41,5 +41,7 @@ def test_definitions_load_with_job_and_sensors(settings):
     definitions = build_definitions(settings)
     dg.Definitions.validate_loadable(definitions)
     assert definitions.resolve_job_def("process_song").executor_def is dg.in_process_executor
-    assert {sensor.name for sensor in definitions.sensors} == {"upload_watcher", "crash_catcher", "song_analyst"}
+    assert {sensor.name for sensor in definitions.sensors} == {
+        "upload_watcher", "crash_catcher", "song_analyst", "eraser",
+    }  # fmt: skip
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in definitions.sensors)

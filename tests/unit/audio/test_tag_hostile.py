@@ -221,9 +221,8 @@ def test_a_tag_of_very_many_frames_is_given_up_or_read_but_ends(
     monkeypatch.setattr(tags, "TAGS_CPU_S", 0.2)
     frames = b"".join(frame(b"TXXX", b"\3" + str(number).encode() + b"\0x") for number in range(40_000))
     found = read(raw_id3(tmp_path / "a.mp3", frame(b"TIT2", b"\3Title") + frames))
-    assert (
-        found["warnings"] == ["reading the tags took more than 0.2 s of processor time"] or len(found["fields"]) == 100
-    )
+    given_up = "reading the tags took more than 0.2 s of processor time" in found["warnings"]
+    assert given_up or len(found["fields"]) == 100
 
 
 def test_a_file_that_sends_a_library_round_in_circles_is_given_up(

@@ -66,7 +66,7 @@ def test_a_fresh_machine_is_told_to_start_the_system(run: Run, home: Path) -> No
     code, found = parts(run)
     assert code == Exit.UNHEALTHY
     assert {name for name, part in found.items() if not part["well"]} == {
-        "store", "disk", "ledger", "queue", "processes", "watcher",
+        "store", "disk", "ledger", "queue", "pauses", "processes", "watcher",
     }  # fmt: skip
     assert "pipelinectl up" in found["processes"]["remedy"]
     assert not home.exists()

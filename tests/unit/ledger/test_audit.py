@@ -24,4 +24,4 @@ def test_a_job_and_its_history_name_the_request_that_made_them(ledger: Ledger) -
     assert ledger.job(job_uuid).request_id == request_id
     assert [line.request_id for line in ledger.history(job_uuid)] == [request_id]
     ledger.request_cancel(job_uuid, actor="ada")
-    assert [line.request_id for line in ledger.history(job_uuid)] == [request_id, None]
+    assert [line.request_id for line in ledger.history(job_uuid)] == [request_id, request_id]
