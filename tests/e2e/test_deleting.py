@@ -32,6 +32,8 @@ def named(system: RunningSystem, name: str) -> Job:
     return next(job for job in system.jobs() if job.original_name == name)
 
 
+@pytest.mark.chaos
+@pytest.mark.long
 def test_a_song_and_a_user_are_deleted_from_a_running_system_within_minutes(tmp_path) -> None:
     """GLOBAL-004, promise 16: also a song whose run is in the middle of a stage; the others are not disturbed."""
     system = RunningSystem(tmp_path)

@@ -176,6 +176,7 @@ def finish(one: Drill, *, expected: Library, known: set[str], bring_back: list[s
     return one
 
 
+@pytest.mark.long
 def test_everything_comes_back_after_the_machine_is_lost(make_system: MakeSystem, tmp_path: Path) -> None:
     """SUPPORT-001, GLOBAL-003, promise 18."""
     drill(make_system(), back_up=[], bring_back=[], folder=tmp_path / "backups", name="plain")
