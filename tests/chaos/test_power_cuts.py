@@ -156,6 +156,7 @@ def test_a_system_goes_on_by_itself_after_power_cuts(
         system = make_system(disk.mount / "system")
         system.start()
         system.drop_songs(songs)
+        os.sync()  # engines and songs were put there by programs that sync nothing
         recoveries = []
         for _ in range(ROUNDS):
             time.sleep(rng.uniform(1.0, 12.0))
