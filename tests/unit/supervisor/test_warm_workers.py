@@ -429,5 +429,8 @@ def test_a_service_that_is_asked_to_end_takes_its_workers_with_it(tmp_path: Path
 def test_no_descriptor_is_left_open_by_a_run(hall: Hall) -> None:
     hall.song("Good")
     before = len(os.listdir("/proc/self/fd"))
-    hall.song("Good")
-    assert len(os.listdir("/proc/self/fd")) <= before
+    after = []
+    for _ in range(3):  # threads that other tests left may open something for a moment
+        hall.song("Good")
+        after.append(len(os.listdir("/proc/self/fd")))
+    assert min(after) <= before
