@@ -22,11 +22,9 @@ from ironclad_assets.sensors.reconcile import reconcile
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
+from ironclad_assets.storage.store import KNOWN_STORES
 from ironclad_assets.upkeep.backup_postgres import FOLDER, load_tables
 from ironclad_assets.upkeep.upgrades import migrate_ledger
-
-KNOWN_STORES = "stores.json"
-"""File in the home that remembers which roots had a store, so that an empty mount point is not made one."""
 
 TABLES_OF = "tables-of"
 """File in DAGSTER_HOME that names the release of Dagster that its tables were last migrated for."""

@@ -36,6 +36,15 @@ def storage_error(error: OSError, path: Path) -> StorageUnavailable | OSError:
     return StorageUnavailable(f"{path}: {os.strerror(error.errno or 0)}", code=code)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of the file at `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -36,6 +36,10 @@ FOLDERS = (
 )  # fmt: skip
 
 
+KNOWN_STORES = "stores.json"
+"""File in the home that remembers which store each root had, so that an empty mount point is not made one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The store below `root`; `mirror` is where it lasts, if not in the root itself."""
@@ -263,7 +267,7 @@ class StageFolder:
         try:
             for file in sorted(work.rglob("*")):
                 if file.is_file():
-                    _sync_file(file)
+                    atomic.sync_file(file)
             for folder in (*(path for path in work.rglob("*") if path.is_dir()), work):
                 atomic.sync_folder(folder)
             if final.exists():
@@ -292,14 +296,6 @@ class StageFolder:
         for entry in self.path.iterdir():
             if entry.is_dir() and entry.name != folder:
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _inside(relative: str) -> PurePosixPath:

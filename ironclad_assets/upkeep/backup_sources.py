@@ -19,7 +19,7 @@ from ironclad_assets.ledger.dump import iter_lines, iter_rows
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.store import KNOWN_STORES, Store
 from ironclad_assets.upkeep.backup_manifest import BackedUpFile, Extra, Place
 from ironclad_assets.upkeep.backup_objects import ObjectWriter, SourceChanged
 from ironclad_assets.upkeep.backup_postgres import FOLDER, dump_tables
@@ -117,7 +117,7 @@ def collect_home(collector: Collector, *, settings: Settings, scratch: Path, sea
     home = settings.home_dir
     if (home / "lookup.db").is_file():
         collector.add_database(home / "lookup.db", place="home", path="lookup.db", scratch=scratch)
-    collector.add_changing(home / "stores.json", place="home", path="stores.json")
+    collector.add_changing(home / KNOWN_STORES, place="home", path=KNOWN_STORES)
     if sealed:
         collector.add_changing(home / NAME_KEY, place="home", path=NAME_KEY)
 

@@ -20,11 +20,8 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.store import KNOWN_STORES, Store
 from ironclad_assets.upkeep.prune_songs import unix_time
-
-KNOWN_STORES = "stores.json"
-"""File in the home that remembers which store each root had; written when the system is prepared."""
 
 SLACK_S = 60.0
 """By how much two processes may disagree about the time."""

@@ -229,16 +229,8 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, work, follow_symlinks=False)
     for path in (work, *work.rglob("*")) if work.is_dir() else (work,):
         if not path.is_symlink():
-            _sync(path)
+            atomic.sync_file(path)
     work.rename(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

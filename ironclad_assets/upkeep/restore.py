@@ -20,6 +20,7 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
+from ironclad_assets.storage.store import KNOWN_STORES
 from ironclad_assets.upkeep import tombstones
 from ironclad_assets.upkeep.backup_manifest import BackedUpFile, BackupManifest, Contents
 from ironclad_assets.upkeep.backup_objects import sync_file_system
@@ -31,8 +32,6 @@ from ironclad_assets.upkeep.restored_files import PARTIALS, Placer, entries, ins
 from ironclad_assets.upkeep.restored_jobs import queue_again, rebuild_library
 
 JOURNAL = "restore.json"
-KNOWN_STORES = "stores.json"
-
 Part = Literal["home", "store"]
 ALL_PARTS: tuple[Part, ...] = ("home", "store")
 
