@@ -6,15 +6,19 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ironclad_assets.cli.arguments import (
+from ironclad_assets.cli.arguments import AsJson, Follow, JobName
+from ironclad_assets.cli.control_show import way_document
+from ironclad_assets.cli.exits import Exit, door, end, error_document
+from ironclad_assets.cli.follow import follow_jobs
+from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.cli.selection import EngineOption, StageOption, UserOption, read_selection, read_time
+from ironclad_assets.cli.show import SHORT_ID, job_document, print_json
+from ironclad_assets.cli.wish_arguments import (
     AllowSmallerModel,
-    AsJson,
     Bitrate,
     DjStems,
     Engine,
-    Follow,
     Format,
-    JobName,
     Model,
     Original,
     Parameters,
@@ -25,12 +29,6 @@ from ironclad_assets.cli.arguments import (
     Targets,
     read_options,
 )
-from ironclad_assets.cli.control_show import way_document
-from ironclad_assets.cli.exits import Exit, door, end, error_document
-from ironclad_assets.cli.follow import follow_jobs
-from ironclad_assets.cli.installation import Installation, open_installation
-from ironclad_assets.cli.selection import EngineOption, StageOption, UserOption, read_selection, read_time
-from ironclad_assets.cli.show import SHORT_ID, job_document, print_json
 from ironclad_assets.contracts.v1.job import STAGES, Job
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError, Refusal

@@ -7,9 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ironclad_assets.cli.arguments import (
+from ironclad_assets.cli.arguments import AsJson, User
+from ironclad_assets.cli.exits import door
+from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.cli.show import options_text, print_json
+from ironclad_assets.cli.wish_arguments import (
     AllowSmallerModel,
-    AsJson,
     Bitrate,
     DjStems,
     Engine,
@@ -22,12 +25,8 @@ from ironclad_assets.cli.arguments import (
     SampleFormatName,
     StemNames,
     Targets,
-    User,
     read_options,
 )
-from ironclad_assets.cli.exits import door
-from ironclad_assets.cli.installation import Installation, open_installation
-from ironclad_assets.cli.show import options_text, print_json
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.choice import NOTHING, system_defaults

@@ -13,11 +13,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ironclad_assets.cli.arguments import AsJson, Format, Original, StemNames, Targets, split_targets
+from ironclad_assets.cli.arguments import AsJson
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.library_show import draw_moves, draw_tree, entry_document
 from ironclad_assets.cli.show import SHORT_ID, print_json
+from ironclad_assets.cli.wish_arguments import Format, Original, StemNames, Targets, split_targets
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.intake.choice import NOTHING
 from ironclad_assets.intake.options import make_options

@@ -14,7 +14,7 @@ from ironclad_assets.cli.exits import EXIT_HELP
 _COMMANDS = {
     "up": "system_commands:up",
     "demo": "system_commands:demo",
-    "submit": "job_commands:submit",
+    "submit": "submit_commands:submit",
     "status": "job_commands:status",
     "queue": "control_commands:queue",
     "history": "record_commands:history",

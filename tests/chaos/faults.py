@@ -23,11 +23,12 @@ CALLS = (
     "openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "fchmod", "chmod", "mkdir", "rmdir", "rename",
     "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "symlink", "copy_file_range", "sendfile",
 )  # fmt: skip
-"""What a writer changes files with; `openat` makes them."""
+"""What a writer changes files with; `openat` makes them, and counts where it opens to write."""
 
 KILLED = -int(signal.SIGKILL)
 _ATTACH_S = 10.0
 _LINE = re.compile(r"^(?:\d+ +)?(\w+)\(")
+_WRITES = re.compile(r"O_(CREAT|WRONLY|RDWR|TRUNC)")
 
 
 class FaultError(Exception):
@@ -53,13 +54,19 @@ class Zygote:
             assert self._process.stdin is not None
             self._process.stdin.close()
 
-    def count(self, writer: str, folder: Path) -> Counter[str]:
-        """Let the writer finish undisturbed; return how often it makes each call."""
+    def changes(self, writer: str, folder: Path) -> dict[str, list[int]]:
+        """Let the writer finish undisturbed; return, by call, which of its calls (from 1) change something."""
         status = self._run(writer, folder, "-e", f"trace={','.join(CALLS)}")
         if status != 0:
             raise FaultError(f"{writer} failed undisturbed with {status}")
-        found = (_LINE.match(line) for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines())
-        return Counter(match[1] for match in found if match)
+        counted: Counter[str] = Counter()
+        changing: dict[str, list[int]] = {}
+        for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if match := _LINE.match(line):
+                counted[match[1]] += 1
+                if match[1] != "openat" or _WRITES.search(line):
+                    changing.setdefault(match[1], []).append(counted[match[1]])
+        return changing
 
     def kill(self, writer: str, folder: Path, *, call: str, at: int) -> int:
         """Kill the writer when it makes its `at`-th `call` (from 1); return its status, `KILLED` if it died of that."""
@@ -97,7 +104,7 @@ def require_strace(folder: Path) -> None:
         pytest.skip("strace is not installed")
     try:
         with Zygote(folder / "strace.log") as zygote:
-            zygote.count("nothing", folder)
+            zygote.changes("nothing", folder)
     except (FaultError, subprocess.TimeoutExpired) as error:
         pytest.skip(f"strace cannot be used here: {error}")
 
@@ -115,7 +122,7 @@ def _await_status(pid: int, pattern: str) -> None:
 
 def _serve() -> None:
     """Fork a child for each writer that is asked for, and say how it ended."""
-    from tests.chaos.writers import WRITERS  # everything that a child needs, imported once
+    from tests.chaos.every_writer import WRITERS  # everything that a child needs, imported once
 
     for line in sys.stdin:
         asked = json.loads(line)

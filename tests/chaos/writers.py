@@ -1,4 +1,4 @@
-"""Everything in the product that writes files for others, each as one act: prepare, write, and what must hold after.
+"""What writes files about a song for others, each as one act: prepare, write, and what must hold after.
 
 `old` and `new` are the two states that a reader may find; a writer killed or failed anywhere must leave one of them,
 and writing again must give the new one. States are what a reader sees: hidden temporaries are not part of them.
@@ -89,6 +89,7 @@ def _upload(folder: Path) -> None:
         path, ledger=ledger, store=store, settings=settings_of(folder), user_id="ada", options=JobOptions(),
         door="test", actor="test",
     )  # fmt: skip
+    ledger.close()
 
 
 def _read_upload(folder: Path) -> State:
@@ -179,6 +180,7 @@ def _write_lyrics(folder: Path) -> None:
         status = path.lstat()
         door = LyricsDoor(ledger=ledger, store=store_of(folder))
         assert door.take(FoundFile(path, "ada", status.st_size, status.st_ctime_ns)) is not None
+        ledger.close()
 
 
 def _read_lyrics(folder: Path) -> State:
@@ -194,9 +196,10 @@ def _quarantine(folder: Path) -> None:
     job = ledger.jobs()[0]
     error = PermanentFailure("a zip", code=ErrorCode.NOT_AUDIO)
     quarantine_song(store_of(folder), song=ledger.song(job.song), job=job, stage="validated_file", error=error)
+    ledger.close()
 
 
-def _prepare_quarantine(folder: Path) -> None:
+def prepare_job(folder: Path) -> None:
     _prepare_upload(folder)
     _upload(folder)
 
@@ -223,13 +226,13 @@ def _always(state: State) -> bool:
     return True
 
 
-WRITERS = {
+SONG_WRITERS = {
     "nothing": Writer(lambda folder: None, _nothing, lambda folder: None),
     "upload": Writer(_prepare_upload, _upload, _read_upload, between=lambda state: state == (True, 1)),
     "artifact": Writer(_prepare_artifact, _write_artifact, _read_artifact),
     "library": Writer(_prepare_library, _write_library, _read_library, between=_always),
     "lyrics": Writer(_prepare_lyrics, _write_lyrics, _read_lyrics, between=lambda state: state == (True, 1)),
-    "quarantine": Writer(_prepare_quarantine, _quarantine, _read_quarantine, between=_always),
+    "quarantine": Writer(prepare_job, _quarantine, _read_quarantine, between=_always),
     "stores": Writer(lambda folder: None, _write_stores, _read_stores, between=_always),
 }
-"""Every writer by the name of what it writes; `nothing` tries the machinery itself."""
+"""Writers about one song by the name of what they write; `nothing` tries the machinery itself."""
