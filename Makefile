@@ -13,11 +13,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # Many tests wait for processes that they started, so one more than there are cores; each may take half a gigabyte.
 TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))' 2>/dev/null || echo 2)
 CHAOS_ROUNDS ?= 4
+ENGINES := engine-demucs engine-spleeter
 DEMO_HOME ?= $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup engines analysis demo up test chaos soak check format clean
+.PHONY: help setup engines $(ENGINES) analysis demo up test chaos soak check format clean
 
 help: ## List these commands.
 	@echo "Ironclad: a song dropped into the upload folder comes out in the library."
@@ -32,8 +33,10 @@ up: $(CORE) ## Start the whole system and keep it running; stop it with Ctrl-C.
 
 setup: $(CORE) $(DEV) ## Make the virtual environment with everything for development.
 
-engines: $(CORE) ## Build the environments of Demucs and Spleeter (a few minutes; up to 1 GB of downloads, 4 GB of disk).
-	@$(BIN)/pipelinectl engines install demucs spleeter
+engines: $(ENGINES) ## Build the environments of Demucs and Spleeter (a few minutes; up to 1 GB of downloads, 4 GB of disk).
+
+$(ENGINES): engine-%: $(CORE)
+	@$(BIN)/pipelinectl engines install $*
 
 analysis: $(ANALYSIS) ## Add what finds tempo, key and beats of songs (75 MB of downloads, 270 MB of disk).
 

@@ -25,7 +25,7 @@ from ironclad_assets.cli.installation import open_installation, read_settings
 from ironclad_assets.cli.show import print_json
 from ironclad_assets.errors import ErrorCode, IroncladError, Refusal
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.backup import (
+from ironclad_assets.upkeep.backup.create import (
     BackupWish,
     backup_folder,
     choose_expired,
@@ -34,11 +34,11 @@ from ironclad_assets.upkeep.backup import (
     require_passphrase,
     split_recipients,
 )
-from ironclad_assets.upkeep.backup_manifest import Extra
-from ironclad_assets.upkeep.backup_repository import Repository
-from ironclad_assets.upkeep.backup_seal import Keys, make_identity, read_identities
-from ironclad_assets.upkeep.backup_verify import Verified, parse_subset, verify_backup
-from ironclad_assets.upkeep.restore import ALL_PARTS, Part, RestoreWish, restore_backup
+from ironclad_assets.upkeep.backup.manifest import Extra
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.restore import ALL_PARTS, Part, RestoreWish, restore_backup
+from ironclad_assets.upkeep.backup.seal import Keys, make_identity, read_identities
+from ironclad_assets.upkeep.backup.verify import Verified, parse_subset, verify_backup
 
 Folder = Annotated[
     Path | None,

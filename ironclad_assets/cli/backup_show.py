@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ironclad_assets.intake.names import printable
-from ironclad_assets.upkeep.backup import Made
-from ironclad_assets.upkeep.backup_manifest import BackupManifest
-from ironclad_assets.upkeep.backup_verify import Verified
-from ironclad_assets.upkeep.restore import Restored
+from ironclad_assets.upkeep.backup.create import Made
+from ironclad_assets.upkeep.backup.manifest import BackupManifest
+from ironclad_assets.upkeep.backup.restore import Restored
+from ironclad_assets.upkeep.backup.verify import Verified
 
 MOST_SHOWN = 20
 """Warnings that a terminal gets; JSON has all."""

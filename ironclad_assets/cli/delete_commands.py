@@ -20,10 +20,10 @@ from ironclad_assets.intake.names import printable
 from ironclad_assets.intake.upload import check_user
 from ironclad_assets.ledger.deletions import Deletion
 from ironclad_assets.supervisor.erasing import start_eraser
-from ironclad_assets.upkeep.erase_store import erase_uploads_of
+from ironclad_assets.upkeep.erase.store import erase_uploads_of
+from ironclad_assets.upkeep.erase.tally import Tally
 from ironclad_assets.upkeep.reachable import require_reachable
 from ironclad_assets.upkeep.running import is_system_running
-from ironclad_assets.upkeep.tally import Tally
 
 WAIT_S = 600.0
 """How long a command waits for a deletion; what is not done by then goes on without it."""

@@ -20,9 +20,9 @@ from ironclad_assets.cli.show import print_json
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.names import printable
 from ironclad_assets.upkeep.findings import Finding
-from ironclad_assets.upkeep.prune import ALL_KINDS, Sweep, Swept
-from ironclad_assets.upkeep.prune_plan import Kind, Removal
-from ironclad_assets.upkeep.verify import Part, Verification, Verified
+from ironclad_assets.upkeep.prune.plan import Kind, Removal
+from ironclad_assets.upkeep.prune.sweep import ALL_KINDS, Sweep, Swept
+from ironclad_assets.upkeep.verify.verification import Part, Verification, Verified
 
 TELL_S = 0.2
 MOST_FINDINGS = 100

@@ -1,8 +1,8 @@
 """Deletions: songs and users that somebody wants gone, from the request to the receipt.
 
 A request is one transaction: from then on the song is nobody's duplicate, gets no run, and its tombstone stands.
-What has to go beyond the ledger is `upkeep/erase.py`'s and `sensors/erase.py`'s; when they are through, `forget_song`
-takes the rows and `finish` leaves the receipt, which names nothing.
+What has to go beyond the ledger is `upkeep/erase/eraser.py`'s and `sensors/erase.py`'s; when they are through,
+`forget_song` takes the rows and `finish` leaves the receipt, which names nothing.
 """
 
 import uuid

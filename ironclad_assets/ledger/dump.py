@@ -2,7 +2,7 @@
 
 Everything is read in one consistent snapshot while others write. A dump of SQLite can be loaded into Postgres and
 the other way round; one of an earlier schema is loaded as it was and migrated then. What a backup holds beside the
-ledger is `upkeep/backup.py`'s.
+ledger is `upkeep/backup/create.py`'s.
 """
 
 import json

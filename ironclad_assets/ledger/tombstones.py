@@ -1,7 +1,7 @@
 """Tombstones: what was deleted, known only by a digest, so that it can be refused and cannot come back.
 
 A digest tells whether a given id was deleted, and nothing to somebody who has no id to ask about. Who deletes is
-`deletions`' business; the copy that a restore reads is kept by `upkeep/tombstones.py`.
+`deletions`' business; the copy that a restore reads is kept by `upkeep/erase/tombstones.py`.
 """
 
 import hashlib

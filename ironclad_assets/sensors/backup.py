@@ -11,9 +11,9 @@ import dagster as dg
 
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.backup import BackupWish, choose_expired, create_backup, split_recipients
-from ironclad_assets.upkeep.backup_repository import Repository
-from ironclad_assets.upkeep.backup_verify import Subset, verify_backup
+from ironclad_assets.upkeep.backup.create import BackupWish, choose_expired, create_backup, split_recipients
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.verify import Subset, verify_backup
 
 ACTOR = "schedule"
 PARTS = 7

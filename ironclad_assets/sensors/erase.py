@@ -24,7 +24,7 @@ from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.erase import Eraser, Progress
+from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
 from ironclad_assets.upkeep.running import is_system_running
 
 PATIENCE_S = 300.0

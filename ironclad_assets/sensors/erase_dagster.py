@@ -33,9 +33,9 @@ from ironclad_assets.ledger.compact import compact_sqlite, vacuum_tables
 from ironclad_assets.ledger.forget import Traces
 from ironclad_assets.partitions import songs as song_partitions
 from ironclad_assets.sensors.reconcile import run_lives
-from ironclad_assets.upkeep.erase_names import Names
-from ironclad_assets.upkeep.erase_text import erase_from_folder
-from ironclad_assets.upkeep.tally import Tally, remove_path
+from ironclad_assets.upkeep.erase.names import Names
+from ironclad_assets.upkeep.erase.tally import Tally, remove_path
+from ironclad_assets.upkeep.erase.text import erase_from_folder
 
 _LARGE = (
     SqlEventLogStorageTable, AssetEventTagsTable, AssetCheckExecutionsTable, DynamicPartitionsTable, AssetKeyTable,

@@ -23,7 +23,7 @@ from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import KNOWN_STORES
-from ironclad_assets.upkeep.backup_postgres import FOLDER, load_tables
+from ironclad_assets.upkeep.backup.postgres import FOLDER, load_tables
 from ironclad_assets.upkeep.upgrades import migrate_ledger
 
 TABLES_OF = "tables-of"

@@ -19,9 +19,9 @@ from ironclad_assets.resources.outcome import dagster_failure
 from ironclad_assets.sensors.runs_of_old import drop_old_runs
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.prune import Sweep, Swept
-from ironclad_assets.upkeep.prune_plan import REPLACEABLE, Kind, Removal
-from ironclad_assets.upkeep.verify import Part, Verification, Verified
+from ironclad_assets.upkeep.prune.plan import REPLACEABLE, Kind, Removal
+from ironclad_assets.upkeep.prune.sweep import Sweep, Swept
+from ironclad_assets.upkeep.verify.verification import Part, Verification, Verified
 
 UPKEEP_TAG = "ironclad/upkeep"
 """Tag of runs that are about the store; at most one of them runs at a time (`dagster.yaml`)."""

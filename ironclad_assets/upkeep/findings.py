@@ -1,6 +1,6 @@
 """What `verify` found wrong, each with a stable code, and the list of the last time for those who mend it.
 
-Looking is in the `verify_*` modules; mending is a retry, `prune --kind corrupt`, or what the remedy says.
+Looking is in `verify`; mending is a retry, `prune --kind corrupt`, or what the remedy says.
 """
 
 import json

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tombstones import Tombstone, digest_of
-from ironclad_assets.upkeep.backup import BackupWish, backup_folder, create_backup
-from ironclad_assets.upkeep.backup_repository import Repository
-from ironclad_assets.upkeep.backup_verify import verify_backup
-from ironclad_assets.upkeep.restore import JOURNAL, RestoreWish, restore_backup
-from ironclad_assets.upkeep.tombstones import merge_file, read_file
+from ironclad_assets.upkeep.backup.create import BackupWish, backup_folder, create_backup
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.restore import JOURNAL, RestoreWish, restore_backup
+from ironclad_assets.upkeep.backup.verify import verify_backup
+from ironclad_assets.upkeep.erase.tombstones import merge_file, read_file
 from ironclad_assets.upkeep.upgrades import export_ledger
 from tests.chaos.writers import State, Writer, prepare_job, settings_of, store_of
 

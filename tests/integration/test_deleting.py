@@ -18,9 +18,9 @@ from ironclad_assets.sensors.erase import erase_requested
 from ironclad_assets.settings import MEBIBYTE, Settings
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep import erase as erase_module
-from ironclad_assets.upkeep import tombstones
-from ironclad_assets.upkeep.erase import Progress
+from ironclad_assets.upkeep.erase import eraser as erase_module
+from ironclad_assets.upkeep.erase import tombstones
+from ironclad_assets.upkeep.erase.eraser import Progress
 from tests import synth
 from tests.forgetting import places_of, spelled
 from tests.integration.conftest import Installation, write_halves

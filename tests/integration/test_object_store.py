@@ -19,9 +19,9 @@ from ironclad_assets.storage.artifacts import load_artifact, read_manifest
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import LASTING
 from ironclad_assets.storage.opening import open_store
-from ironclad_assets.upkeep.prune import Sweep
-from ironclad_assets.upkeep.prune_plan import Kind
-from ironclad_assets.upkeep.verify import Part, Verification
+from ironclad_assets.upkeep.prune.plan import Kind
+from ironclad_assets.upkeep.prune.sweep import Sweep
+from ironclad_assets.upkeep.verify.verification import Part, Verification
 from tests.fakes.s3_server import S3Server
 from tests.integration.conftest import Installation, write_halves
 

@@ -4,9 +4,9 @@ import time
 
 from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.storage import atomic
-from ironclad_assets.upkeep.prune import Sweep
-from ironclad_assets.upkeep.prune_guard import Clock
-from ironclad_assets.upkeep.verify import Verification
+from ironclad_assets.upkeep.prune.guard import Clock
+from ironclad_assets.upkeep.prune.sweep import Sweep
+from ironclad_assets.upkeep.verify.verification import Verification
 from tests.filing import tree
 
 HOUR_S = 3600.0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.backup_repository import Repository
+from ironclad_assets.upkeep.backup.repository import Repository
 from tests.unit.cli.conftest import Run, documents
 from tests.unit.upkeep.installations import install
 

@@ -8,8 +8,8 @@ import pytest
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.sensors.backup import back_up, build_backup_schedules, perform_backup
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.backup import backup_folder
-from ironclad_assets.upkeep.backup_repository import Repository
+from ironclad_assets.upkeep.backup.create import backup_folder
+from ironclad_assets.upkeep.backup.repository import Repository
 from tests.unit.upkeep.installations import Installed, install
 
 

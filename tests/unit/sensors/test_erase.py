@@ -16,8 +16,8 @@ from ironclad_assets.sensors import erase_dagster
 from ironclad_assets.sensors.erase import DONE, WAITING, EraserService, build_eraser
 from ironclad_assets.sensors.erase_dagster import DagsterTraces
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.erase_names import Names
-from ironclad_assets.upkeep.tally import Tally
+from ironclad_assets.upkeep.erase.names import Names
+from ironclad_assets.upkeep.erase.tally import Tally
 
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 OTHER = "1f8fad5b-d9cb-469f-a165-70867728950e"

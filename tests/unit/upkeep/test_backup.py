@@ -13,12 +13,12 @@ from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
-from ironclad_assets.upkeep import backup_sources
-from ironclad_assets.upkeep.backup import BackupWish, Made, choose_expired, create_backup, new_id
-from ironclad_assets.upkeep.backup_manifest import Contents
-from ironclad_assets.upkeep.backup_objects import ObjectWriter
-from ironclad_assets.upkeep.backup_repository import INCOMING, Repository
-from ironclad_assets.upkeep.backup_verify import read_contents, verify_backup
+from ironclad_assets.upkeep.backup import sources as backup_sources
+from ironclad_assets.upkeep.backup.create import BackupWish, Made, choose_expired, create_backup, new_id
+from ironclad_assets.upkeep.backup.manifest import Contents
+from ironclad_assets.upkeep.backup.objects import ObjectWriter
+from ironclad_assets.upkeep.backup.repository import INCOMING, Repository
+from ironclad_assets.upkeep.backup.verify import read_contents, verify_backup
 from tests.unit.upkeep.installations import Installed, install, tree
 
 
@@ -163,7 +163,7 @@ def test_song_deleted_meanwhile_is_left_out_and_said(installed: Installed, folde
         installed.ledger.deletions.request_song(job.song, actor="me")
         path.unlink()
 
-    monkeypatch.setattr("ironclad_assets.upkeep.backup.collect_home", delete)
+    monkeypatch.setattr("ironclad_assets.upkeep.backup.create.collect_home", delete)
     made = make(installed, folder)
     assert made.warnings == ()
     assert contents_of(made).gone == ("s1",)

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, text
 
 from ironclad_assets.resources import dagster_postgres
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.backup_postgres import SCHEMA, dump_tables, load_tables
+from ironclad_assets.upkeep.backup.postgres import SCHEMA, dump_tables, load_tables
 
 MADE = """
 CREATE SCHEMA dagster;

@@ -9,10 +9,10 @@ import pytest
 
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.backup import BackupWish, create_backup
-from ironclad_assets.upkeep.backup_repository import Repository
-from ironclad_assets.upkeep.backup_seal import make_identity, make_seal, read_identities
-from ironclad_assets.upkeep.backup_verify import Subset, parse_subset, verify_backup
+from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.seal import make_identity, make_seal, read_identities
+from ironclad_assets.upkeep.backup.verify import Subset, parse_subset, verify_backup
 from tests.unit.upkeep.installations import Installed, install
 
 FLIPS = 100

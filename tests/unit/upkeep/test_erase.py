@@ -29,10 +29,10 @@ from ironclad_assets.lookup.state import SharedState
 from ironclad_assets.pipeline.ownership import read_mark, set_mark
 from ironclad_assets.settings import MEBIBYTE, Settings
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep import tombstones
-from ironclad_assets.upkeep.erase import Eraser, Progress
-from ironclad_assets.upkeep.erase_names import Names
-from ironclad_assets.upkeep.tally import Tally
+from ironclad_assets.upkeep.erase import tombstones
+from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
+from ironclad_assets.upkeep.erase.names import Names
+from ironclad_assets.upkeep.erase.tally import Tally
 from tests.forgetting import places_of
 from tests.unit.upkeep.worlds import World, make_world
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ironclad_assets.upkeep.erase_names import ERASED, Names
-from ironclad_assets.upkeep.erase_text import erase_from_folder, mask_file
-from ironclad_assets.upkeep.tally import Tally
+from ironclad_assets.upkeep.erase.names import ERASED, Names
+from ironclad_assets.upkeep.erase.tally import Tally
+from ironclad_assets.upkeep.erase.text import erase_from_folder, mask_file
 
 SONG = "s06e3zk9v1xy0qj4m7r2t8w5bcd"
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"

@@ -8,7 +8,7 @@ import pytest
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.storage.artifacts import find_reusable
-from ironclad_assets.upkeep.prune_plan import Kind
+from ironclad_assets.upkeep.prune.plan import Kind
 from tests.unit.upkeep.worlds import NOTHING, World, make_world
 
 RAW = {"staged_chunks", "stems", "recombined_track"}
@@ -253,7 +253,7 @@ def test_a_job_that_begins_after_the_plan_loses_nothing(world):
         planned = list(removals)
     assert planned
     world.ledger.retry(world.ledger.latest_job(song).job_uuid, actor="test")
-    from ironclad_assets.upkeep.prune_hands import Hands
+    from ironclad_assets.upkeep.prune.hands import Hands
 
     taken = Hands(sweep._ground(time.time()), actor="test").carry_out(planned)
     assert taken.removed == []
@@ -262,7 +262,7 @@ def test_a_job_that_begins_after_the_plan_loses_nothing(world):
 
 
 def test_a_second_sweep_waits_for_nobody(world):
-    from ironclad_assets.upkeep.prune_guard import only_sweep
+    from ironclad_assets.upkeep.prune.guard import only_sweep
 
     with only_sweep(world.settings), pytest.raises(IroncladError) as caught:
         world.prune()

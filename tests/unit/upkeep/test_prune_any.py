@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.settings import MEBIBYTE, Settings
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.prune_plan import How, Kind
+from ironclad_assets.upkeep.prune.plan import How, Kind
 from tests.unit.upkeep.worlds import World, make_world
 
 EXAMPLES = 60 if int(os.environ.get("CHAOS_ROUNDS", "1")) > 1 else 8

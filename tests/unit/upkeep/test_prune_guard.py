@@ -14,7 +14,7 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.storage.store import KNOWN_STORES
-from ironclad_assets.upkeep.prune_plan import Kind
+from ironclad_assets.upkeep.prune.plan import Kind
 from tests.unit.upkeep.worlds import DAY_S, World, make_world
 
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.utime", "shutil.rmtree")

@@ -19,12 +19,12 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.ownership import read_mark
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep import tombstones
-from ironclad_assets.upkeep.backup import BackupWish, Made, create_backup
-from ironclad_assets.upkeep.backup_repository import Repository
-from ironclad_assets.upkeep.backup_seal import make_identity, read_identities
-from ironclad_assets.upkeep.restore import JOURNAL, Restored, RestoreWish, require_no_restore, restore_backup
-from ironclad_assets.upkeep.restored_files import inside
+from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.restore import JOURNAL, Restored, RestoreWish, require_no_restore, restore_backup
+from ironclad_assets.upkeep.backup.restored_files import inside
+from ironclad_assets.upkeep.backup.seal import make_identity, read_identities
+from ironclad_assets.upkeep.erase import tombstones
 from tests.unit.upkeep.installations import Installed, install, tree
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
@@ -260,8 +260,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.backup_repository import Repository
-from ironclad_assets.upkeep.restore import RestoreWish, restore_backup
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.restore import RestoreWish, restore_backup
 
 home, folder, backup, limit = sys.argv[1:]
 left = int(limit)

@@ -8,8 +8,8 @@ import pytest
 
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import StorageUnavailable
-from ironclad_assets.upkeep.prune_plan import Kind
-from ironclad_assets.upkeep.verify import Part, Verification
+from ironclad_assets.upkeep.prune.plan import Kind
+from ironclad_assets.upkeep.verify.verification import Part, Verification
 from tests.unit.upkeep.worlds import World, make_world
 
 

@@ -25,10 +25,10 @@ from ironclad_assets.storage.artifacts import Envelope, persist_artifact
 from ironclad_assets.storage.sealed import seal
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.findings import Finding
-from ironclad_assets.upkeep.prune import Sweep, Swept
-from ironclad_assets.upkeep.prune_guard import Clock
-from ironclad_assets.upkeep.prune_plan import Kind, Removal
-from ironclad_assets.upkeep.verify import Verification
+from ironclad_assets.upkeep.prune.guard import Clock
+from ironclad_assets.upkeep.prune.plan import Kind, Removal
+from ironclad_assets.upkeep.prune.sweep import Sweep, Swept
+from ironclad_assets.upkeep.verify.verification import Verification
 from tests.filing import song_maker
 
 DAY_S = 86_400.0

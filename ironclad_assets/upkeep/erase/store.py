@@ -1,0 +1,131 @@
+"""Takes a song out of the store: original, stages, hand-offs, lyrics, quarantine, and what was put aside of it.
+
+Nothing here asks anybody; `eraser` decides when. The order is such that what tells where the rest lies goes last, so
+that a deletion that was killed anywhere finds its way again.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from ironclad_assets.contracts.v1.job import STAGES
+from ironclad_assets.ledger.deletions import Deletion
+from ironclad_assets.ledger.forget import Traces
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.pipeline.filed import STAGE as LAST_STAGE
+from ironclad_assets.pipeline.sidecars import sidecar_folder
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.mirror import ORIGINALS
+from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.erase.names import Names
+from ironclad_assets.upkeep.erase.tally import Tally, remove_path, remove_stored
+
+_CLOCK_SLACK_S = 3600.0
+"""How far in the future a file's time may lie: beyond that a clock was wrong."""
+
+
+def erase_song_files(traces: Traces, *, store: Store, ledger: Ledger, tally: Tally) -> None:
+    """Remove every file of one song that is in a place of its own; the library comes before this.
+
+    Raises:
+        StorageUnavailable: the store is away or read-only; doing it again goes on.
+    """
+    song = traces.song
+    for folder in sorted(store.root.glob(f"*-input/{song}")):
+        remove_path(folder, tally=tally, kind="hand_offs")
+    remove_stored(store, _relative(store, sidecar_folder(store, song=song)), tally=tally, kind="sidecars")
+    remove_stored(store, _relative(store, store.quarantine(song)), tally=tally, kind="quarantine")
+    if traces.archive_path.startswith(ORIGINALS):
+        _erase_original(traces.archive_path, store=store, ledger=ledger, tally=tally)
+    for folder in _stage_folders(store, song=song):
+        remove_stored(store, _relative(store, folder), tally=tally, kind="stages")
+
+
+def erase_put_aside(store: Store, *, names: Names, tally: Tally) -> None:
+    """Remove what was put into ``orphaned/`` and is named after, or tells of, one of `names`."""
+    for path in sorted(store.path("orphaned").glob("*")):
+        if _names_one(path, names=names):
+            remove_path(path, tally=tally, kind="orphaned")
+            continue
+        for inner in sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else ():
+            if _names_one(inner, names=names):
+                remove_path(inner, tally=tally, kind="orphaned")
+
+
+def erase_uploads_of(store: Store, user_id: str, *, deletion: Deletion, default_user: str, tally: Tally) -> None:
+    """Remove what lay in the user's upload folder when the deletion was asked for, and the folder if it is empty then.
+
+    What changed later belongs to a new user of that name.
+
+    Args:
+        store: whose upload folder is meant.
+        user_id: whose files go.
+        deletion: of this user.
+        default_user: whose the files directly in the upload folder are.
+        tally: counts the files.
+    """
+    before_s, now_s = datetime.fromisoformat(deletion.requested_at).timestamp(), time.time()
+    default = user_id == default_user
+    folder = store.input / user_id
+    loose = [path for path in store.input.iterdir() if not path.is_dir() or path.is_symlink()] if default else []
+    for path in (*_contents(folder), *loose):
+        with suppress(FileNotFoundError):
+            changed_s = path.lstat().st_ctime
+            if path.is_dir() and not path.is_symlink():
+                _remove_if_empty(path)
+            elif changed_s <= before_s or changed_s > now_s + _CLOCK_SLACK_S:
+                remove_path(path, tally=tally, kind="uploads")
+    _remove_if_empty(folder)
+
+
+def _erase_original(archive_path: str, *, store: Store, ledger: Ledger, tally: Tally) -> None:
+    """Remove an original, unless a song that stays has the same bytes.
+
+    Whoever brings those bytes in holds the folder until their song is registered; this waits for them, and they for it.
+    """
+    folder = (store.root / archive_path).parent
+    atomic.make_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not ledger.deletions.is_original_wanted(archive_path):
+            remove_stored(store, archive_path, tally=tally, kind="archive")
+            remove_stored(store, f"{archive_path}.pruned.json", tally=tally, kind="archive")  # what a sweep left of it
+    finally:
+        os.close(descriptor)
+
+
+def _relative(store: Store, path: Path) -> str:
+    return path.relative_to(store.root).as_posix()
+
+
+def _stage_folders(store: Store, *, song: str) -> Iterator[Path]:
+    """Yield the song's stages, the one that knows its files in the library last."""
+    known = {folder.name for folder in store.path("stages").iterdir() if folder.is_dir()} | set(STAGES)
+    for stage in (*sorted(known - {LAST_STAGE}), LAST_STAGE):
+        yield store.stage(stage, song).path
+
+
+def _names_one(path: Path, *, names: Names) -> bool:
+    if names.find(os.fsencode(path.name), users=False):
+        return True
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    with suppress(OSError):
+        return bool(names.find(path.read_bytes()))
+    return False
+
+
+def _contents(folder: Path) -> Iterator[Path]:
+    """Yield everything in a folder, what is deepest first."""
+    for current, folders, files in os.walk(folder, topdown=False):
+        yield from (Path(current) / name for name in (*files, *folders))
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()

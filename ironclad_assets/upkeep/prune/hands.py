@@ -1,0 +1,268 @@
+"""Carrying out removals, so that a kill at any moment leaves nothing torn and no job loses what it needs.
+
+What goes is renamed while its song is held idle in the ledger: a file gets a hidden name that the next sweep would
+finish off, an artifact loses its manifest first. Bytes are freed afterwards. One line of the audit says what one song
+lost for one reason; it is written in the same transaction.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from ironclad_assets.ledger.audit import write_audit
+from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.sealed import seal
+from ironclad_assets.upkeep.prune.guard import require_store
+from ironclad_assets.upkeep.prune.orphans import NOTE
+from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal
+from ironclad_assets.upkeep.prune.songs import note_of
+from ironclad_assets.upkeep.prune.unfile import unfile
+
+PRUNED = "pruned.json"
+"""What stays of an artifact: its manifest, and why and when its files went."""
+
+ACTION = "prune"
+_MOVED = "content"
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one group of removals came to."""
+
+    removed: list[Removal] = field(default_factory=list)
+    skipped: list[tuple[Removal, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Hands:
+    """Carries out the removals of one sweep."""
+
+    ground: Ground
+    actor: str
+
+    def carry_out(self, group: Sequence[Removal]) -> Taken:
+        """Carry out removals of one song and kind, together, or skip those that no longer should be.
+
+        Raises:
+            StorageUnavailable: the store went away; nothing after that is touched.
+        """
+        require_store(self.ground.store, self.ground.settings)
+        taken = Taken()
+        hidden: list[Path] = []
+        with self._allowed(group[0]) as (connection, why_not):
+            if connection is None or why_not:
+                return Taken(skipped=[(one, why_not) for one in group])
+            hidden += self._take_all(group, taken, connection)
+            if taken.removed:
+                self._forget(connection, taken.removed)
+                self._write_line(connection, taken.removed)
+        for path in hidden:
+            _free(path)
+        return taken
+
+    @contextmanager
+    def _allowed(self, one: Removal) -> Iterator[tuple[Connection | None, str]]:
+        """Give a transaction in which what the removal needs holds, and goes on holding; else say why not."""
+        sweeps = self.ground.ledger.sweeps
+        with ExitStack() as stack:
+            if one.path.startswith("archive/"):
+                stack.enter_context(_hold_originals((self.ground.store.root / one.path).parent))
+            if one.guard == "idle":
+                if not stack.enter_context(_no_analysis(one, self.ground)):
+                    yield None, "it is being analysed"
+                    return
+                connection, idle = stack.enter_context(sweeps.hold_idle(one.holders))
+                yield connection, "" if idle else "a job of its song has begun"
+            elif one.guard == "unknown_song":
+                found = stack.enter_context(sweeps.hold_unknown(song=one.song))
+                yield found, "" if found is not None else "the ledger knows the song by now"
+            elif one.guard == "unknown_original":
+                found = stack.enter_context(sweeps.hold_unknown(archive_path=one.path))
+                yield found, "" if found is not None else "a song has this original by now"
+            else:
+                connection, _ = stack.enter_context(sweeps.hold_idle(()))
+                yield connection, ""
+
+    def _take_all(self, group: Sequence[Removal], taken: Taken, connection: Connection) -> list[Path]:
+        """Take away what is still what was planned; return what is hidden and waits to be freed."""
+        hidden: list[Path] = []
+        filed = [one for one in group if one.how is How.UNFILE]
+        if filed:
+            gone = unfile(filed, ground=self.ground, connection=connection)
+            taken.removed += [one for one in filed if one.path in gone]
+            taken.skipped += [(one, "it is not the song's own file any more") for one in filed if one.path not in gone]
+        for one in group:
+            if one.how is How.UNFILE:
+                continue
+            why = self._changed(one)
+            if why:
+                taken.skipped.append((one, why))
+                continue
+            hidden += self._take(one)
+            taken.removed.append(one)
+        return hidden
+
+    def _changed(self, one: Removal) -> str:
+        """Return why something is not what was planned to go, or nothing."""
+        path = self.ground.folder(one.base) / one.path
+        try:
+            status = (path / one.names[0] if one.names else path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return "it is gone already"
+        same = (status.st_ino, status.st_mtime_ns) == (one.inode, one.changed_ns)
+        return "" if same else "it changed meanwhile"
+
+    def _take(self, one: Removal) -> list[Path]:
+        """Rename one thing out of sight; return its hidden names."""
+        path = self.ground.folder(one.base) / one.path
+        if one.how is How.MOVE:
+            self._move(path, one)
+            self._discard(one)
+            return []
+        if one.how is How.RETIRE:
+            _keep_note(path / "manifest.json", note=path / PRUNED, one=one, actor=self.actor)
+        elif one.path.startswith("archive/") and one.kind is Kind.OLD:
+            note = {"original": path.name, "songs": list(one.holders), **_facts(one, actor=self.actor)}
+            atomic.write_json(note_of(path), seal(note))
+        targets = [path / name for name in one.names] or [path]
+        found = [_hide(target) for target in targets if os.path.lexists(target)]
+        self._discard(one)
+        return found
+
+    def _discard(self, one: Removal) -> None:
+        """Let the store forget it elsewhere too; here it is gone already."""
+        for relative in one.paths if one.base == "store" else ():
+            if "/" in relative:
+                self.ground.store.discard(relative)
+
+    def _move(self, path: Path, one: Removal) -> None:
+        """Move an orphan below ``orphaned/``, its note first: what has a note is never taken for left-over writing."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        folder = self.ground.store.root / "orphaned" / f"{stamp}-{secrets.token_hex(8)}"
+        work = folder.with_name(f".{secrets.token_hex(16)}{atomic.PARTIAL_SUFFIX}")
+        atomic.make_folder(work)
+        note = {"from": one.path, "song": one.song, "moved_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        atomic.write_json(work / NOTE, seal({**note, **_facts(one, actor=self.actor)}))
+        work.rename(folder)
+        atomic.sync_folder(folder.parent)
+        try:
+            path.rename(folder / _MOVED)
+        except OSError:  # another file system: the copy is whole before the original goes
+            _copy(path, folder / _MOVED)
+            _free(_hide(path))
+        atomic.sync_folder(folder)
+
+    def _forget(self, connection: Connection, removed: Sequence[Removal]) -> None:
+        """Keep the ledger's count of what is stored in step."""
+        for one in removed:
+            stage = _stage_of(one)
+            for song in one.holders if stage is not None else ():
+                forget_stored(connection, song, stage)
+
+    def _write_line(self, connection: Connection, removed: Sequence[Removal]) -> None:
+        first = removed[0]
+        verb = "moved to orphaned/" if first.how is How.MOVE else "removed"
+        size = sum(one.size_bytes for one in removed)
+        detail = f"{first.kind}: {verb} {sum(one.files for one in removed)} files, {size} bytes ({first.why})"
+        subject = first.song or first.path
+        write_audit(connection, ACTION, subject, actor=self.actor, detail=detail)
+
+
+def _stage_of(one: Removal) -> str | None:
+    """Return the stage whose stored bytes go with it, or the original."""
+    if one.how is How.RETIRE or (one.kind is Kind.CORRUPT and one.path.startswith("stages/")):
+        return one.path.split("/")[1]
+    return ORIGINAL if one.path.startswith("archive/") and one.holders else None
+
+
+def _facts(one: Removal, *, actor: str) -> dict[str, object]:
+    return {
+        "kind": one.kind.value,
+        "why": one.why,
+        "actor": actor,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "size_bytes": one.size_bytes,
+        "files": one.files,
+    }
+
+
+def _keep_note(manifest: Path, *, note: Path, one: Removal, actor: str) -> None:
+    document = {"manifest": json.loads(manifest.read_bytes()), **_facts(one, actor=actor)}
+    atomic.write_json(note, seal(document))
+
+
+def _hide(path: Path) -> Path:
+    """Give a file or folder a hidden name beside its own; a sweep that is killed leaves that to the next."""
+    hidden = path.with_name(f".{secrets.token_hex(16)}{atomic.PARTIAL_SUFFIX}")
+    try:
+        path.rename(hidden)
+    except OSError as error:
+        raise atomic.storage_error(error, path) from error
+    return hidden
+
+
+def _free(hidden: Path) -> None:
+    """Remove what is hidden; what cannot be removed now is left over for the next sweep."""
+    with suppress(OSError):
+        if hidden.is_dir() and not hidden.is_symlink():
+            shutil.rmtree(hidden)
+        else:
+            hidden.unlink()
+        atomic.sync_folder(hidden.parent)
+
+
+def _copy(source: Path, target: Path) -> None:
+    work = target.with_name(f".{secrets.token_hex(16)}{atomic.PARTIAL_SUFFIX}")
+    if source.is_dir():
+        shutil.copytree(source, work, symlinks=True)
+    else:
+        shutil.copy2(source, work, follow_symlinks=False)
+    for path in (work, *work.rglob("*")) if work.is_dir() else (work,):
+        if not path.is_symlink():
+            atomic.sync_file(path)
+    work.rename(target)
+
+
+@contextmanager
+def _hold_originals(folder: Path) -> Iterator[None]:
+    """Wait for uploads that have stored an original in the folder and not registered its song; keep others waiting."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _no_analysis(one: Removal, ground: Ground) -> Iterator[bool]:
+    """Keep the analysis of a song away from stages that go; say whether nobody analyses it now."""
+    lock = ground.store.stage("song_analysis", one.song).path / ".lock"
+    if one.kind is not Kind.INTERMEDIATE or not lock.exists():
+        yield True
+        return
+    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)

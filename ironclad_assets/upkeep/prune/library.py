@@ -1,0 +1,114 @@
+"""Retention of what users see: tracks and stems in the library, and originals.
+
+A file of the library goes together with its name in the song's entry, so that nobody misses it afterwards; an
+original that several users brought stays until the last of them may not keep it any longer.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
+from ironclad_assets.errors import IroncladError
+from ironclad_assets.ledger.sweeps import SweptSong
+from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal, freed_bytes, names_in, weigh
+from ironclad_assets.upkeep.prune.songs import unix_time
+
+
+def old_files(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
+    """Yield the files in the library that are older than their user's limits."""
+    limits = {"output": ground.retention.tracks_s(one.user_id), "output-stems": ground.retention.stems_s(one.user_id)}
+    if one.state.active or all(limit is None for limit in limits.values()):
+        return
+    try:
+        manifest = read_manifest(ground.store.stage("library_entry", one.song))
+        entry = LibraryEntry.model_validate(manifest.payload)
+    except (IroncladError, ValidationError):
+        return
+    for root, limit_s in limits.items():
+        if limit_s is not None:
+            files = [item for item in entry.files if item.root == root]
+            yield from _old(files, one=one, limit_s=limit_s, ground=ground)
+
+
+def _old(files: list[EntryFile], *, one: SweptSong, limit_s: float, ground: Ground) -> Iterator[Removal]:
+    """Yield all files of one library root, or none: they came together."""
+    ended = unix_time(one.ended_at)
+    if ground.age_s(ended) <= limit_s:
+        return
+    found: list[Removal] = []
+    for item in files:
+        path = f"{item.root}/{item.file.path}"
+        try:
+            status = (ground.store.root / path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            found.append(_gone(path, one))
+            continue
+        if ground.age_s(ended, status.st_mtime) <= limit_s:
+            return
+        if item.role == "cover" and _is_shared(ground.store.root / path, own={one.file.path for one in files}):
+            continue  # the album's other songs keep it; the entry forgets it with the rest
+        why = f"older than keep_{'tracks' if item.root == 'output' else 'stems'}_days"
+        found.append(
+            Removal(
+                Kind.OLD,
+                How.UNFILE,
+                path,
+                why,
+                freed_bytes(status),
+                1,
+                status.st_ino,
+                status.st_mtime_ns,
+                song=one.song,
+                user_id=one.user_id,
+                holders=(one.song,),
+            )
+        )
+    yield from found
+
+
+def _is_shared(cover: Path, *, own: set[str]) -> bool:
+    """Return whether files that are not this song's lie beside a cover."""
+    names = {PurePosixPath(path).name for path in own}
+    return any(entry.name not in names for entry in names_in(cover.parent))
+
+
+def _gone(path: str, one: SweptSong) -> Removal:
+    """Return the removal of a name whose file somebody took away already, maybe a sweep that was killed."""
+    return Removal(
+        Kind.OLD, How.UNFILE, path, "gone already, the entry still names it", 0, 0, 0, 0,
+        song=one.song, user_id=one.user_id, holders=(one.song,),
+    )  # fmt: skip
+
+
+def old_original(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
+    """Yield a song's original where it is older than every limit that holds for it."""
+    limit_s = ground.retention.originals_s(one.user_id)
+    if limit_s is None or one.state.active or one.sha256 is None or not _is_old(one, limit_s=limit_s, ground=ground):
+        return
+    sharing = ground.ledger.sweeps.sharing(one.archive_path)
+    if not sharing or sharing[0].song != one.song:
+        return  # the first song that has it speaks for all
+    for other in sharing:
+        limit_s = ground.retention.originals_s(other.user_id)
+        if limit_s is None or other.state.active or not _is_old(other, limit_s=limit_s, ground=ground):
+            return
+    weight = weigh(ground.store.root / one.archive_path)
+    if weight is None or ground.age_s(weight.newest) <= limit_s_of(sharing, ground=ground):
+        return
+    yield Removal(
+        Kind.OLD, How.REMOVE, one.archive_path, "older than keep_originals_days",
+        weight.size_bytes, weight.files, weight.inode, weight.changed_ns,
+        song=one.song, user_id=one.user_id, holders=tuple(other.song for other in sharing),
+    )  # fmt: skip
+
+
+def limit_s_of(sharing: list[SweptSong], *, ground: Ground) -> float:
+    """Return the longest time that one of these songs may keep its original."""
+    return max(ground.retention.originals_s(one.user_id) or 0.0 for one in sharing)
+
+
+def _is_old(one: SweptSong, *, limit_s: float, ground: Ground) -> bool:
+    return ground.age_s(unix_time(one.uploaded_at), unix_time(one.ended_at)) > limit_s

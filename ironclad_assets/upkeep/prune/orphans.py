@@ -1,0 +1,186 @@
+"""What belongs to no song any more, and what has lain in ``orphaned/`` long enough.
+
+Folders named after a song that the ledger does not know, originals that no song has, and files in the library whose
+mark names a song without an entry. A file without a mark is somebody else's and never touched, unless the leftovers
+of the song itself say that it was put there. Orphans are moved, not removed.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ironclad_assets.contracts.v1.base import SONG_PATTERN
+from ironclad_assets.contracts.v1.library_entry import LibraryEntry
+from ironclad_assets.errors import IroncladError
+from ironclad_assets.ledger.sweeps import PAGE
+from ironclad_assets.pipeline.ownership import load_claims, read_mark
+from ironclad_assets.pipeline.shelf import COVER, ROOTS
+from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.prune.plan import DAY_S, PARTIAL_S, Ground, Guard, How, Kind, Removal, names_in, weigh
+from ironclad_assets.upkeep.prune.songs import ALL_STAGES, unix_time
+
+HAND_OFF = re.compile(r"[a-z0-9_-]+-input")
+NOTE = "note.json"
+_SONG = re.compile(SONG_PATTERN)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def orphans(ground: Ground) -> Iterator[Removal]:
+    """Yield everything in the store whose song, or whose manifest, does not exist."""
+    for folder in song_folders(ground.store):
+        yield from _unknown_songs(folder, ground=ground)
+    for prefix in names_in(ground.store.archive):
+        if re.fullmatch("[0-9a-f]{2}", prefix.name) and prefix.is_dir(follow_symlinks=False):
+            yield from _unknown_originals(prefix.name, ground=ground)
+    for root in ROOTS:
+        yield from _unfiled(ground.store.library(root), ground=ground)
+
+
+def kept_long_enough(ground: Ground) -> Iterator[Removal]:
+    """Yield what was moved to ``orphaned/`` longer ago than the installation keeps it."""
+    limit_s = ground.settings.orphaned_days * DAY_S
+    for entry in names_in(ground.store.root / "orphaned"):
+        if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+            continue
+        moved_at = _moved_at(Path(entry.path))
+        weight = weigh(Path(entry.path))
+        if weight is None or moved_at is None or ground.age_s(*moved_at) <= limit_s:
+            continue
+        yield Removal(
+            Kind.ORPHANED, How.REMOVE, f"orphaned/{entry.name}", "moved here longer ago than orphaned_days",
+            weight.size_bytes, weight.files, weight.inode, weight.changed_ns, guard="none",
+        )  # fmt: skip
+
+
+def song_folders(store: Store) -> list[str]:
+    """Return the folders of the store whose entries are named after songs."""
+    engines = [entry.name for entry in names_in(store.root) if HAND_OFF.fullmatch(entry.name)]
+    return [*(f"stages/{stage}" for stage in ALL_STAGES), *sorted(engines), "sidecars", "error"]
+
+
+def hand_off_folders(ground: Ground) -> list[str]:
+    """Return the folders in which engines are handed requests."""
+    return [folder for folder in song_folders(ground.store) if HAND_OFF.fullmatch(folder)]
+
+
+def batches(entries: Iterable[os.DirEntry[str]]) -> Iterator[list[os.DirEntry[str]]]:
+    """Yield entries in lists short enough for one question to the ledger."""
+    stream = iter(entries)
+    while batch := list(islice(stream, PAGE)):
+        yield batch
+
+
+def is_left_cover(file: Path) -> bool:
+    """Return whether a file is the cover of an album with other files: it stays for their sake, whoever brought it."""
+    return file.name == COVER and len(names_in(file.parent)) > 1
+
+
+def _moved_at(folder: Path) -> tuple[float, float] | None:
+    """Return when something was moved, by its note and by the note's own time; None where there is no such note."""
+    note = folder / NOTE
+    try:
+        return unix_time(json.loads(note.read_bytes())["moved_at"]), note.stat().st_mtime
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _unknown_songs(folder: str, *, ground: Ground) -> Iterator[Removal]:
+    for batch in _scan(ground.store.root / folder):
+        named = [entry for entry in batch if _SONG.fullmatch(entry.name)]
+        known = ground.ledger.sweeps.known(entry.name for entry in named)
+        for entry in named:
+            if entry.name not in known:
+                yield from _orphan(f"{folder}/{entry.name}", song=entry.name, guard="unknown_song", ground=ground)
+                if folder == "stages/library_entry":
+                    yield from _unmarked(entry.name, ground=ground)
+
+
+def _unknown_originals(prefix: str, *, ground: Ground) -> Iterator[Removal]:
+    for batch in _scan(ground.store.archive / prefix):
+        paths = [f"archive/{prefix}/{entry.name}" for entry in batch if _SHA256.fullmatch(entry.name)]
+        known = ground.ledger.sweeps.referenced(paths)
+        for path in paths:
+            if path not in known:
+                yield from _orphan(path, song="", guard="unknown_original", ground=ground)
+
+
+def _orphan(path: str, *, song: str, guard: Guard, ground: Ground, why: str = "") -> Iterator[Removal]:
+    """Yield the move of something that was not touched for an hour; what is younger may be on its way in."""
+    weight = weigh(ground.store.root / path)
+    if weight is None or ground.age_s(weight.newest) <= PARTIAL_S:
+        return
+    yield Removal(
+        Kind.ORPHANED, How.MOVE, path, why or "the ledger knows no such song",
+        weight.size_bytes, weight.files, weight.inode, weight.changed_ns,
+        song=song, guard=guard, holders=(song,) if guard == "idle" else (),
+    )  # fmt: skip
+
+
+def _unfiled(library: Path, *, ground: Ground) -> Iterator[Removal]:
+    """Yield files of the library that are marked as a song's that is unknown or has no entry."""
+    marked: list[tuple[str, str]] = []
+    for path in visible_files(library):
+        song = read_mark(path)
+        if song is not None and _SONG.fullmatch(song) and not is_left_cover(path):
+            marked.append((path.relative_to(ground.store.root).as_posix(), song))
+        if len(marked) >= PAGE:
+            yield from _without_entry(marked, ground=ground)
+            marked = []
+    yield from _without_entry(marked, ground=ground)
+
+
+def _without_entry(marked: list[tuple[str, str]], *, ground: Ground) -> Iterator[Removal]:
+    known = ground.ledger.sweeps.find({song for _, song in marked})
+    filed = {song for song in known if _has_entry(song, ground=ground)}
+    for path, song in marked:
+        one = known.get(song)
+        if one is None:
+            yield from _orphan(path, song=song, guard="unknown_song", ground=ground)
+        elif not one.state.active and song not in filed:
+            yield from _orphan(path, song=song, guard="idle", ground=ground, why="its song has no library entry")
+
+
+def _has_entry(song: str, *, ground: Ground) -> bool:
+    return os.path.exists(f"{ground.store.root}/stages/library_entry/{song}/manifest.json")  # noqa: PTH110 - many
+
+
+def _unmarked(song: str, *, ground: Ground) -> Iterator[Removal]:
+    """Yield the library's files of an unknown song where the file system keeps no marks."""
+    previous = None
+    with suppress(IroncladError, ValidationError):
+        manifest = read_manifest(ground.store.stage("library_entry", song))
+        previous = LibraryEntry.model_validate(manifest.payload)
+    with suppress(ValueError):  # a journal that cannot be read names nothing
+        claims = load_claims(ground.store, song=song, previous=previous)
+        for key in sorted(claims.records):
+            file = ground.store.root / key
+            if read_mark(file) is None and claims.owns(file, key=key):
+                yield from _orphan(key, song=song, guard="unknown_song", ground=ground)
+
+
+def _scan(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from batches(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Yield every visible file below a library root."""
+    pending = [folder]
+    while pending:
+        for entry in names_in(pending.pop()):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)

@@ -1,0 +1,191 @@
+"""What a sweep would do, as values: kinds, removals, and the ground that a plan stands on.
+
+A plan is a stream of removals, made by the modules beside and carried out by `hands`; a dry run shows
+the very stream that a sweep carries out. Nothing here touches a file but to look at it.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.prune.retention import Retention
+
+PARTIAL_S = 3600.0
+"""Age after which a temporary file that nobody works on is left over from a crash."""
+
+DAY_S = 86_400.0
+
+Guard = Literal["idle", "unknown_song", "unknown_original", "none"]
+"""What must still hold when something goes: its songs are idle, there is no such song, no song has this original."""
+
+
+class Kind(StrEnum):
+    """Why something goes; `docs/upkeep.md` explains each."""
+
+    PARTIAL = "partial"
+    ORPHANED = "orphaned"
+    INTERMEDIATE = "intermediate"
+    CORRUPT = "corrupt"
+    OLD = "old"
+
+
+REPLACEABLE = frozenset({Kind.PARTIAL, Kind.INTERMEDIATE})
+"""Kinds that lose nothing: unfinished writing, and what a retry makes again. The others count against the share."""
+
+
+class How(StrEnum):
+    """What happens to it."""
+
+    REMOVE = "remove"
+    MOVE = "move"
+    """To ``orphaned/``, where it stays for some days."""
+
+    RETIRE = "retire"
+    """An artifact: its files go, its manifest stays as a note."""
+
+    UNFILE = "unfile"
+    """A file of the library: it goes, and its song's entry no longer names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One thing that goes.
+
+    Attributes:
+        kind: why.
+        how: what happens to it.
+        path: of the file or folder, relative to `base`.
+        why: for people.
+        size_bytes: what that frees; 0 for a file with another name elsewhere.
+        files: how many files those are.
+        inode: with `changed_ns` (time of change), by which it is known again when its turn comes.
+        song: whose it is; empty where it is nobody's.
+        names: entries of the folder `path` that go, where not all do.
+        guard: what must still hold then.
+        holders: songs that must be idle.
+        base: the store, or the home.
+    """
+
+    kind: Kind
+    how: How
+    path: str
+    why: str
+    size_bytes: int
+    files: int
+    inode: int
+    changed_ns: int
+    song: str = ""
+    user_id: str = ""
+    names: tuple[str, ...] = ()
+    guard: Guard = "idle"
+    holders: tuple[str, ...] = ()
+    base: Literal["store", "home"] = "store"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every file or folder that is gone afterwards, relative to `base`."""
+        return tuple(f"{self.path}/{name}" for name in self.names) or (self.path,)
+
+    def to_line(self) -> str:
+        """Return the removal as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: str) -> "Removal":
+        """Return the removal that `to_line` spelled."""
+        values = json.loads(line)
+        for name in ("names", "holders"):
+            values[name] = tuple(values[name])
+        return cls(**{**values, "kind": Kind(values["kind"]), "how": How(values["how"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a plan stands on. `now` is the time by which ages are measured, in Unix seconds."""
+
+    store: Store
+    ledger: Ledger
+    settings: Settings
+    retention: Retention
+    now: float
+
+    def folder(self, base: Literal["store", "home"]) -> Path:
+        return self.store.root if base == "store" else self.settings.home_dir
+
+    def age_s(self, *times: float) -> float:
+        """Return the age of what has these times, in seconds: the youngest counts, and the future is young."""
+        return self.now - max(times)
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a file or folder holds, and which it is. `newest` is the youngest time of change in it, in Unix seconds."""
+
+    size_bytes: int
+    files: int
+    newest: float
+    inode: int
+    changed_ns: int
+
+
+def weigh(path: Path | str) -> Weight | None:
+    """Look at a file, or at a folder with all that is in it; None where there is nothing."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    size, files, newest = 0, 0, status.st_mtime
+    if stat.S_ISDIR(status.st_mode):
+        for inner in walk(path):
+            size += freed_bytes(inner)
+            files += 1
+            newest = max(newest, inner.st_mtime)
+    else:
+        size, files = freed_bytes(status), 1
+    return Weight(size, files, newest, inode=status.st_ino, changed_ns=status.st_mtime_ns)
+
+
+def freed_bytes(status: os.stat_result) -> int:
+    """Return the bytes that are free once this name of a file is gone."""
+    return status.st_size if status.st_nlink == 1 else 0
+
+
+def walk(folder: Path | str) -> Iterator[os.stat_result]:
+    """Yield the status of everything below a folder that is no folder; links are not followed."""
+    pending = [str(folder)]
+    while pending:
+        try:
+            entries = os.scandir(pending.pop())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        with entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                    continue
+                try:
+                    yield entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+
+
+def measure(folder: Path) -> int:
+    """Return the bytes of all files below a folder; a file with several names counts once for each."""
+    return sum(status.st_size for status in walk(folder))
+
+
+def names_in(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder; none where it is missing."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

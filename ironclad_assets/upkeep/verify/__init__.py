@@ -1,0 +1,1 @@
+"""Verifying: every manifest against every file, and the ledger against both."""
