@@ -18,7 +18,7 @@ DEMO_HOME ?= $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup engines $(ENGINES) analysis demo up test chaos soak check format clean
+.PHONY: help setup engines $(ENGINES) analysis demo up test long chaos soak check format clean
 
 help: ## List these commands.
 	@echo "Ironclad: a song dropped into the upload folder comes out in the library."
@@ -42,6 +42,9 @@ analysis: $(ANALYSIS) ## Add what finds tempo, key and beats of songs (75 MB of 
 
 test: $(DEV) ## Run the tests; those of engines whose environment is there included.
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+long: $(DEV) ## Run the tests that take minutes and that `make test` leaves out (10 minutes).
+	@$(BIN)/python -m pytest -m "long and not chaos" -n $(TEST_PROCESSES) --dist loadfile
 
 chaos: $(DEV) ## Kill everything, cut the power, fill disks, pull storage away; for longer than the tests do (20 minutes).
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/python -m pytest -m chaos -s

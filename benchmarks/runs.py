@@ -144,7 +144,7 @@ def measure_empty_runs(folder: Path, *, count: int) -> list[float]:
         process_group=0,
     )
     try:
-        _await_port(port)
+        await_port(port)
         launch = [tool("dagster"), "job", "launch", "-w", str(workspace), "-l", "empty", "-j", "empty"]
         return [_one_empty_run(server.pid, launch=launch, environment=environment) for _ in range(count)]
     finally:
@@ -163,7 +163,8 @@ def _one_empty_run(server: int, *, launch: list[str], environment: Mapping[str, 
     return spent_by_children_s(server) - before
 
 
-def _await_port(port: int) -> None:
+def await_port(port: int) -> None:
+    """Return when somebody answers on a port of the loopback address."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while not answers(port):
         if time.monotonic() > deadline:

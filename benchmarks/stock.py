@@ -24,6 +24,7 @@ RUN_TIMEOUT_S = 300.0
 FIRST_TICK_S = 5.0
 
 PROJECT = """
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -62,14 +63,18 @@ def library_entry(recombined_track: str) -> str:
     return recombined_track
 
 
-process_song = dg.define_asset_job("process_song", selection="*", partitions_def=songs)
+process_song = dg.define_asset_job("process_song", selection="*", partitions_def=songs{executor})
 
 
 @dg.sensor(job=process_song, default_status=dg.DefaultSensorStatus.RUNNING{interval})
 def inbox(context):
-    names = sorted(path.stem for path in INBOX.iterdir())
     known = set(context.instance.get_dynamic_partitions("songs"))
-    new = [name for name in names if name not in known]
+    deadline = time.monotonic() + {poll_s}
+    while True:
+        new = [name for name in sorted(path.stem for path in INBOX.iterdir()) if name not in known]
+        if new or time.monotonic() >= deadline:
+            break
+        time.sleep(0.05)
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=name, partition_key=name) for name in new],
         dynamic_partitions_requests=[songs.build_add_request(new)] if new else [],
@@ -109,8 +114,7 @@ def running_stock(folder: Path, *, interval_s: int | None) -> Iterator[Stock]:
     home.mkdir(parents=True)
     inbox.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
-    interval = "" if interval_s is None else f", minimum_interval_seconds={interval_s}"
-    (folder / "stock_project.py").write_text(PROJECT.format(inbox=str(inbox), interval=interval), encoding="utf-8")
+    write_project(folder / "stock_project.py", inbox=inbox, interval_s=interval_s)
     (port,) = free_ports(1)
     with (folder / "stock.log").open("wb") as log:
         process = subprocess.Popen(
@@ -128,6 +132,16 @@ def running_stock(folder: Path, *, interval_s: int | None) -> Iterator[Stock]:
             yield Stock(instance, inbox)
     finally:
         stop(process)
+
+
+def write_project(
+    file: Path, *, inbox: Path, interval_s: int | None = None, poll_s: float = 0.0, executor: str = ""
+) -> None:
+    """Write six trivial assets, their job and a sensor that looks into `inbox`, once a tick or for `poll_s` seconds."""
+    interval = "" if interval_s is None else f", minimum_interval_seconds={interval_s}"
+    given = f", executor_def={executor}" if executor else ""
+    text = PROJECT.format(inbox=str(inbox), interval=interval, poll_s=poll_s, executor=given)
+    file.write_text(text, encoding="utf-8")
 
 
 def _await_ticks(home: Path, *, port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -21,7 +21,7 @@ from tests.e2e.running import ROUNDS, say
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261"))
-TRIED = 4 if ROUNDS == 1 else 5 * ROUNDS
+TRIED = 2 if ROUNDS == 1 else 5 * ROUNDS
 """Calls of each writer that are tried."""
 
 NAMES = sorted(set(WRITERS) - {"nothing"})

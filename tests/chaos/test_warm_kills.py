@@ -11,7 +11,7 @@ from tests.chaos.test_kills import RECOVERY_S, SEED, Disturbance
 from tests.e2e.conftest import MakeSystem
 from tests.e2e.running import ROUNDS, say
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 ALONE = ("engine worker", "warm service", "engine guard", "run worker")
 

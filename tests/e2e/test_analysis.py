@@ -10,7 +10,7 @@ from tests import synth
 from tests.analysing import compiled_folder
 from tests.e2e.running import RunningSystem
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_a_complete_song_is_analysed_although_the_system_was_killed_meanwhile(tmp_path) -> None:

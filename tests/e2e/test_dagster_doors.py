@@ -105,6 +105,7 @@ def test_launch_of_the_whole_job_reuses_equal_work_and_changes_no_file(system, s
     assert system.library() == before
 
 
+@pytest.mark.long
 def test_backfill_gives_every_song_a_job_of_its_own(system, songs):
     params = {
         "assetSelection": [{"path": [stage]} for stage in STAGES],
@@ -126,6 +127,7 @@ def test_backfill_gives_every_song_a_job_of_its_own(system, songs):
         assert (made.state, made.options) == (JobState.COMPLETED, songs[0].options)
 
 
+@pytest.mark.long
 def test_re_execution_takes_the_songs_options_of_now(system, songs):
     """Options are read by song, so those of a later retry hold, not those of the run that is repeated."""
     first = system.ledger.job(songs[1].job_uuid)
@@ -158,6 +160,7 @@ def test_terminated_run_cancels_its_job_and_ends_its_children(system, policy):
     assert not [path for path in system.library() if "Terminated" in path]
 
 
+@pytest.mark.long
 def test_run_terminated_while_it_waits_in_the_queue_cancels_its_job(system):
     jobs = [system.submit(f"Queue {number}", seconds=15.0) for number in range(3)]
     query = """{ runsOrError(filter: {statuses: [QUEUED]}) { ... on Runs { results { runId tags { key value } } } } }"""

@@ -1,7 +1,7 @@
 """The fire drill: a backup under load, everything killed and wiped, one command, and all is there again.
 
-What the drill did and how long it took is printed with `-s`; docs/operations.md has it from one machine. The default
-run does it once; `make chaos` also encrypted, and from SQLite to Postgres.
+What the drill did and how long it took is printed with `-s`; docs/operations.md has it from one machine. `make chaos`
+does it plainly, encrypted, with the library, and from SQLite to Postgres.
 """
 
 import json

@@ -134,6 +134,7 @@ def test_running_song_is_held_when_the_disk_fills_up(system, volume):
     assert system.ledger.job(job.job_uuid).crashes == 0
 
 
+@pytest.mark.long
 def test_work_waits_while_the_folder_is_read_only(system, volume):
     """Read-only folder: paused, and the retry that was asked for meanwhile runs afterwards."""
     before = song(system, "Waits for space")
@@ -149,6 +150,7 @@ def test_work_waits_while_the_folder_is_read_only(system, volume):
     assert [path for path in system.library() if path.endswith(".wav")]
 
 
+@pytest.mark.long
 def test_store_without_its_sentinel_is_left_alone_until_it_is_back(system):
     """Missing store sentinel: storage away; nothing is taken, made or deleted."""
     sentinel = system.store / ".store-id"
@@ -163,6 +165,7 @@ def test_store_without_its_sentinel_is_left_alone_until_it_is_back(system):
     goes_on(system, name)
 
 
+@pytest.mark.long
 def test_empty_mount_point_stays_empty_also_over_a_restart(system, volume):
     name = "Waits for the volume"
     assert system.stop() == 0

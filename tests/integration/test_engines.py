@@ -91,6 +91,7 @@ def peak_kib(request: EngineRequest, *, folder: Path, engine: InstalledEngine) -
     return int(output)
 
 
+@pytest.mark.long
 def test_memory_is_the_same_for_a_song_five_times_as_long(tmp_path: Path, spectral: InstalledEngine) -> None:
     """SPLIT-009. Both lengths divide into windows of the same length, which is what memory depends on."""
     peaks = []

@@ -126,14 +126,21 @@ def _error(found: Stems, *, expected: Stems) -> float:
 
 @pytest.mark.parametrize(
     ("weights", "length"),
-    [*(("2stems", length) for length in LENGTHS), ("4stems", "one_sample_more"), ("5stems", "one_sample_more")],
+    [
+        *(("2stems", length) for length in LENGTHS),
+        pytest.param("4stems", "one_sample_more", marks=pytest.mark.long),
+        pytest.param("5stems", "one_sample_more", marks=pytest.mark.long),
+    ],
 )
 def test_the_default_engine_gives_what_the_package_gives(session: Session, weights: str, length: str) -> None:
     found = session.separate(weights, length=length)
     assert _error(found, expected=session.package(weights, length=length)) < TOLERANCE
 
 
-@pytest.mark.parametrize(("weights", "length"), [("2stems", "three_segments"), ("5stems", "one_sample_more")])
+@pytest.mark.parametrize(
+    ("weights", "length"),
+    [("2stems", "three_segments"), pytest.param("5stems", "one_sample_more", marks=pytest.mark.long)],
+)
 def test_the_reference_engine_gives_what_the_package_gives(session: Session, weights: str, length: str) -> None:
     found = session.separate(f"{weights}-reference", length=length)
     assert _error(found, expected=session.package(weights, length=length)) < 1e-5
@@ -146,6 +153,7 @@ def test_no_treble_is_lost_above_the_networks_band(session: Session) -> None:
     assert np.sqrt((heard**2).sum() / (treble**2).sum()) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.long
 def test_the_reference_engine_goes_on_after_a_kill(session: Session) -> None:
     undisturbed = session.separate("2stems-reference", length="three_segments")
     work = session.prepare("2stems-reference", length="three_segments")

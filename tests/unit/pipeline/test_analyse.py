@@ -89,6 +89,7 @@ def test_silence_has_levels_of_nothing_and_no_music(tmp_path, seconds) -> None:
     assert all(check.passed for check in check_analysis(analysis, work=tmp_path / "work"))
 
 
+@pytest.mark.long
 def test_ten_minutes_take_no_more_memory_than_one(tmp_path) -> None:
     """SPLIT-009: memory does not grow with the song."""
     weights = {}
