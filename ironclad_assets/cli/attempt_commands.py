@@ -8,6 +8,7 @@ from rich.progress import track
 
 from ironclad_assets.cli.arguments import AsJson, Follow, JobName
 from ironclad_assets.cli.control_show import way_document
+from ironclad_assets.cli.engines_here import check_options
 from ironclad_assets.cli.exits import Exit, door, end, error_document
 from ironclad_assets.cli.follow import follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
@@ -117,7 +118,7 @@ def retry(
             )
         before = installation.ledger.resolve(job)
         options = change_options(before.options, change=wish)
-        installation.check(options, user_id=before.user_id)
+        check_options(installation, options, user_id=before.user_id)
         added = installation.ledger.retry(before.job_uuid, actor=installation.actor, options=options)
         _say_added(installation, added, follow=follow, as_json=as_json)
 
@@ -210,7 +211,7 @@ def _retry_each(installation: Installation, jobs: list[Job], *, wish: JobOptions
     for job in track(jobs, description="retrying", disable=as_json, transient=True):
         try:
             options = change_options(job.options, change=wish)
-            installation.check(options, user_id=job.user_id)
+            check_options(installation, options, user_id=job.user_id)
             added.append(installation.ledger.retry(job.job_uuid, actor=installation.actor, options=options))
         except IroncladError as error:
             errors.append({"job_uuid": job.job_uuid, **error_document(error)})
@@ -232,7 +233,7 @@ def _go_back(installation: Installation, way: WayBack) -> Job:
     Raises:
         IroncladError: an engine or model of then is not there, or the song has an active job by now.
     """
-    installation.check(way.options, user_id=way.newest.user_id)
+    check_options(installation, way.options, user_id=way.newest.user_id)
     earlier = way.earlier or way.newest
     return installation.ledger.retry(
         way.newest.job_uuid,

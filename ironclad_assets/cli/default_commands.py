@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ironclad_assets.cli.arguments import AsJson, User
+from ironclad_assets.cli.engines_here import engines_of
 from ironclad_assets.cli.exits import door
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.show import options_text, print_json
@@ -100,7 +101,7 @@ def set_defaults(
             allow_smaller_model=allow_smaller_model,
         )
         options = change_options(installation.ledger.user_defaults(user_id), change=wish)
-        manifests = {name: engine.manifest for name, engine in installation.engines().items()}
+        manifests = {name: engine.manifest for name, engine in engines_of(installation.settings).items()}
         # As the wish of a job: here everything that is named must be there.
         check_options(options, manifests, system=system_defaults(installation.settings))
         installation.ledger.set_user_defaults(user_id, options)

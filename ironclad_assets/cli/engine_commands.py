@@ -14,6 +14,7 @@ from ironclad_assets.cli.engine_show import (
     print_engines,
     verification_table,
 )
+from ironclad_assets.cli.engines_here import engine_of, engines_of
 from ironclad_assets.cli.exits import Exit, door, end, error_document
 from ironclad_assets.cli.installation import open_installation
 from ironclad_assets.cli.listener import TerminalListener
@@ -47,7 +48,7 @@ def list_engines(as_json: AsJson = False) -> None:
     """
     with door(as_json=as_json):
         installation = open_installation(require_ledger=False)
-        engines = installation.engines()
+        engines = engines_of(installation.settings)
         if as_json:
             print_json({"engines": engine_documents(engines, settings=installation.settings)})
         else:
@@ -81,7 +82,7 @@ def install_engines(
     with door(as_json=as_json):
         installation = open_installation(require_ledger=False)
         settings = installation.settings
-        engines = {name: installation.engine(name) for name in names}
+        engines = {name: engine_of(installation.settings, name) for name in names}
         chosen = {name: choose_environments(one, only=environment or ()) for name, one in engines.items()}
         machine, interpreters = read_machine(), find_interpreters()
         problems: list[IroncladError] = []
@@ -139,7 +140,7 @@ def verify_engines(
     """
     with door(as_json=as_json):
         installation = open_installation(require_ledger=False)
-        engines = [installation.engine(name) for name in names]
+        engines = [engine_of(installation.settings, name) for name in names]
         wanted = tuple(model or ())
         for name in wanted:
             for engine in engines:
@@ -179,7 +180,7 @@ def remove_engine(
       pipelinectl engines remove demucs --yes
     """
     with door(as_json=as_json):
-        engine = open_installation(require_ledger=False).engine(name)
+        engine = engine_of(open_installation(require_ledger=False).settings, name)
         there = [
             state.folder for state in find_environments(engine) if state.folder is not None and state.folder.exists()
         ]
@@ -205,7 +206,7 @@ def doctor(as_json: AsJson = False) -> None:
     """
     with door(as_json=as_json):
         installation = open_installation(require_ledger=False)
-        findings = list(examine_engines(installation.engines(), settings=installation.settings))
+        findings = list(examine_engines(engines_of(installation.settings), settings=installation.settings))
         well = not any(finding.level == "problem" for finding in findings)
         if as_json:
             print_json({"well": well, "findings": [finding_document(finding) for finding in findings]})

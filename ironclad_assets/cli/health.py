@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ironclad_assets.antivirus.health import describe_scanner
+from ironclad_assets.cli.engines_here import check_ready, engines_of
 from ironclad_assets.cli.installation import Installation
 from ironclad_assets.contracts.v1.job import JobState
-from ironclad_assets.engine_host.readiness import check_ready
+from ironclad_assets.engine_host import readiness
 from ironclad_assets.engine_host.registry import InstalledEngine
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.worker import identify_process
@@ -101,16 +102,16 @@ def _pauses(installation: Installation) -> str:
 
 def _engines(installation: Installation) -> str:
     """Look whether jobs that name no engine could start; of the others say how many are there."""
-    engines = installation.engines()
+    engines = engines_of(installation.settings)
     settings = installation.settings
-    installation.check_ready(settings.default_engine, settings.default_model)
+    check_ready(settings, engine=settings.default_engine, model=settings.default_model)
     ready = [name for name, engine in engines.items() if _is_ready(engine, models_dir=settings.models_dir)]
     return f"the default engine {settings.default_engine} is ready; ready with their default models: {', '.join(ready)}"
 
 
 def _is_ready(engine: InstalledEngine, *, models_dir: Path) -> bool:
     try:
-        check_ready(engine, model=None, models_dir=models_dir)
+        readiness.check_ready(engine, model=None, models_dir=models_dir)
     except IroncladError:
         return False
     return True

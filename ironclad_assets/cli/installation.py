@@ -1,4 +1,4 @@
-"""The installation that a command talks to: settings, ledger, store, engines."""
+"""The installation that a command talks to: settings, ledger, store. Its engines are in `engines_here`."""
 
 import getpass
 import os
@@ -9,13 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from ironclad_assets.contracts.v1.engine import EngineManifest
-from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.engine_host.models import resolve_weights
-from ironclad_assets.engine_host.readiness import check_ready
-from ironclad_assets.engine_host.registry import InstalledEngine, find_engine_problems, find_engines
 from ironclad_assets.errors import ErrorCode, Refusal
-from ironclad_assets.intake.choice import choose, system_defaults
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.templates import layout_of
@@ -47,42 +41,6 @@ class Installation:
     @property
     def processes_file(self) -> Path:
         return self.settings.home_dir / "run" / "processes.json"
-
-    def engines(self) -> dict[str, InstalledEngine]:
-        """Return the installed engines by name."""
-        return find_engines(self.settings.engines_path, environments=self.settings.environments_dir)
-
-    def engine(self, name: str) -> InstalledEngine:
-        """Return the engine called `name`.
-
-        Raises:
-            Refusal: `UNKNOWN_ENGINE`, naming what there is.
-        """
-        engines = self.engines()
-        if name not in engines:
-            known = ", ".join(sorted(engines)) or "none"
-            wrong = "".join(f"; {error.detail}" for error in find_engine_problems(self.settings.engines_path))
-            raise Refusal(f"engine {name!r} is not one of {known}{wrong}", code=ErrorCode.UNKNOWN_ENGINE)
-        return engines[name]
-
-    def check_ready(self, engine: str | None, model: str | None) -> None:
-        """Refuse an engine whose environment, or a model whose weights, are not here; None is the default.
-
-        Raises:
-            IroncladError: `ENGINE_UNAVAILABLE`, `MODEL_MISSING`, `MODEL_DAMAGED` or `MODEL_LICENCE`.
-        """
-        chosen = self.engine(engine or self.settings.default_engine)
-        check_ready(chosen, model=model, models_dir=self.settings.models_dir)
-
-    def check(self, options: JobOptions, *, user_id: str) -> None:
-        """Refuse options that, over the defaults of the user and of the system, no engine here can meet now."""
-        manifests: dict[str, EngineManifest] = {name: engine.manifest for name, engine in self.engines().items()}
-        user, system = self.ledger.user_defaults(user_id), system_defaults(self.settings)
-        choice = choose(options, engines=manifests, user=user, system=system)
-        if self.settings.executor == "kubernetes":  # the environment is in the pods' image
-            resolve_weights(self.engine(choice.engine.engine), choice.model.name, models_dir=self.settings.models_dir)
-        else:
-            self.check_ready(choice.engine.engine, choice.model.name)
 
 
 def read_settings() -> Settings:

@@ -5,15 +5,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ironclad_assets.cli.analysis_show import analysis_document, analysis_text
 from ironclad_assets.cli.arguments import AnyJobName, AsJson, Follow, JobName, User
 from ironclad_assets.cli.control_show import pause_document, print_pauses
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.follow import await_end, follow_jobs
 from ironclad_assets.cli.installation import open_installation
-from ironclad_assets.cli.show import job_document, print_job, print_jobs, print_json
+from ironclad_assets.cli.show import job_document, print_jobs, print_json
 from ironclad_assets.contracts.v1.job import JobState
-from ironclad_assets.pipeline.analyse import read_analysis
 
 CANCEL_WAIT_S = 10.0
 """How long `cancel` waits for a running job to stop; it should within five seconds."""
@@ -69,14 +67,9 @@ def status(
             )
             end(follow_jobs(ledger, ids, as_json=as_json, console=console))
             return
-        chosen = ledger.resolve(str(job))
-        history = ledger.history(chosen.job_uuid)
-        analysis = read_analysis(installation.store, chosen.song)
-        if as_json:
-            known = {} if analysis is None else {"analysis": analysis_document(analysis)}
-            print_json({"job": job_document(chosen, history=history), **known})
-        else:
-            print_job(console, chosen, history=history, music="" if analysis is None else analysis_text(analysis))
+        from ironclad_assets.cli.one_job import show_job  # noqa: PLC0415 - lists need nothing of an analysis
+
+        show_job(installation, ledger.resolve(str(job)), as_json=as_json, console=console)
 
 
 def cancel(job: JobName, as_json: AsJson = False) -> None:

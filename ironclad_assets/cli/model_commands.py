@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from ironclad_assets.cli.arguments import AsJson
+from ironclad_assets.cli.engines_here import engine_of, engines_of
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.listener import TerminalListener
@@ -87,7 +88,7 @@ def fetch_models(
     with door(as_json=as_json):
         installation = open_installation(require_ledger=False)
         mirrors = (*read_mirrors(",".join(mirror or ())), *read_mirrors(installation.settings.model_mirrors))
-        default = installation.engine(engine).manifest.default_model
+        default = engine_of(installation.settings, engine).manifest.default_model
         wanted = None if everything else models or [default]
         chosen = _choose(installation, engine=engine, models=wanted)
         for one, weights in chosen:
@@ -144,7 +145,7 @@ def import_models(
                         raise Refusal(detail, code=ErrorCode.BAD_OPTION)
                     stored += import_bundle(
                         path,
-                        engines=installation.engines(),
+                        engines=engines_of(installation.settings),
                         models_dir=installation.settings.models_dir,
                         agree=agree,
                         listener=listener,
@@ -249,7 +250,9 @@ def _choose(installation: Installation, *, engine: str | None, models: Sequence[
     Raises:
         IroncladError: `UNKNOWN_ENGINE`, `UNKNOWN_MODEL`.
     """
-    engines = installation.engines().values() if engine is None else [installation.engine(engine)]
+    engines = (
+        engines_of(installation.settings).values() if engine is None else [engine_of(installation.settings, engine)]
+    )
     chosen: dict[tuple[str, str], tuple[InstalledEngine, CatalogueWeights]] = {}
     for one in engines:
         catalogue = read_catalogue(one).weights

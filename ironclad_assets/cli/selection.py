@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ironclad_assets.cli.engines_here import engine_of
 from ironclad_assets.cli.installation import Installation
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.errors import ErrorCode, Refusal
@@ -53,7 +54,7 @@ def check_known(installation: Installation, kind: PauseKind, subject: str) -> No
         Refusal: `UNKNOWN_ENGINE`.
     """
     if kind is PauseKind.ENGINE:
-        installation.engine(subject)
+        engine_of(installation.settings, subject)
 
 
 def read_time(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from ironclad_assets.cli.arguments import AsJson, Files, Follow, Priority, User
+from ironclad_assets.cli.engines_here import check_options
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end, error_document, exit_code, say_error
 from ironclad_assets.cli.follow import follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
@@ -123,7 +124,7 @@ def _check_wish(installation: Installation, wish: JobOptions, *, user: str | Non
     """Return the options to submit with, after everything that can be refused before a file is read."""
     check_priority(priority)
     options = change_options(JobOptions(), change=wish)
-    installation.check(options, user_id=installation.settings.default_user if user is None else user)
+    check_options(installation, options, user_id=installation.settings.default_user if user is None else user)
     return options
 
 

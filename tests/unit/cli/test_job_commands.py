@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ironclad_assets.cli import follow as follow_module
-from ironclad_assets.cli import job_commands, show
+from ironclad_assets.cli import show
 from ironclad_assets.cli.analysis_show import analysis_text
 from ironclad_assets.cli.exits import Exit
 from ironclad_assets.cli.follow import follow_jobs
@@ -238,7 +238,7 @@ def test_status_tells_what_the_analysis_found(run: Run, ledger: Ledger, song: Pa
         beats_s=(0.6, 1.2),
         file=FileRecord(path="analysis.json", size_bytes=1, sha256="0" * 64),
     )
-    monkeypatch.setattr(job_commands, "read_analysis", lambda store, song: found)
+    monkeypatch.setattr("ironclad_assets.cli.one_job.read_analysis", lambda store, song: found)
     assert "100.0 BPM, A minor (8A), -14.2 LUFS, -1.4 dBTP" in run("status", job.song).stdout
     analysis = documents(run("status", job.song, "--json"))["analysis"]
     assert (analysis["tempo"]["bpm"], analysis["key"]["camelot"]) == (100.02, "8A")
