@@ -24,7 +24,7 @@ from tests.e2e.running import ROOT, ROUNDS, say
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261"))
-CUTS = 3 if ROUNDS == 1 else 21
+CUTS = int(os.environ.get("CHAOS_CUTS", "3"))
 """Power cuts, shared evenly by the ways to mount."""
 
 UPLOADS = 10

@@ -441,8 +441,11 @@ class RunningSystem:
 
 
 def say(text: str) -> None:
-    """Show what was measured, with `pytest -s` or where a test fails."""
+    """Show what was measured, with `pytest -s` or where a test fails; and keep it, in the file CHAOS_LOG names."""
     sys.stdout.write(f"\n{text}\n")
+    if "CHAOS_LOG" in os.environ:
+        with Path(os.environ["CHAOS_LOG"]).open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
 def _command(*arguments: str) -> list[str]:
