@@ -56,6 +56,9 @@ def examine(installation: Installation) -> list[Finding]:
         _ask("cage", _cage),
         _ask("antivirus", lambda: describe_scanner(installation.settings)),
     ]
+    live = installation.ledger.live
+    if live.configured:
+        findings.append(_ask("redis", live.describe))
     return [
         *findings,
         *_sources(installation),

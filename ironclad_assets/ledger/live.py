@@ -17,6 +17,9 @@ from ironclad_assets.ledger.progress import estimate_rest_s
 AWAY_S = 5.0
 """How long Redis is left alone after it did not answer."""
 
+NOBODY = "nobody"
+"""A job that there is not: asked for to hear whether Redis answers."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -71,6 +74,19 @@ class Live:
     def configured(self) -> bool:
         """Whether rates and progress are to be shared."""
         return self._url is not None
+
+    def describe(self) -> str:
+        """Ask now; return for people whether rates and progress are shared; a warning where they are not."""
+        self._away_until_s = 0.0
+        state = self._open()
+        if state is not None:
+            try:
+                state.read_progress([NOBODY])
+            except AwayError as error:
+                self._give_up(str(error))
+            else:
+                return "rates and progress are shared"
+        return "warning: away; the ledger counts and keeps progress meanwhile"
 
     def hit(self, name: str, *, per_minute: int) -> Verdict | None:
         """Count one more of `name`; None where the ledger must count."""

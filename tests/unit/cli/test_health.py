@@ -1,4 +1,4 @@
-"""What `health` says about the cage around untrusted files."""
+"""What `health` says about the cage around untrusted files, about engines and about Redis."""
 
 import pytest
 
@@ -59,6 +59,14 @@ def test_a_cage_that_cannot_be_built_is_not_well(installation: Installation, mon
 def engines(installation: Installation) -> health.Finding:
     (found,) = [one for one in health.examine(installation) if one.part == "engines"]
     return found
+
+
+def test_redis_is_named_where_it_is_configured(installed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "redis" not in [one.part for one in health.examine(open_installation(require_ledger=False))]
+    monkeypatch.setenv("IRONCLAD_REDIS_URL", "unix:///nowhere/redis.sock")
+    (found,) = [one for one in health.examine(open_installation(require_ledger=False)) if one.part == "redis"]
+    assert found.well
+    assert found.detail.startswith("warning: away;")
 
 
 def test_engines_are_well_where_the_default_one_is_ready(installation: Installation) -> None:

@@ -148,6 +148,15 @@ def test_when_redis_dies_the_ledger_serves_with_one_warning_and_nothing_fails(
     assert Ledger(url).job(job).message == "in the ledger"
 
 
+def test_health_says_whether_redis_answers(url: str, redis: RedisServer) -> None:
+    here = open_ledgers(url, redis, count=1)[0]
+    assert here.live.describe() == "rates and progress are shared"
+    redis.kill()
+    assert here.live.describe().startswith("warning: away;")
+    redis.start()
+    assert here.live.describe() == "rates and progress are shared", "it is asked anew each time"
+
+
 def test_redis_that_hangs_delays_nothing_for_long(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
