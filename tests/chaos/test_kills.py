@@ -15,7 +15,7 @@ from tests.chaos.conftest import SONG_S, SONGS
 from tests.e2e.conftest import MakeSystem
 from tests.e2e.running import ROUNDS, RunningSystem, say
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261"))
 ALONE = (
@@ -170,7 +170,6 @@ def test_everything_ends_with_the_supervisor(disturbed):
     system.await_true(lambda: not system.processes(), timeout_s=GONE_S, what="everything is gone")
 
 
-@pytest.mark.long
 def test_run_killed_in_each_stage_is_carried_on(make_system, reference):
     """Two kills a song, below the poison cap, so that every stage is interrupted."""
     system = make_system()

@@ -118,6 +118,7 @@ def test_a_song_that_is_worked_on_again_is_not_analysed_meanwhile(installation) 
     assert isinstance(tick(installation), dg.SkipReason)
 
 
+@pytest.mark.long
 def test_the_sensor_asks_for_one_song_after_the_other_and_forgets_none(installation) -> None:
     first, second = complete(installation, "one.flac"), complete(installation, "other.flac")
     asked = tick(installation)
@@ -182,6 +183,7 @@ def test_nothing_is_asked_for_where_it_is_switched_off_or_not_installed(installa
     assert why in skipped.skip_message
 
 
+@pytest.mark.long
 def test_the_document_is_the_same_for_the_same_song(installation) -> None:
     job = complete(installation)
     documents = []
@@ -196,6 +198,7 @@ def test_the_document_is_the_same_for_the_same_song(installation) -> None:
     assert json.loads(documents[0])["contract_version"] == 1
 
 
+@pytest.mark.long
 def test_two_analyses_of_one_song_do_not_disturb_each_other(installation) -> None:
     job = complete(installation, seconds=2.0)
     lock = installation.store.stage("song_analysis", job.song).path / ".lock"

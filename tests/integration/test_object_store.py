@@ -9,7 +9,7 @@ import pytest
 
 from ironclad_assets.contracts.v1.job import STAGES, Job, JobState
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
-from ironclad_assets.errors import StorageUnavailable
+from ironclad_assets.errors import PermanentFailure, StorageUnavailable
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.partitions import songs
 from ironclad_assets.sensors.prepare import prepare_store
@@ -19,6 +19,9 @@ from ironclad_assets.storage.artifacts import load_artifact, read_manifest
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import LASTING
 from ironclad_assets.storage.opening import open_store
+from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.restore import RestoreWish, restore_backup
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.prune.sweep import Sweep
 from ironclad_assets.upkeep.verify.verification import Part, Verification
@@ -142,3 +145,32 @@ def test_second_machine_finishes_what_the_first_began(make_machine: MachineMaker
     filed = {f"{file.root}/{file.file.path}": file.file.sha256 for file in entry.files}
     assert library_of(second) == {path: sha256 for path, sha256 in filed.items() if path.endswith(".flac")}
     assert library_of(first) == {}
+
+
+def test_a_store_whose_bucket_is_lost_comes_back_from_a_backup_into_an_empty_bucket(
+    make_machine: MachineMaker, s3: S3Server, tmp_path: Path
+) -> None:
+    """As docs/storage.md says: restored without the setting, then published to a new prefix."""
+    lost = make_machine("lost")
+    job = lost.song()
+    assert lost.dispatch(job).success
+    original = lost.ledger.song(job.song).archive_path
+    lost.store.path(original).unlink()  # only the bucket has it
+    extras = BackupWish(folder=tmp_path / "backups", extras=("stages",))
+    made = create_backup(lost.settings, wish=extras, actor="test")
+    assert made.warnings == ()
+    for key in s3.keys("store"):
+        s3.remove(key)
+
+    there = Settings(home=tmp_path / "new", disk_reserve_bytes=MEBIBYTE)
+    wish = RestoreWish(repository=Repository(tmp_path / "backups"), backup=made.manifest.id)
+    with pytest.raises(PermanentFailure, match="without IRONCLAD_OBJECT_STORE_URL"):
+        restore_backup(Settings(home=tmp_path / "new", **s3.environment("again")), wish=wish, actor="test")
+    restore_backup(there, wish=wish, actor="test")
+    store = open_store(Settings(home=tmp_path / "new", **s3.environment("again")))
+    store.create()
+    published = housekeeping.publish_everything(store)
+    assert (published.originals, published.refused) == (1, [])
+    assert s3.content(f"again/{original}") == store.path(original).read_bytes()
+    for stage in STAGES:
+        assert f"again/stages/{stage}/{job.song}/manifest.json" in s3.keys("again/stages")

@@ -128,6 +128,7 @@ def test_transformers_are_computed_by_the_fast_network_and_the_others_by_the_pac
     assert answers["an odd rest in time"]["fast"] == [False] * 4
 
 
+@pytest.mark.long
 def test_quantised_networks_give_what_they_give_in_the_package(tmp_path: Path) -> None:
     python = find_python("demucs-quantised")
     assert_equal(work_through(QUANTISED, python=python, folder=tmp_path)["quantised"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ironclad_conformance.suite import EngineConformance
 from ironclad_spleeter.configuration import CONFIGURATIONS
@@ -24,6 +25,7 @@ def write_random_weights(path: Path, *, model: str) -> None:
         write_weights(stream, arrays=arrays, configuration=configuration)
 
 
+@pytest.mark.long
 class TestSpleeterConforms(EngineConformance):
     folder = Path(__file__).resolve().parent.parent
     stems_sum_to_mixture = True

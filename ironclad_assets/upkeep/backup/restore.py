@@ -203,7 +203,9 @@ class _Restore:
         """Take the store from where it lasts; what is in a backup would not get there."""
         if "store" in self._wish.parts:
             raise failure(
-                ErrorCode.BAD_OPTION, "the store lasts in a bucket and needs no restore: restore the rest, --only home"
+                ErrorCode.BAD_OPTION,
+                "the store lasts in a bucket: restore the rest, --only home; or, where the bucket is lost, restore "
+                "without IRONCLAD_OBJECT_STORE_URL, set it to an empty prefix, and run `pipelinectl store publish`",
             )
         self._store.create()
 

@@ -374,7 +374,7 @@ def drain(cluster: FakeKubernetes, pod: Pod) -> None:
     cluster.delete(pod.name, {})
 
 
-@pytest.mark.parametrize("fate", [evict, remove, drain])
+@pytest.mark.parametrize("fate", [evict, *(pytest.param(one, marks=pytest.mark.long) for one in (remove, drain))])
 def test_a_pod_lost_to_the_cluster_is_replaced_and_goes_on_at_the_checkpoint(tmp_path, cluster, fate):
     undisturbed = set_up(tmp_path / "undisturbed", entry="Good", seconds=8.0)
     SubprocessExecutor().run(
@@ -401,6 +401,7 @@ def test_a_pod_lost_to_the_cluster_is_replaced_and_goes_on_at_the_checkpoint(tmp
     assert not cluster.pods
 
 
+@pytest.mark.long
 def test_a_pod_on_a_silent_node_is_never_doubled(tmp_path, cluster):
     """The node may be alive and write: until it says otherwise, no other pod gets the same output."""
     bench = set_up(tmp_path / "bench", entry="Hangs")
@@ -517,6 +518,7 @@ def test_a_cluster_that_does_not_answer_for_a_while_costs_nothing(tmp_path, clus
     assert "cluster away: 503" in bench.log_path.read_text()
 
 
+@pytest.mark.long
 def test_a_cluster_that_stays_away_is_an_error_and_its_pod_is_found_again(tmp_path, cluster):
     bench = set_up(tmp_path / "bench", entry="Slow", seconds=20.0)
     settings = settings_for(bench, cluster, kubernetes_away_s=1.0)
