@@ -1,5 +1,6 @@
 """What a task gives back, and which published error each way of going wrong becomes."""
 
+import gc
 import os
 import signal
 import time
@@ -179,12 +180,13 @@ def test_cancel_takes_effect_within_five_seconds_and_leaves_no_process(run: Run)
 
 def test_descriptors_do_not_leak(run: Run) -> None:
     run("echo")
+    gc.collect()  # what other tests of this process forgot goes now or later
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         run("echo")
         with pytest.raises(IroncladError):
             run("refuse")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_refusals_are_permanent() -> None:
