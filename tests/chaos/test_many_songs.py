@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -37,6 +38,7 @@ PATIENCE_S = 300.0
 """Longest time in which no song ends: the promised three minutes until songs go on, and a song."""
 
 SAMPLE_S = 5.0
+REPORT_S = 60.0
 WATCHED = ("daemon", "code server")
 
 
@@ -121,7 +123,7 @@ def soak(make_system: MakeSystem) -> Soak:
     """Return the system after all songs have ended."""
     soak = Soak(make_system(), random.Random(SEED))
     soak.system.start()
-    last_end, ended = time.monotonic(), 0
+    last_end, ended, reported_at = time.monotonic(), 0, time.monotonic()
     while ended < MANY:
         soak.feed()
         soak.sample()
@@ -132,16 +134,28 @@ def soak(make_system: MakeSystem) -> Soak:
         if sum(soak.kills.values()) < KILLS and ended >= sum(soak.kills.values()) * MANY / KILLS:
             time.sleep(soak.rng.uniform(0.0, 2.0))
             soak.kill()
+        if time.monotonic() - reported_at > REPORT_S:
+            reported_at = time.monotonic()
+            _keep(_report(soak))
         time.sleep(0.5)
-    _report(soak)
+    report = _report(soak)
+    _keep(report)
+    say(json.dumps(report, indent=1))
     return soak
 
 
-def _report(soak: Soak) -> None:
+def _keep(report: dict[str, Any]) -> None:
+    """Write the report down, also of a soak that is not over."""
+    if "CHAOS_REPORT" in os.environ:
+        Path(os.environ["CHAOS_REPORT"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _report(soak: Soak) -> dict[str, Any]:
     took_s = time.monotonic() - soak.began
     jobs = _jobs(soak)
-    report = {
+    return {
         "songs": MANY,
+        "ended": sum(not job.state.active for job in jobs),
         "kills": dict(sorted(soak.kills.items())),
         "seed": SEED,
         "minutes": round(took_s / 60, 1),
@@ -150,9 +164,6 @@ def _report(soak: Soak) -> None:
         "seconds_until_songs_went_on": [round(one, 1) for one in soak.recoveries],
         "growth_percent_per_hour": _growth(soak),
     }
-    say(json.dumps(report, indent=1))
-    if "CHAOS_REPORT" in os.environ:
-        Path(os.environ["CHAOS_REPORT"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _growth(soak: Soak) -> dict[str, dict[str, float]]:
