@@ -34,7 +34,7 @@ from ironclad_assets.audio.encode import open_encoder
 from ironclad_assets.audio.encoder import Encoder
 from ironclad_assets.audio.formats import is_lossless, rate_for
 from ironclad_assets.audio.honest_file import HonestFile
-from ironclad_assets.contracts.v1.options import OutputFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat
 from tests import synth
 
 Audio = NDArray[np.float32]

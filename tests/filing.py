@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ironclad_assets.contracts.v1.base import AudioFormat, Contract, Levels
+from ironclad_assets.contracts.v1.formats import OutputFormat
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry, SongRecord
-from ironclad_assets.contracts.v1.options import OutputFormat
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
 from ironclad_assets.contracts.v1.song_metadata import Artwork, SongMetadata
 from ironclad_assets.pipeline.organise import Original, organise

@@ -11,7 +11,7 @@ from ironclad_assets.audio.encoder import Encoder
 from ironclad_assets.audio.formats import bit_rate_for, check_sample_format, is_lossless, rate_for
 from ironclad_assets.audio.lossless import LosslessEncoder
 from ironclad_assets.audio.lossy import LossyEncoder
-from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 from ironclad_assets.errors import ErrorCode, PermanentFailure
 
 

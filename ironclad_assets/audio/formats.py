@@ -3,7 +3,7 @@
 The rooms decide with it what is delivered; files of these formats are written in `encode`.
 """
 
-from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 from ironclad_assets.errors import ErrorCode, Refusal
 
 _NAMES = {

@@ -8,7 +8,7 @@ import soundfile
 from ironclad_assets.audio.encoder import Encoder
 from ironclad_assets.audio.honest_file import HonestFile
 from ironclad_assets.audio.resample import Samples
-from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 
 _SUBTYPES = {SampleFormat.INT16: "PCM_16", SampleFormat.INT24: "PCM_24", SampleFormat.FLOAT32: "FLOAT"}
 _SAMPLE_BYTES = {SampleFormat.INT16: 2, SampleFormat.INT24: 3, SampleFormat.FLOAT32: 4}

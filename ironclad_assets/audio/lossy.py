@@ -18,7 +18,7 @@ from ironclad_assets.audio.encoder import Encoder
 from ironclad_assets.audio.honest_file import HonestFile
 from ironclad_assets.audio.info_header import correct_padding
 from ironclad_assets.audio.resample import Samples
-from ironclad_assets.contracts.v1.options import OutputFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat
 
 _BITEXACT_CONTAINER = 0x400
 """AVFMT_FLAG_BITEXACT: no version, no time, no random serial number in the file."""

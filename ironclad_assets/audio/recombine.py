@@ -26,7 +26,7 @@ from ironclad_assets.audio.resample import Samples
 from ironclad_assets.audio.stem_mp4 import StemMp4Encoder
 from ironclad_assets.audio.tag_formats.replaygain import replaygain_fields
 from ironclad_assets.audio.tag_formats.sheet import Cover
-from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 
 FULL_SCALE = 1.0
 

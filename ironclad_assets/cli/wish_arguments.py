@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ironclad_assets.contracts.v1.options import ALL_STEMS, JobOptions, OutputFormat, Preset, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.options import ALL_STEMS, JobOptions, Preset
 from ironclad_assets.intake.options import make_options, parse_parameters
 
 Engine = Annotated[str | None, typer.Option(help="Engine; see `pipelinectl engines list`.", show_default=False)]

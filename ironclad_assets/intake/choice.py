@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ironclad_assets.contracts.v1.engine import EngineManifest, EngineModel, Parameter
-from ironclad_assets.contracts.v1.options import ALL_STEMS, JobOptions, OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.options import ALL_STEMS, JobOptions
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.formats import check_bitrate, check_sample_format

@@ -4,7 +4,7 @@ What each format can hold is a table of `audio.formats`.
 """
 
 from ironclad_assets.audio.formats import BIT_RATES_KBPS, SAMPLE_FORMATS
-from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 from ironclad_assets.errors import ErrorCode, Refusal
 
 

@@ -18,7 +18,8 @@ from ironclad_assets.audio.formats import (
     rate_for,
 )
 from ironclad_assets.contracts.v1.base import AudioFormat, CheckOutcome, Levels, StagedAudio
-from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import DJ_STEMS, RecombinedTrack, Track
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks

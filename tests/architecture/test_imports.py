@@ -69,6 +69,15 @@ def test_media_libraries_are_not_loaded_in_the_parent(module: str) -> None:
     assert _loaded_by(module) & set(MEDIA) == set()
 
 
+def test_media_children_start_without_what_only_parents_need() -> None:
+    """Every song starts half a dozen of them."""
+    tasks = ("probe", "tags", "staging", "measure", "recombine", "fetched_cover")
+    program = "import sys; " + "".join(f"import ironclad_assets.audio.{task}; " for task in tasks)
+    program += "print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & {"dagster", "pydantic", "sqlalchemy"} == set()
+
+
 @pytest.mark.parametrize("module", ["ironclad_assets.cli.main", "ironclad_assets.supervisor.demo"])
 def test_faces_never_reach_dagster(module: str) -> None:
     assert [name for name in _loaded_by(module) if name.startswith("dagster")] == []

@@ -13,9 +13,10 @@ from mutagen.mp4 import MP4
 from ironclad_assets.audio.stem_mp4_atom import read_stem_atom
 from ironclad_assets.contracts.v1.base import AudioFormat, Levels
 from ironclad_assets.contracts.v1.engine import EngineModel
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 from ironclad_assets.contracts.v1.job import JobState, SongIdentity
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
-from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice

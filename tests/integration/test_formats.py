@@ -14,8 +14,9 @@ import soundfile as sf
 
 from ironclad_assets.contracts.v1.base import Levels
 from ironclad_assets.contracts.v1.engine import EngineModel
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 from ironclad_assets.contracts.v1.job import SongIdentity
-from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.contracts.v1.song_metadata import SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice

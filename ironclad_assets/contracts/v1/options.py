@@ -6,33 +6,13 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from ironclad_assets.contracts.v1.base import Contract
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 
 INSTRUMENTAL = "instrumental"
 """The target that keeps everything but the vocals."""
 
 ALL_STEMS = ("all",)
 """The choice of every stem, where a default would choose fewer."""
-
-
-class OutputFormat(StrEnum):
-    """Container and codec of a delivered file; the member is also its file extension."""
-
-    FLAC = "flac"
-    WAV = "wav"
-    MP3 = "mp3"
-    M4A = "m4a"
-    """AAC in an MP4 container."""
-
-    OPUS = "opus"
-
-
-class SampleFormat(StrEnum):
-    """How a lossless file stores a sample."""
-
-    INT16 = "int16"
-    INT24 = "int24"
-    FLOAT32 = "float32"
-    """WAV alone can hold it."""
 
 
 class Preset(StrEnum):

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from ironclad_assets.contracts.v1.base import AudioFormat, Contract, FileRecord, Levels
-from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 
 DJ_STEMS = "dj_stems"
 """Name and kind of the one file that holds the mixture and four stems, for DJ programs."""

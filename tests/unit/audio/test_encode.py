@@ -12,7 +12,7 @@ import soundfile as sf
 
 from ironclad_assets.audio.encode import open_encoder
 from ironclad_assets.audio.info_header import header_crc
-from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 from ironclad_assets.errors import ErrorCode, IroncladError
 from tests import synth
 

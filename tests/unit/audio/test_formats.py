@@ -3,7 +3,7 @@
 import pytest
 
 from ironclad_assets.audio.formats import bit_rate_for, check_sample_format, is_lossless, rate_for
-from ironclad_assets.contracts.v1.options import OutputFormat, SampleFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat, SampleFormat
 from ironclad_assets.errors import ErrorCode, IroncladError
 
 RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

@@ -19,7 +19,7 @@ from ironclad_assets.audio.tag_formats.containers import read_sheet
 from ironclad_assets.audio.tag_formats.id3_frames import Id3Version, as_v23
 from ironclad_assets.audio.tag_formats.mapping import KNOWN
 from ironclad_assets.audio.tags import read_tags
-from ironclad_assets.contracts.v1.options import OutputFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat
 from tests import synth
 from tests.unit.audio.tagged_files import EVERY_CONTAINER
 

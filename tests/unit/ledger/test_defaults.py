@@ -2,7 +2,8 @@
 
 from sqlalchemy import text
 
-from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.store import Ledger

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ironclad_assets.contracts.v1.base import AudioFormat, Levels, StagedAudio
-from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat
+from ironclad_assets.contracts.v1.formats import OutputFormat
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.contracts.v1.song_metadata import Artwork, SongMetadata
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice, MixtureStatistics, StagedChunks

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from ironclad_assets.contracts.v1.base import AudioFormat, FileRecord, Levels, StagedAudio
+from ironclad_assets.contracts.v1.formats import OutputFormat
 from ironclad_assets.contracts.v1.job import STAGES, Job, JobState, StageTiming
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
-from ironclad_assets.contracts.v1.options import JobOptions, OutputFormat
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack, Track
 from ironclad_assets.contracts.v1.staged_chunks import EngineChoice
 from ironclad_assets.contracts.v1.stems import Stem, Stems
