@@ -1,4 +1,4 @@
-"""Formats of delivered files, by name. Nothing of pydantic is here: the children that write such files start without it."""
+"""Formats of delivered files, by name. Nothing of pydantic is here: children that write them start without it."""
 
 from enum import StrEnum
 
