@@ -46,7 +46,8 @@ def test_damage_that_is_found_fails_the_job_and_is_mended_by_the_next(installed:
     monkeypatch.setattr("ironclad_assets.sensors.backup.datetime", FirstDay)
     first = perform_backup(installed.settings)
     repository = Repository(backup_folder(installed.settings))
-    file = repository.object_file(repository.manifest(first["backup"]).objects[0].name)
+    files = [repository.object_file(one.name) for one in repository.manifest(first["backup"]).objects]
+    file = next(file for file in files if file.stat().st_nlink == 2)  # the original's, which the next backup has too
     content = bytearray(file.read_bytes())
     content[0] ^= 1
     file.unlink()  # a hard link to the original is not to be touched
