@@ -7,7 +7,7 @@ that registers the song, where users take turns, so that any number of uploads a
 import math
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from ironclad_assets.contracts.v1.job import SongIdentity
 from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, Usage
@@ -25,6 +25,7 @@ from ironclad_assets.ledger.usage import (
     MINUTE_S,
     audio_minutes,
     forget_stored,
+    oldest_upload,
     read_usage,
     record_stored,
     stored_bytes,
@@ -260,10 +261,7 @@ def _check_day(connection: Connection, limits: EffectiveLimits, *, used: Usage, 
 
 def _until_free(connection: Connection, user_id: str | None, *, window_s: float) -> float:
     """Return the seconds until the oldest song in the window leaves it."""
-    chosen = select(func.min(songs.c.uploaded_at)).where(songs.c.uploaded_at > utc_time(seconds_ago=window_s))
-    if user_id is not None:
-        chosen = chosen.where(songs.c.user_id == user_id)
-    oldest = connection.execute(chosen).scalar()
+    oldest = oldest_upload(connection, user_id, since=utc_time(seconds_ago=window_s))
     return 1.0 if oldest is None else max(window_s - seconds_between(oldest, utc_now()), 1.0)
 
 

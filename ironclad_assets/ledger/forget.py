@@ -14,6 +14,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from ironclad_assets.ledger.tables import (
     audit,
     deletions,
+    forgotten_songs,
     history,
     jobs,
     pauses,
@@ -22,7 +23,7 @@ from ironclad_assets.ledger.tables import (
     stored_artifacts,
 )
 from ironclad_assets.ledger.tombstones import has_tombstone
-from ironclad_assets.ledger.usage import forget_stored
+from ironclad_assets.ledger.usage import forget_stored, remember_shares
 
 _WORD = r"[A-Za-z0-9_-]"
 
@@ -103,6 +104,7 @@ def forget_songs(connection: Connection, chosen: Sequence[str], *, receipt: str)
     mine = select(jobs.c.job_uuid).where(jobs.c.song.in_(known))
     stored = select(func.count()).select_from(stored_artifacts).where(stored_artifacts.c.song.in_(known))
     counted = int(connection.execute(stored).scalar_one())
+    remember_shares(connection, known)
     for song in known:
         forget_stored(connection, song)
     return counted + sum(
@@ -117,6 +119,8 @@ def forget_songs(connection: Connection, chosen: Sequence[str], *, receipt: str)
 
 def forget_user(connection: Connection, user_id: str, *, before: str, receipt: str) -> None:
     """Let what others are told of the time `before` name the receipt where it named the user as who did something."""
+    mine = (forgotten_songs.c.user_id == user_id) & (forgotten_songs.c.uploaded_at <= before)
+    _delete(connection, forgotten_songs, mine)
     asked = connection.execute(select(func.max(audit.c.sequence)).where(audit.c.object == receipt)).scalar()
     _rename_in_audit(connection, {user_id}, receipt=receipt, until=asked)
     for table, key in ((history, history.c.sequence), (deletions, deletions.c.receipt), (pauses, pauses.c.since)):

@@ -177,6 +177,16 @@ audit = Table(
     Column("detail", Text, nullable=False, server_default=""),
 )
 
+forgotten_songs = Table(
+    "forgotten_songs",
+    metadata,
+    Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
+    Column("user_id", String(64), nullable=False),
+    Column("uploaded_at", String(32), nullable=False),
+    Column("seconds", Float, nullable=False, comment="of audio, as limits of a day count it"),
+    Index("forgotten_songs_user_uploaded", "user_id", "uploaded_at"),
+    comment="what was deleted within a day of its upload: who hands in and deletes has had his share all the same",
+)
 stored_artifacts = Table(
     "stored_artifacts",
     metadata,

@@ -5,10 +5,10 @@ artifact is persisted, both taken off when they are discarded. `stored_artifacts
 sum stands in `users`, so that asking costs one row however many songs there are.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import JobState, SongIdentity
@@ -16,7 +16,7 @@ from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, U
 from ironclad_assets.errors import ErrorCode
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.rows import song_of, utc_now, utc_time
-from ironclad_assets.ledger.tables import jobs, songs, stored_artifacts, users
+from ironclad_assets.ledger.tables import forgotten_songs, jobs, songs, stored_artifacts, users
 from ironclad_assets.ledger.users import take_user_turn
 
 ORIGINAL = "original"
@@ -187,16 +187,43 @@ def audio_minutes(
     that was refused for this very limit counts not at all.
     """
     length = songs.c.duration_s if measured_only else func.coalesce(songs.c.duration_s, songs.c.expected_s)
+    chosen = select(func.sum(length)).where(
+        _recent(user_id, since=day_start()),
+        songs.c.sha256.is_not(None),
+        songs.c.song != without,
+        ~_refused_for_length(),
+    )
+    gone = select(func.sum(forgotten_songs.c.seconds)).where(_recently_forgotten(user_id, since=day_start()))
+    return sum(float(connection.execute(query).scalar() or 0.0) for query in (chosen, gone)) / 60.0
+
+
+def oldest_upload(connection: Connection, user_id: str | None, *, since: str) -> str | None:
+    """Return when the first song after a time came, also where it was deleted meanwhile; None where there was none."""
+    there = select(func.min(songs.c.uploaded_at)).where(_recent(user_id, since=since))
+    gone = select(func.min(forgotten_songs.c.uploaded_at)).where(_recently_forgotten(user_id, since=since))
+    times = (connection.execute(query).scalar() for query in (there, gone))
+    return min((str(at) for at in times if at is not None), default=None)
+
+
+def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
+    """Let songs that will be forgotten count for the limits of their day, and drop what counts no more."""
+    connection.execute(delete(forgotten_songs).where(forgotten_songs.c.uploaded_at <= day_start()))
+    length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
+    shares = select(songs.c.user_id, songs.c.uploaded_at, case((_refused_for_length(), 0.0), else_=length)).where(
+        songs.c.song.in_(chosen), _recent(None, since=day_start()), songs.c.sha256.is_not(None)
+    )
+    connection.execute(insert(forgotten_songs).from_select(["user_id", "uploaded_at", "seconds"], shares))
+
+
+def _refused_for_length() -> ColumnElement[bool]:
+    """Return whether a song's last job was refused for the minutes of its day: it was not worked on."""
     later = jobs.alias()
     refused = select(jobs.c.song).where(
         jobs.c.song == songs.c.song,
         jobs.c.error_code == ErrorCode.DAILY_LIMIT.code,
         ~select(later.c.song).where(later.c.song == jobs.c.song, later.c.attempt > jobs.c.attempt).exists(),
     )
-    chosen = select(func.sum(length)).where(
-        _recent(user_id, since=day_start()), songs.c.sha256.is_not(None), songs.c.song != without, ~refused.exists()
-    )
-    return float(connection.execute(chosen).scalar() or 0.0) / 60.0
+    return refused.exists()
 
 
 def _all_stored_bytes(connection: Connection, user_id: str | None) -> int:
@@ -207,13 +234,18 @@ def _all_stored_bytes(connection: Connection, user_id: str | None) -> int:
 
 
 def _songs_per_day(connection: Connection, user_id: str | None) -> int:
-    chosen = select(func.count()).where(_recent(user_id, since=day_start()), songs.c.sha256.is_not(None))
-    return int(connection.execute(chosen).scalar_one())
+    return _count(connection, user_id, songs.c.sha256.is_not(None), since=day_start())
 
 
 def _submissions(connection: Connection, user_id: str | None) -> int:
-    chosen = select(func.count()).where(_recent(user_id, since=utc_time(seconds_ago=MINUTE_S)))
-    return int(connection.execute(chosen).scalar_one())
+    return _count(connection, user_id, since=utc_time(seconds_ago=MINUTE_S))
+
+
+def _count(connection: Connection, user_id: str | None, *which: ColumnElement[bool], since: str) -> int:
+    """Return how many songs came since a time, those that were deleted meanwhile included."""
+    there = select(func.count()).where(_recent(user_id, since=since), *which)
+    gone = select(func.count()).where(_recently_forgotten(user_id, since=since))
+    return sum(int(connection.execute(query).scalar_one()) for query in (there, gone))
 
 
 def _running(connection: Connection, user_id: str | None) -> int:
@@ -235,6 +267,11 @@ _COUNTS: dict[str, Callable[[Connection, str | None], float]] = {
 def _recent(user_id: str | None, *, since: str) -> ColumnElement[bool]:
     recent = songs.c.uploaded_at > since
     return recent if user_id is None else (songs.c.user_id == user_id) & recent
+
+
+def _recently_forgotten(user_id: str | None, *, since: str) -> ColumnElement[bool]:
+    recent = forgotten_songs.c.uploaded_at > since
+    return recent if user_id is None else (forgotten_songs.c.user_id == user_id) & recent
 
 
 def _these(song: str, stage: str | None) -> ColumnElement[bool]:

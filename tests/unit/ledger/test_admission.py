@@ -17,7 +17,7 @@ from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.admission import LimitReached, Wish
 from ironclad_assets.ledger.forget import forget_songs
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.ledger.tables import songs, users
+from ironclad_assets.ledger.tables import forgotten_songs, songs, users
 from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
 from tests.unit.ledger.conftest import make_song
 
@@ -202,6 +202,35 @@ def test_a_song_that_is_forgotten_leaves_its_users_account(ledger: Ledger) -> No
     with ledger._database.write() as connection:
         assert forget_songs(connection, ["s1"], receipt="r") >= 2
     assert ledger.usage.of("ada").stored_bytes == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "window_s"), [("songs_per_day", 86_400), ("audio_minutes_per_day", 86_400), ("submissions_per_minute", 60)]
+)
+def test_who_hands_in_and_deletes_has_had_his_share(ledger: Ledger, name: str, window_s: float) -> None:
+    """Deleting makes room for bytes; it gives no second helping of songs, minutes or submissions."""
+    bring(ledger, 1, seconds_ago=20)
+    bring(ledger, 2)
+    before = ledger.usage.of("ada")
+    with ledger._database.write() as connection:
+        forget_songs(connection, ["s1", "s2"], receipt="r")
+    after = ledger.usage.of("ada")
+    assert after.stored_bytes == 0 < before.stored_bytes
+    assert after.model_copy(update={"stored_bytes": before.stored_bytes}) == before
+    limit(ledger, name, getattr(before, name))
+    error = refused(ledger, 3)
+    assert error.code in (ErrorCode.DAILY_LIMIT, ErrorCode.RATE_LIMITED)
+    assert error.retry_after_s == pytest.approx(window_s - 20, abs=10)
+
+
+def test_a_share_that_counts_no_more_is_not_kept(ledger: Ledger) -> None:
+    bring(ledger, 1)
+    bring(ledger, 2, user_id="bob")
+    with ledger._database.write() as connection:
+        forget_songs(connection, ["s1"], receipt="r")
+        connection.execute(update(forgotten_songs).values(uploaded_at="2020-01-01T00:00:00.000000+00:00"))
+        forget_songs(connection, ["s2"], receipt="r")
+        assert connection.execute(select(forgotten_songs.c.user_id)).scalars().all() == ["bob"]
 
 
 def test_counting_again_mends_an_account_that_is_wrong(ledger: Ledger) -> None:
