@@ -117,6 +117,7 @@ def test_upload_waits_while_the_disk_is_full(system, volume):
     goes_on(system, name)
 
 
+@pytest.mark.long
 def test_running_song_is_held_when_the_disk_fills_up(system, volume):
     job = system.submit("Held for space", seconds=8.0)
     system.await_stage(job, "stems")

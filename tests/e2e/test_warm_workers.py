@@ -10,7 +10,7 @@ from tests.e2e.conftest import MakeSystem
 from tests.e2e.running import RunningSystem, say
 from tests.integration.conftest import write_halves
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 MODULE = """
 import time
@@ -72,10 +72,7 @@ def test_the_second_song_finds_the_model_loaded(system):
     assert sorted("it was warm" in log_of(system, job) for job in jobs) == [False, True]
 
 
-@pytest.mark.parametrize(
-    "role",
-    ["engine worker", *(pytest.param(role, marks=pytest.mark.long) for role in ("engine guard", "warm service"))],
-)
+@pytest.mark.parametrize("role", ["engine worker", "engine guard", "warm service"])
 def test_a_song_survives_the_kill_of_whatever_works_for_it(system, role):
     """JOB-003."""
     job = system.submit(f"Killed {role}", seconds=10.0)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ironclad_conformance.suite import EngineConformance
 from ironclad_conformance.worker import Ending, Work
@@ -10,6 +11,7 @@ from ironclad_conformance.worker import Ending, Work
 MAKE_MODELS = Path(__file__).resolve().parents[3] / "benchmarks" / "demucs_models.py"
 
 
+@pytest.mark.long
 class TestDemucsConforms(EngineConformance):
     folder = Path(__file__).resolve().parent.parent
     keeps_model = True

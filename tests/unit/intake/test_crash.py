@@ -66,7 +66,8 @@ def collect_in_child(settings: Settings, store: Store, *, die: int) -> bool:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("refused", [False, pytest.param(True, marks=pytest.mark.long)], ids=["taken", "refused"])
+@pytest.mark.long
+@pytest.mark.parametrize("refused", [False, True], ids=["taken", "refused"])
 def test_killed_at_every_step_a_file_is_taken_exactly_once(settings: Settings, store: Store, refused: bool) -> None:
     settings = settings.model_copy(update={"settle_s": 0.0})
     ledger = Ledger(settings.ledger_url)
