@@ -1,6 +1,6 @@
 """The engines of an installation, and whether what somebody wishes can be met by them now.
 
-Apart from `installation`, since commands that only read the ledger start twice as fast without engines.
+Apart from `installation`, since commands that only read the ledger need none and start faster without.
 """
 
 from ironclad_assets.cli.installation import Installation
