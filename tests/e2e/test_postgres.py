@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,16 @@ def server(make_postgres: Callable[..., PostgresServer]) -> PostgresServer:
 
 
 @pytest.fixture
-def system(make_system: MakeSystem, server: PostgresServer) -> RunningSystem:
-    """A system that was told of its database by nothing but the URL, as people write it."""
+def system(make_system: MakeSystem, server: PostgresServer) -> Iterator[RunningSystem]:
+    """A system that was told of its database by nothing but the URL, as people write it.
+
+    It is gone before the next test has a server: that has the same address, and one daemon at a time.
+    """
     url = server.url("ironclad", password=PASSWORD).replace("+psycopg2", "")
     system = make_system(IRONCLAD_DATABASE_URL=url)
     write_engines(system.engines)
-    return system
+    yield system
+    system.close()
 
 
 def test_everything_is_killed_and_goes_on_where_the_database_says(
