@@ -38,7 +38,7 @@ def test_migrations_go_up_down_and_up_again(url: str) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
 def test_an_earlier_schema_with_data_comes_up_and_goes_back(url: str, version: str) -> None:
     """QUEUE-001: jobs, songs and history are the same before and after, whichever way."""
     ledger, database = Ledger(url), Database(url)

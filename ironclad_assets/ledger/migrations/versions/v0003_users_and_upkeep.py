@@ -11,7 +11,6 @@ depends_on = None
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TABLES = (
     "users", "terms_acceptances", "limits", "pauses", "audit", "stored_artifacts", "deletions", "tombstones",
-    "forgotten_songs",
 )  # fmt: skip
 
 
@@ -126,15 +125,6 @@ def _create_deletion() -> None:
         sa.Column("at", sa.String(32), nullable=False),
         sa.Column("receipt", sa.String(36), nullable=False),
     )
-    op.create_table(
-        "forgotten_songs",
-        sa.Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
-        sa.Column("user_id", sa.String(64), nullable=False),
-        sa.Column("uploaded_at", sa.String(32), nullable=False),
-        sa.Column("seconds", sa.Float, nullable=False, comment="of audio, as limits of a day count it"),
-        comment="what was deleted within a day of its upload: who hands in and deletes has had his share all the same",
-    )
-    op.create_index("forgotten_songs_user_uploaded", "forgotten_songs", ["user_id", "uploaded_at"])
 
 
 def _carry_users_over() -> None:
