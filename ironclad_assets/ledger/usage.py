@@ -2,7 +2,8 @@
 
 Bytes are counted when they are written: the original when its song is registered, a stage's files when its
 artifact is persisted, both taken off when they are discarded. `stored_artifacts` has a row for each; a user's
-sum stands in `users`, so that asking costs one row however many songs there are.
+sum stands in `users`, so that asking costs one row however many songs there are. Songs of the last day count also
+after they were deleted: `forgotten_songs` remembers of each whose it was, when it came and how long it was.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -68,6 +69,11 @@ class Accounts:
                 return
             yield from found
             after = found[-1].song
+
+    def drop_old_shares(self) -> None:
+        """Forget of deleted songs what counts for no limit of a day any more."""
+        with self._database.write() as connection:
+            _drop_old_shares(connection)
 
     def record(self, song: str, stage: str, *, size_bytes: int) -> None:
         """Note that `stage` of the song now has `size_bytes` on disk, in place of what it had."""
@@ -207,12 +213,16 @@ def oldest_upload(connection: Connection, user_id: str | None, *, since: str) ->
 
 def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
     """Let songs that will be forgotten count for the limits of their day, and drop what counts no more."""
-    connection.execute(delete(forgotten_songs).where(forgotten_songs.c.uploaded_at <= day_start()))
+    _drop_old_shares(connection)
     length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
     shares = select(songs.c.user_id, songs.c.uploaded_at, case((_refused_for_length(), 0.0), else_=length)).where(
         songs.c.song.in_(chosen), _recent(None, since=day_start()), songs.c.sha256.is_not(None)
     )
     connection.execute(insert(forgotten_songs).from_select(["user_id", "uploaded_at", "seconds"], shares))
+
+
+def _drop_old_shares(connection: Connection) -> None:
+    connection.execute(delete(forgotten_songs).where(forgotten_songs.c.uploaded_at <= day_start()))
 
 
 def _refused_for_length() -> ColumnElement[bool]:

@@ -84,6 +84,7 @@ def prune_files(
         harmless = sweep.of(kinds & REPLACEABLE).run()
         context.log.info(f"event=prune removed={dict(harmless.removed)}")
         rest = sweep.of(kinds - REPLACEABLE).run()
+        ledger.usage.drop_old_shares()
     except IroncladError as error:
         raise dagster_failure(error) from error
     context.add_output_metadata(_swept_metadata(harmless + rest))

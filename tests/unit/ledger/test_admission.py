@@ -231,6 +231,10 @@ def test_a_share_that_counts_no_more_is_not_kept(ledger: Ledger) -> None:
         connection.execute(update(forgotten_songs).values(uploaded_at="2020-01-01T00:00:00.000000+00:00"))
         forget_songs(connection, ["s2"], receipt="r")
         assert connection.execute(select(forgotten_songs.c.user_id)).scalars().all() == ["bob"]
+        connection.execute(update(forgotten_songs).values(uploaded_at="2020-01-01T00:00:00.000000+00:00"))
+    ledger.usage.drop_old_shares()
+    with ledger._database.read() as connection:
+        assert connection.execute(select(forgotten_songs)).all() == []
 
 
 def test_counting_again_mends_an_account_that_is_wrong(ledger: Ledger) -> None:
