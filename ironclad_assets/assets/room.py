@@ -128,7 +128,11 @@ class Room:
         if stored is not None:
             made, files = Made(stored.payload, stored.checks), stored.folder
         else:
-            made = make(folder.work(key), key)
+            try:
+                made = make(folder.work(key), key)
+            except PermanentFailure:
+                folder.drop_empty_work(key)
+                raise
             made = Made(made.payload, (contract_check(made.payload), *made.checks), made.measured)
             files = folder.commit(key)
         product = Product(

@@ -19,6 +19,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -248,6 +249,11 @@ class StageFolder:
             final.rename(folder)
         atomic.make_folder(folder)
         return folder
+
+    def drop_empty_work(self, key: str) -> None:
+        """Remove the work folder of `key` where nothing is in it; what is in one may be of use to another attempt."""
+        with suppress(OSError):
+            self._hidden(key).rmdir()
 
     def _hidden(self, key: str) -> Path:
         return self.path / f".{key[:16]}{atomic.PARTIAL_SUFFIX}"

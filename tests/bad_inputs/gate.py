@@ -188,6 +188,7 @@ def check_always(outcome: Outcome, *, gate: Gate) -> None:
         folder = gate.installation.store.quarantine(outcome.job.song)
         assert folder.stat().st_mode & 0o077 == 0
         assert {path.name for path in folder.iterdir()} == {"error.json", "original"}
+        assert list((gate.installation.store.root / "stages").rglob("*.part")) == []
 
 
 def check_told(outcome: Outcome, *, gate: Gate) -> None:
