@@ -128,24 +128,11 @@ def measure_empty_runs(folder: Path, *, count: int) -> list[float]:
     home.mkdir(parents=True)
     (home / "dagster.yaml").write_text(EMPTY_INSTANCE, encoding="utf-8")
     (folder / "empty_runs.py").write_text(EMPTY_PROJECT, encoding="utf-8")
-    (port,) = free_ports(1)
     workspace = folder / "empty-workspace.yaml"
-    workspace.write_text(
-        f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: empty}}}}]\n", encoding="utf-8"
-    )
     environment = {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"}
-    listen = ("-f", str(folder / "empty_runs.py"), "-h", "127.0.0.1", "-p", str(port))
-    server = subprocess.Popen(
-        [sys.executable, "-m", "dagster", "api", "grpc", *listen],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        process_group=0,
-    )
+    server = start_code_server(folder / "empty_runs.py", workspace=workspace, environment=environment)
     try:
-        await_port(port)
-        launch = [tool("dagster"), "job", "launch", "-w", str(workspace), "-l", "empty", "-j", "empty"]
+        launch = [tool("dagster"), "job", "launch", "-w", str(workspace), "-l", "empty_runs", "-j", "empty"]
         return [_one_empty_run(server.pid, launch=launch, environment=environment) for _ in range(count)]
     finally:
         stop(server)
@@ -161,6 +148,36 @@ def _one_empty_run(server: int, *, launch: list[str], environment: Mapping[str, 
         time.sleep(LOOK_S)
     await_reaped(server, timeout_s=START_TIMEOUT_S)
     return spent_by_children_s(server) - before
+
+
+def start_code_server(project: Path, *, workspace: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Serve the definitions in the file `project`, write the `workspace` file that names them by the file's stem.
+
+    Returns when the server answers. Raises `BenchmarkError` where it does not within `START_TIMEOUT_S`.
+    """
+    (port,) = free_ports(1)
+    where = f"{{host: 127.0.0.1, port: {port}, location_name: {project.stem}}}"
+    workspace.write_text(f"load_from: [{{grpc_server: {where}}}]\n", encoding="utf-8")
+    listen = ("-f", str(project), "-h", "127.0.0.1", "-p", str(port))
+    server = start_module("dagster", "api", "grpc", *listen, environment=environment)
+    try:
+        await_port(port)
+    except BenchmarkError:
+        stop(server)
+        raise
+    return server
+
+
+def start_module(*command: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a Python module in a process group of its own, silent, with this interpreter."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
 
 
 def await_port(port: int) -> None:

@@ -10,7 +10,6 @@ longer than this is the product's own work on a song.
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,9 +19,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from benchmarks.installation import environment_of, free_ports, machine, spread, stop
+from benchmarks.installation import environment_of, machine, spread, stop
 from benchmarks.postgres import TARGET_S, running_server
-from benchmarks.runs import Timeline, await_port
+from benchmarks.runs import Timeline, start_code_server, start_module
 from benchmarks.stock import Stock, write_project
 from ironclad_assets.settings import Settings
 
@@ -40,34 +39,19 @@ def running(folder: Path, *, url: str) -> Iterator[Stock]:
     shutil.copy(YAML, settings.dagster_home / "dagster.yaml")
     inbox = folder / "inbox"
     inbox.mkdir()
-    project, (port,) = folder / "trivial_project.py", free_ports(1)
+    project, workspace = folder / "trivial_project.py", folder / "workspace.yaml"
     write_project(project, inbox=inbox, interval_s=1, poll_s=POLL_S, executor="dg.in_process_executor")
-    workspace = folder / "workspace.yaml"
-    workspace.write_text(
-        f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: trivial}}}}]\n", encoding="utf-8"
-    )
-    server = ("dagster", "api", "grpc", "-f", str(project), "-h", "127.0.0.1", "-p", str(port))
     with environment_of(settings), dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        processes = [_start(*server)]
+        environment = {**os.environ, "DAGSTER_DISABLE_TELEMETRY": "1"}
+        processes = [start_code_server(project, workspace=workspace, environment=environment)]
         try:
-            await_port(port)
-            processes.append(_start("ironclad_assets.sensors.daemon", "-w", str(workspace)))
+            daemon = ("ironclad_assets.sensors.daemon", "-w", str(workspace))
+            processes.append(start_module(*daemon, environment=environment))
             time.sleep(SETTLE_S)
             yield Stock(instance, inbox)
         finally:
             for process in processes:
                 stop(process)
-
-
-def _start(*command: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        env={**os.environ, "DAGSTER_DISABLE_TELEMETRY": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        process_group=0,
-    )
 
 
 def main() -> int:
