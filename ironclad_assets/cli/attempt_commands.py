@@ -8,10 +8,10 @@ from rich.progress import track
 
 from ironclad_assets.cli.arguments import AsJson, Follow, JobName
 from ironclad_assets.cli.control_show import way_document
-from ironclad_assets.cli.engines_here import check_options
 from ironclad_assets.cli.exits import Exit, door, end, error_document
 from ironclad_assets.cli.follow import follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.cli.installed_engines import check_options
 from ironclad_assets.cli.selection import EngineOption, StageOption, UserOption, read_selection, read_time
 from ironclad_assets.cli.show import SHORT_ID, job_document, print_json
 from ironclad_assets.cli.wish_arguments import (

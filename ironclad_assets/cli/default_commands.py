@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ironclad_assets.cli.arguments import AsJson, User
-from ironclad_assets.cli.engines_here import engines_of
 from ironclad_assets.cli.exits import door
 from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.cli.installed_engines import engines_of
 from ironclad_assets.cli.show import options_text, print_json
 from ironclad_assets.cli.wish_arguments import (
     AllowSmallerModel,

@@ -14,9 +14,9 @@ from ironclad_assets.cli.engine_show import (
     print_engines,
     verification_table,
 )
-from ironclad_assets.cli.engines_here import engine_of, engines_of
 from ironclad_assets.cli.exits import Exit, door, end, error_document
 from ironclad_assets.cli.installation import open_installation
+from ironclad_assets.cli.installed_engines import engine_of, engines_of
 from ironclad_assets.cli.listener import TerminalListener
 from ironclad_assets.cli.show import print_json
 from ironclad_assets.contracts.v1.environments import Verification

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ironclad_assets.antivirus.health import describe_scanner
-from ironclad_assets.cli.engines_here import check_ready, engines_of
 from ironclad_assets.cli.installation import Installation
+from ironclad_assets.cli.installed_engines import check_ready, engines_of
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.engine_host import readiness
 from ironclad_assets.engine_host.registry import InstalledEngine

@@ -1,4 +1,4 @@
-"""The installation that a command talks to: settings, ledger, store. Its engines are in `engines_here`."""
+"""The installation that a command talks to: settings, ledger, store. Its engines are in `installed_engines`."""
 
 import getpass
 import os

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from ironclad_assets.cli.arguments import AsJson
-from ironclad_assets.cli.engines_here import engine_of, engines_of
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end
 from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.cli.installed_engines import engine_of, engines_of
 from ironclad_assets.cli.listener import TerminalListener
 from ironclad_assets.cli.model_show import print_weights, weights_document
 from ironclad_assets.cli.show import print_json

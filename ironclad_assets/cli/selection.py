@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ironclad_assets.cli.engines_here import engine_of
 from ironclad_assets.cli.installation import Installation
+from ironclad_assets.cli.installed_engines import engine_of
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.upload import check_user

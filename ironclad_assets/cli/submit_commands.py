@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from ironclad_assets.cli.arguments import AsJson, Files, Follow, Priority, User
-from ironclad_assets.cli.engines_here import check_options
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end, error_document, exit_code, say_error
 from ironclad_assets.cli.follow import follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
+from ironclad_assets.cli.installed_engines import check_options
 from ironclad_assets.cli.show import SHORT_ID, job_document, print_json, print_json_line
 from ironclad_assets.cli.wish_arguments import (
     AllowSmallerModel,
