@@ -217,10 +217,19 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
+def fork_server(code_server: int) -> int:
+    """Return the process that a code server's runs are forks of."""
+    for child in psutil.Process(code_server).children():
+        with contextlib.suppress(psutil.Error):
+            if any("multiprocessing.forkserver" in part for part in child.cmdline()):
+                return child.pid
+    raise BenchmarkError(f"code server {code_server} has no fork server")
+
+
 def spent_by_children_s(pid: int) -> float:
     """Return the processor seconds of the ended and reaped descendants of `pid` (cutime + cstime of proc(5)).
 
-    A run process is a child of the code server, media children and engine guards are children of the run, and
+    A run process is a child of the fork server, media children and engine guards are children of the run, and
     each is waited for by its parent: when the run has ended, everything it cost has arrived here.
     """
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
@@ -228,21 +237,16 @@ def spent_by_children_s(pid: int) -> float:
 
 
 def run_processes(pid: int) -> list[int]:
-    """Return the runs among the children of a code server: all but multiprocessing's own helper."""
-    found = []
-    for child in psutil.Process(pid).children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if child.status() == psutil.STATUS_ZOMBIE or "resource_tracker" not in " ".join(child.cmdline()):
-                found.append(child.pid)
-    return found
+    """Return the runs that are forks of the fork server `pid`, also those that have ended and were not waited for."""
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
 def await_reaped(pid: int, *, timeout_s: float = 20.0) -> None:
-    """Return when a code server has no run any more, not even one that has ended and was not waited for."""
+    """Return when the fork server `pid` has no run any more, not even one that has ended and was not waited for."""
     deadline = time.monotonic() + timeout_s
     while run_processes(pid):
         if time.monotonic() > deadline:
-            raise BenchmarkError(f"a run of code server {pid} did not end within {timeout_s:.0f} s")
+            raise BenchmarkError(f"a run of fork server {pid} did not end within {timeout_s:.0f} s")
         time.sleep(LOOK_S)
 
 

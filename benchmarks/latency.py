@@ -35,6 +35,7 @@ from benchmarks.installation import (
     SONG_S,
     Installation,
     await_reaped,
+    fork_server,
     machine,
     running_installation,
     spent_by_children_s,
@@ -63,20 +64,20 @@ class Song:
 
 def measure_song(installation: Installation, instance: dg.DagsterInstance, *, number: int) -> Song:
     """Drop song `number`, counted from 0, and return what it took."""
-    code_server = installation.pid("code-server")
+    runs = fork_server(installation.pid("code-server"))
     song = installation.prepare_song(number)
-    await_reaped(code_server)
-    before, services_before = spent_by_children_s(code_server), _services_cpu_s(installation)
+    await_reaped(runs)
+    before, services_before = spent_by_children_s(runs), _services_cpu_s(installation)
     dropped_at = installation.drop(song)
     installation.await_completed(number + 1, timeout_s=SONG_TIMEOUT_S)
     job = next(one for one in installation.ledger.jobs(limit=number + 1) if one.original_name == song.name)
     record = await_run(instance, run_id=job.run_id, timeout_s=SONG_TIMEOUT_S)
     services_after = _services_cpu_s(installation)
-    await_reaped(code_server)
+    await_reaped(runs)
     return Song(
         timeline=read_timeline(instance, record, dropped_at=dropped_at),
         taken_s=datetime.fromisoformat(job.created_at).timestamp() - dropped_at,
-        run_cpu_s=spent_by_children_s(code_server) - before,
+        run_cpu_s=spent_by_children_s(runs) - before,
         services_cpu_s=services_after - services_before,
     )
 

@@ -16,6 +16,7 @@ import dagster as dg
 from benchmarks.installation import (
     BenchmarkError,
     await_reaped,
+    fork_server,
     free_ports,
     run_processes,
     spent_by_children_s,
@@ -132,34 +133,36 @@ def measure_empty_runs(folder: Path, *, count: int) -> list[float]:
     environment = {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"}
     server = start_code_server(folder / "empty_runs.py", workspace=workspace, environment=environment)
     try:
+        runs = fork_server(server.pid)
         launch = [tool("dagster"), "job", "launch", "-w", str(workspace), "-l", "empty_runs", "-j", "empty"]
-        return [_one_empty_run(server.pid, launch=launch, environment=environment) for _ in range(count)]
+        return [_one_empty_run(runs, launch=launch, environment=environment) for _ in range(count)]
     finally:
         stop(server)
 
 
-def _one_empty_run(server: int, *, launch: list[str], environment: Mapping[str, str]) -> float:
-    before = spent_by_children_s(server)
+def _one_empty_run(runs: int, *, launch: list[str], environment: Mapping[str, str]) -> float:
+    before = spent_by_children_s(runs)
     subprocess.run(launch, env=environment, capture_output=True, check=True, timeout=START_TIMEOUT_S)
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not run_processes(server) and spent_by_children_s(server) == before:
+    while not run_processes(runs) and spent_by_children_s(runs) == before:
         if time.monotonic() > deadline:
             raise BenchmarkError("an empty run was not started")
         time.sleep(LOOK_S)
-    await_reaped(server, timeout_s=START_TIMEOUT_S)
-    return spent_by_children_s(server) - before
+    await_reaped(runs, timeout_s=START_TIMEOUT_S)
+    return spent_by_children_s(runs) - before
 
 
 def start_code_server(project: Path, *, workspace: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Serve the definitions in the file `project`, write the `workspace` file that names them by the file's stem.
+    """Serve the definitions in the file `project` as this project serves its own.
 
-    Returns when the server answers. Raises `BenchmarkError` where it does not within `START_TIMEOUT_S`.
+    The `workspace` file, which names them by the file's stem, is written. Returns when the server answers; raises
+    `BenchmarkError` where it does not within `START_TIMEOUT_S`.
     """
     (port,) = free_ports(1)
     where = f"{{host: 127.0.0.1, port: {port}, location_name: {project.stem}}}"
     workspace.write_text(f"load_from: [{{grpc_server: {where}}}]\n", encoding="utf-8")
     listen = ("-f", str(project), "-h", "127.0.0.1", "-p", str(port))
-    server = start_module("dagster", "api", "grpc", *listen, environment=environment)
+    server = start_module("ironclad_assets.sensors.code_server", *listen, environment=environment)
     try:
         await_port(port)
     except BenchmarkError:

@@ -39,8 +39,8 @@ def plan_services(settings: Settings) -> list[Service]:
     """Return the services of an installation in the order of their start; the first before all others."""
     workspace = ("-w", str(settings.workspace_yaml))
     code_port, web_port = str(settings.code_port), str(settings.web_port)
-    run_module = (sys.executable, "-m", "dagster")  # a script would be imported again by every run: 0.2 s
-    code = ("api", "grpc", "-m", "ironclad_assets.definitions", "-h", LOOPBACK, "-p", code_port)
+    run_module = (sys.executable, "-m", "ironclad_assets.sensors.code_server")
+    code = ("-m", "ironclad_assets.definitions", "-h", LOOPBACK, "-p", code_port)
     web = (*workspace, "-h", settings.host, "-p", web_port)
     services = [
         Service("code-server", (*run_module, *code, "--location-name", "ironclad"), port=settings.code_port),

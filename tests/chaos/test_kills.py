@@ -24,6 +24,7 @@ ALONE = (
     "engine guard",
     "grandchild",
     "run worker",
+    "fork server",
     "code server",
     "daemon",
     "webserver",

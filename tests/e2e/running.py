@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.sensors.warm_runs import RUN_NAME
 from ironclad_assets.storage.hashing import hash_file
 from tests import synth
 from tests.integration.conftest import HALVES_MANIFEST, write_halves
@@ -43,14 +44,14 @@ ROLES = (
     ("grandchild", b"sleep\x00997"),
     ("log follower", b"compute_logs/"),
     ("log follower", b"watch_orphans"),
-    ("code server", b"api\x00grpc"),
+    ("code server", b"ironclad_assets.sensors.code_server"),
     ("daemon", b"dagster-daemon"),
     ("daemon", b"ironclad_assets.sensors.daemon"),
     ("webserver", b"dagster-webserver"),
-    ("run worker", b"multiprocessing.spawn"),
+    ("fork server", b"multiprocessing.forkserver"),
     ("supervisor", b"\x00up"),
 )
-"""What a process is, by what its command line holds; the first that fits."""
+"""What a process is, by what its command line holds; the first that fits. Runs are known by their name."""
 
 STEPS_PER_SECOND = 5
 """Windows that the slow engine makes of a second of audio."""
@@ -182,6 +183,8 @@ def _read_stat(pid: int) -> _Stat | None:
 
 def _role(pid: int) -> str:
     with contextlib.suppress(OSError):
+        if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == RUN_NAME:
+            return "run worker"
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
         return next((role for role, mark in ROLES if mark in command), "other")
     return "gone"

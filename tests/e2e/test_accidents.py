@@ -5,9 +5,11 @@ Nothing is lost, the message is clear, and work goes on. Storage that is full or
 """
 
 import json
+import time
 from datetime import datetime
 
 import pytest
+from dagster._grpc.server import CLEANUP_TICK
 
 from ironclad_assets.contracts.v1.job import JobState
 from tests.e2e.conftest import MakeSystem
@@ -60,3 +62,17 @@ def test_song_that_kills_its_run_is_given_up_and_others_complete(system):
     for job in good:
         system.await_job_completed(job, timeout_s=120.0)
         assert system.ledger.job(job.job_uuid).crashes == 0
+
+
+def test_song_goes_on_while_those_who_started_its_run_die(system):
+    """Neither the fork server nor the code server takes the runs with it, and both are there for the next song."""
+    job = system.submit("Orphan", seconds=20.0)
+    system.await_true(lambda: system.pids("grandchild"), timeout_s=90.0, what="the engine works")
+    before = system.pids("run worker")
+    assert system.kill("fork server") is not None
+    time.sleep(2.0 * CLEANUP_TICK)  # the code server looks for runs that ended
+    assert system.kill("code server") is not None
+    assert system.pids("run worker") == before
+    system.await_job_completed(job, timeout_s=120.0)
+    assert (system.ledger.job(job.job_uuid).attempt, system.ledger.job(job.job_uuid).crashes) == (1, 0)
+    system.await_job_completed(system.submit("After them"), timeout_s=120.0)
