@@ -8,8 +8,8 @@ begun and its job is held. Nothing that runs is stopped.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import RowMapping, delete, exists, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Insert, RowMapping, delete, exists, select, update
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import STAGES
@@ -74,9 +74,8 @@ class Pauses:
         key = {"kind": kind.value, "subject": subject}
         with self._database.write() as connection:
             # Two may pause at once where writers run side by side: the database says who was first.
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            row = dialect.insert(pauses).values({**key, **values, "since": utc_now()})
-            new = connection.execute(row.on_conflict_do_nothing(index_elements=list(key))).rowcount == 1
+            row = _insert_unless_there(connection).values({**key, **values, "since": utc_now()})
+            new = connection.execute(row).rowcount == 1
             if not new:
                 connection.execute(update(pauses).where(_this(kind, subject)).values(values))
             write_audit(connection, "pause", pause_title(kind, subject), actor=actor, detail=reason)
@@ -126,6 +125,14 @@ def not_paused() -> ColumnElement[bool]:
     everything = exists().where(pauses.c.kind == PauseKind.ALL.value)
     users = select(pauses.c.subject).where(pauses.c.kind == PauseKind.USER.value)
     return ~everything & jobs.c.user_id.not_in(users)
+
+
+def _insert_unless_there(connection: Connection) -> Insert:
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a command on SQLite starts sooner without it
+
+        return postgresql.insert(pauses).on_conflict_do_nothing()
+    return sqlite.insert(pauses).on_conflict_do_nothing()
 
 
 def _this(kind: PauseKind, subject: str) -> ColumnElement[bool]:
