@@ -4,10 +4,10 @@
 
 Starts the real system in a temporary home with an engine that only scales, and drops songs of 2 s one after the
 other, each by rename when the last has ended. **Latency** is from the rename to the RUN_SUCCESS event of the song's
-Dagster run, by that event's own time. **CPU** is what the code server's reaped descendants used
+Dagster run, by that event's own time. **CPU** is what the fork server's reaped descendants used
 (cutime + cstime): the run process, every media child, guard and engine worker; from it the median of runs of an
-empty in-process job, started by the same launcher, is taken off. Services (code server, daemon, webserver) are
-shown beside it, their idling included.
+empty in-process job, started by the same launcher, is taken off. Services (code server, fork server, daemon,
+webserver) are shown beside it, their idling included.
 
 With --stock, six assets that do nothing run on `dagster dev` with everything at its default, alternating with ours
 (A B A B), both systems up all the time; its sensor interval is Dagster's default, 30 s, unless --stock-interval says
@@ -84,8 +84,8 @@ def measure_song(installation: Installation, instance: dg.DagsterInstance, *, nu
 
 def _services_cpu_s(installation: Installation) -> float:
     ticks = 0
-    for service in SERVICES:
-        stat = Path(f"/proc/{installation.pid(service)}/stat").read_text(encoding="utf-8")
+    for pid in (*map(installation.pid, SERVICES), fork_server(installation.pid("code-server"))):
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
         fields = stat.rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")

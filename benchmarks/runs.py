@@ -123,14 +123,19 @@ def measure_empty_runs(folder: Path, *, count: int) -> list[float]:
     """Return the processor seconds of `count` runs of a job that does nothing, in-process, one after the other.
 
     The same launcher in the same kind of code server as the real one starts them, on the same storage, so each
-    figure is what the interpreter, `import dagster` and one op's events cost: everything above is the product's own.
+    figure is what a fork and one op's events cost: everything above is the product's own.
     """
     home = folder / "empty-home"
     home.mkdir(parents=True)
     (home / "dagster.yaml").write_text(EMPTY_INSTANCE, encoding="utf-8")
     (folder / "empty_runs.py").write_text(EMPTY_PROJECT, encoding="utf-8")
     workspace = folder / "empty-workspace.yaml"
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "IRONCLAD_HOME": str(home),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }
     server = start_code_server(folder / "empty_runs.py", workspace=workspace, environment=environment)
     try:
         runs = fork_server(server.pid)

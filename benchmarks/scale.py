@@ -31,6 +31,7 @@ from rich.table import Table
 from benchmarks.installation import (
     BenchmarkError,
     environment_of,
+    fork_server,
     free_ports,
     machine,
     write_song,
@@ -50,7 +51,7 @@ NEW_FILES = 100
 ROUNDS = 5
 TARGET_TICK_S = 10.0
 TARGET_COMMAND_S = 0.5
-SERVICES = ("code-server", "daemon")
+SERVICES = ("code-server", "fork-server", "daemon")
 
 Times = tuple[float, float]
 """Wall and processor seconds; the latter 0 where they are not known."""
@@ -157,6 +158,7 @@ def measure_running(settings: Settings, *, ticks: int, folder: Path) -> tuple[Ro
     with System(settings) as system, dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         system.start(lambda text: print(text, file=sys.stderr))
         pids = {one.name: one.process.pid for one in system.services if one.process is not None}
+        pids["fork-server"] = fork_server(pids["code-server"])
         seen: list[float] = []
         deadline = time.monotonic() + 30.0 * ticks
         while len(seen) < ticks:

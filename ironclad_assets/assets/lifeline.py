@@ -1,6 +1,6 @@
 """The lifeline of a run: nothing of ours outlives the supervisor that started it.
 
-A run process is a grandchild of the supervisor and survives its code server on purpose. When the
+A run process survives the code server and the fork server, which started it, on purpose. When the
 supervisor itself is gone, a thread ends the run at once; its children die with it, its job is queued again
 at the next start, and finished work is reused. What a run survives is the absence of its database's server.
 """
@@ -9,12 +9,11 @@ import os
 import threading
 import time
 
-from ironclad_assets.ledger.postgres import wait_for_servers
+from ironclad_assets.ledger.postgres import SERVER_PATIENCE_S, wait_for_servers
 from ironclad_assets.ledger.worker import WorkerIdentity, is_alive
 
 SUPERVISOR_VARIABLE = "IRONCLAD_SUPERVISOR"
 POLL_S = 1.0
-SERVER_PATIENCE_S = 600.0
 EXIT_CODE = 137
 
 _started = threading.Lock()

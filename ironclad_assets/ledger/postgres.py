@@ -32,6 +32,9 @@ LONGEST_WAIT_FOR_POOL_S = 60.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
+SERVER_PATIENCE_S = 600.0
+"""How long a run, the daemon or the code server waits for a server that does not answer."""
+
 _patience_s = 0.0
 
 

@@ -28,7 +28,7 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
-from ironclad_assets.ledger.postgres import connect, make_engine
+from ironclad_assets.ledger.postgres import SERVER_PATIENCE_S, connect, make_engine
 from ironclad_assets.resources.machines import BEAT_S, HOST_TAG
 from ironclad_assets.settings import name_driver
 
@@ -37,9 +37,6 @@ MOST = 8
 """Connections of one pool, opened when that many are needed at once and then kept; a run's own process needs one."""
 
 STATEMENT_TIMEOUT_S = 600.0
-PATIENCE_S = 600.0
-"""How long a run, the daemon or the code server waits for a server that does not answer."""
-
 PATIENCE_OF_PAGES_S = 3.0
 """The same for the web page: who looks at it wants to be told."""
 
@@ -57,7 +54,7 @@ class Pool:
     """Connections of this process to one database, whose commits are synced or not."""
 
     def __init__(self, url: str, *, synced: bool = True) -> None:
-        self.patience_s = PATIENCE_S
+        self.patience_s = SERVER_PATIENCE_S
         self.engine = make_engine(
             url,
             kept=MOST,

@@ -17,7 +17,8 @@ class WarmApiServer(server.DagsterApiServer):
 
     def __init__(self, **options: object) -> None:
         """Load the code location; `options` are Dagster's own."""
-        warm_runs = open_warm_runs(on_postgres=load_settings().on_postgres)
+        settings = load_settings()
+        warm_runs = open_warm_runs(settings.home_dir / "run" / "forks", on_postgres=settings.on_postgres)
         super().__init__(**options)  # type: ignore[arg-type]
         self._mp_ctx = warm_runs  # type: ignore[assignment]
 

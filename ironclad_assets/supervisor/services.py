@@ -44,20 +44,13 @@ def plan_services(settings: Settings) -> list[Service]:
     web = (*workspace, "-h", settings.host, "-p", web_port)
     services = [
         Service("code-server", (*run_module, *code, "--location-name", "ironclad"), port=settings.code_port),
-        Service("daemon", _daemon(settings, workspace)),
+        Service("daemon", (sys.executable, "-m", "ironclad_assets.sensors.daemon", *workspace)),
         Service("webserver", (*_tool("dagster-webserver"), *web), port=settings.web_port, host=settings.host),
     ]
     if settings.executor == "warm":
         warm = (sys.executable, "-m", "ironclad_assets.supervisor.warm_service")
         services.append(Service(WARM_SERVICE, warm, socket=warm_socket(settings.home_dir)))
     return services
-
-
-def _daemon(settings: Settings, workspace: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the command of the daemon; where several machines may share a database, of the one that takes turns."""
-    if settings.on_postgres:
-        return (sys.executable, "-m", "ironclad_assets.sensors.daemon", *workspace)
-    return (*_tool("dagster-daemon"), "run", *workspace)
 
 
 def socket_answers(path: Path) -> bool:

@@ -45,7 +45,6 @@ ROLES = (
     ("log follower", b"compute_logs/"),
     ("log follower", b"watch_orphans"),
     ("code server", b"ironclad_assets.sensors.code_server"),
-    ("daemon", b"dagster-daemon"),
     ("daemon", b"ironclad_assets.sensors.daemon"),
     ("webserver", b"dagster-webserver"),
     ("fork server", b"multiprocessing.forkserver"),
@@ -287,6 +286,8 @@ class RunningSystem:
     def close(self) -> None:
         """End everything, whatever state it is in."""
         self.kill_all()
+        if self._process is not None:
+            self._process.wait(30.0)
         self.watch.close()
         self.ledger.close()
 

@@ -1,13 +1,15 @@
 """One daemon at a time: who has the lock, and what becomes of it."""
 
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
+from dagster._daemon import sensor
 
+from ironclad_assets.sensors import daemon
 from ironclad_assets.sensors.leader import Leadership
 from ironclad_assets.settings import Settings
-from ironclad_assets.supervisor.services import plan_services
 from tests.fakes.postgres import PostgresServer
 
 
@@ -58,8 +60,20 @@ def test_a_server_that_is_away_leads_nobody(make_postgres: Callable[..., Postgre
     leadership.close()
 
 
-def test_daemons_take_turns_on_postgres_alone(settings: Settings) -> None:
-    shared = settings.model_copy(update={"database_url": "postgresql+psycopg2://db/ironclad"})
-    for chosen, turns in ((settings, False), (shared, True)):
-        (daemon,) = [service for service in plan_services(chosen) if service.name == "daemon"]
-        assert ("ironclad_assets.sensors.daemon" in daemon.command) is turns
+@pytest.mark.parametrize(("url", "takes_turns"), [(None, False), ("postgresql+psycopg2://db/ironclad", True)])
+def test_daemons_take_turns_on_postgres_alone(
+    settings: Settings, url: str | None, takes_turns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever it is, the daemon looks every second what is due, and is told where the graph is."""
+    led: list[Leadership] = []
+    began: list[tuple[float, list[str]]] = []
+    monkeypatch.setattr(daemon, "load_settings", lambda: settings.model_copy(update={"database_url": url}))
+    monkeypatch.setattr(daemon, "_lead", led.append)
+    monkeypatch.setattr(sensor, "MIN_INTERVAL_LOOP_TIME", 5)
+    monkeypatch.setattr(
+        daemon, "run_dagster_daemon", lambda: began.append((sensor.MIN_INTERVAL_LOOP_TIME, sys.argv[1:]))
+    )
+    monkeypatch.setattr(sys, "argv", ["daemon", "-w", "workspace.yaml"])
+    daemon.main()
+    assert began == [(1, ["run", "-w", "workspace.yaml"])]
+    assert bool(led) is takes_turns

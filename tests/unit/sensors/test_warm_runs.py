@@ -1,5 +1,6 @@
 """Runs are forks of a warm process, which may die without taking them with it."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -15,10 +16,13 @@ from ironclad_assets.sensors.warm_runs import RUN_NAME, WarmRun, WarmRuns, open_
 
 PATIENCE_S = 60.0
 PRELOAD = """
-import ironclad_assets.definitions, ironclad_assets.sensors.preload
-import psutil
-here = psutil.Process()
-print(here.num_threads(), here.open_files(), here.net_connections())
+import os, threading
+def descriptors():
+    with os.scandir("/proc/self/fd") as found:
+        return sorted(one.name for one in found)
+before = descriptors()
+import ironclad_assets.definitions, ironclad_assets.resources.dagster_postgres, ironclad_assets.sensors.preload
+print(threading.active_count(), len(os.listdir("/proc/self/task")), descriptors() == before)
 """
 
 
@@ -30,8 +34,17 @@ def await_true(question: Callable[[], object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs() -> WarmRuns:
-    return open_warm_runs()
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose sockets would have names that are too long, with something that another process left."""
+    folder = tmp_path_factory.mktemp("x" * 100) / "forks"
+    folder.mkdir()
+    (folder / "left-over").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> WarmRuns:
+    return open_warm_runs(folder)
 
 
 @pytest.fixture
@@ -55,17 +68,25 @@ def test_a_run_is_a_fork_told_by_its_name(sleeping):
     assert parent_of(sleeping).ppid() == os.getpid()
 
 
+def test_the_sockets_are_where_they_shall_be(sleeping, folder):
+    assert sleeping.is_alive()
+    (made,) = folder.iterdir()
+    assert any(path.is_socket() for path in made.iterdir())
+
+
 def test_a_run_has_what_the_graph_and_dagster_import(runs):
     queue = runs.Queue()
     run = runs.Process(target=tell_modules, args=(queue,))
     run.start()
-    assert {"ironclad_assets.definitions", "dagster._core.execution.plan.active"} <= set(queue.get(timeout=PATIENCE_S))
+    modules, frozen = queue.get(timeout=PATIENCE_S)
+    assert {"ironclad_assets.definitions", "ironclad_assets.sensors.preload", "dagster._cli"} <= set(modules)
+    assert frozen > 100_000, "what is preloaded is done to its end"
     run.join(PATIENCE_S)
     assert (run.is_alive(), run.exitcode) == (False, 0)
 
 
-def tell_modules(queue: "multiprocessing.Queue[list[str]]") -> None:
-    queue.put(list(sys.modules))
+def tell_modules(queue: "multiprocessing.Queue[tuple[list[str], int]]") -> None:
+    queue.put((list(sys.modules), gc.get_freeze_count()))
 
 
 def test_exit_codes_arrive(runs):
@@ -98,5 +119,5 @@ def test_what_is_preloaded_starts_no_thread_and_opens_nothing(tmp_path: Path):
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "1 [] []"
+    assert done.stdout.strip() == "1 1 True"
     assert not (tmp_path / "home").exists()
