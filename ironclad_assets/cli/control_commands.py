@@ -1,12 +1,12 @@
-"""The commands that steer the pipeline: pause, resume, pauses, queue, priority."""
+"""The commands that steer the pipeline: pause, resume, pauses, priority."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from ironclad_assets.cli.arguments import AsJson, JobName
-from ironclad_assets.cli.control_show import pause_document, place_document, print_pauses, print_queue
+from ironclad_assets.cli.control_show import pause_document, print_pauses
 from ironclad_assets.cli.exits import door
 from ironclad_assets.cli.installation import open_installation
 from ironclad_assets.cli.selection import (
@@ -17,7 +17,6 @@ from ironclad_assets.cli.selection import (
     read_selection,
 )
 from ironclad_assets.cli.show import SHORT_ID, job_document, print_json
-from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.intake.names import printable
 from ironclad_assets.ledger.pauses import pause_title
 
@@ -104,34 +103,6 @@ def pauses(as_json: AsJson = False) -> None:
             print_pauses(Console(), found)
         else:
             print("nothing is paused")
-
-
-def queue(
-    user: UserOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many jobs to list.")] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """Show the waiting jobs in the order in which they will run, and why each waits.
-
-    Higher priority goes first; among equals whoever had the fewest seconds of audio worked on. See docs/control.md.
-
-    \b
-    Examples:
-      pipelinectl queue
-      pipelinectl queue --user ada --limit 100 --json
-    """
-    with door(as_json=as_json):
-        _, subject = read_selection(everything=False, stage=None, engine=None, user=user)
-        ledger = open_installation().ledger
-        places = ledger.queue.places(limit=limit, user_id=subject or None)
-        counts = ledger.count_by_state()
-        waiting = counts[JobState.QUEUED] + counts[JobState.HELD]
-        found = ledger.pauses.all()
-        if as_json:
-            shown: list[dict[str, Any]] = [place_document(place) for place in places]
-            print_json({"queue": shown, "waiting": waiting, "pauses": [pause_document(one) for one in found]})
-        else:
-            print_queue(Console(), places, waiting=waiting, pauses=found)
 
 
 def priority(job: JobName, number: PriorityNumber, as_json: AsJson = False) -> None:

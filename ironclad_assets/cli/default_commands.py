@@ -31,9 +31,8 @@ from ironclad_assets.cli.wish_arguments import (
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.choice import NOTHING, system_defaults
-from ironclad_assets.intake.names import printable
+from ironclad_assets.intake.names import check_user, printable
 from ironclad_assets.intake.options import change_options, check_options
-from ironclad_assets.intake.upload import check_user
 
 Names = Annotated[
     list[str] | None,

@@ -16,8 +16,7 @@ from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.show import print_json
 from ironclad_assets.errors import StorageUnavailable
-from ironclad_assets.intake.names import printable
-from ironclad_assets.intake.upload import check_user
+from ironclad_assets.intake.names import check_user, printable
 from ironclad_assets.ledger.deletions import Deletion
 from ironclad_assets.supervisor.erasing import start_eraser
 from ironclad_assets.upkeep.erase.store import erase_uploads_of

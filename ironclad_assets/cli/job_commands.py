@@ -1,17 +1,24 @@
-"""The commands about jobs: status, cancel. What works on songs again is in `attempt_commands`."""
+"""The commands about jobs: status, queue, cancel. What works on songs again is in `attempt_commands`.
 
-from typing import Annotated
+`status` and `queue` are asked often and answer at once: what only another of their answers needs is imported there.
+"""
+
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from ironclad_assets.cli.arguments import AnyJobName, AsJson, Follow, JobName, User
-from ironclad_assets.cli.control_show import pause_document, print_pauses
+from ironclad_assets.cli.arguments import AnyJobName, AsJson, Follow, JobName
+from ironclad_assets.cli.control_show import pause_document, place_document, print_pauses, print_queue
 from ironclad_assets.cli.exits import Exit, door, end
-from ironclad_assets.cli.follow import await_end, follow_jobs
 from ironclad_assets.cli.installation import open_installation
 from ironclad_assets.cli.show import job_document, print_jobs, print_json
 from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.intake.names import check_user
+
+OneUser = Annotated[
+    str | None, typer.Option("--user", help="Only jobs of this user.", metavar="USER", show_default=False)
+]
 
 CANCEL_WAIT_S = 10.0
 """How long `cancel` waits for a running job to stop; it should within five seconds."""
@@ -20,7 +27,7 @@ CANCEL_WAIT_S = 10.0
 def status(
     job: AnyJobName = None,
     follow: Follow = False,
-    user: User = None,
+    user: OneUser = None,
     state: Annotated[
         JobState | None, typer.Option(help="Only jobs in this state.", show_default=False, metavar="STATE")
     ] = None,
@@ -44,6 +51,8 @@ def status(
       pipelinectl status --state failed --json
     """
     with door(as_json=as_json):
+        if user is not None:
+            check_user(user)
         installation = open_installation()
         ledger = installation.ledger
         console = Console()
@@ -59,6 +68,8 @@ def status(
                 print_pauses(console, pauses)
             return
         if follow:
+            from ironclad_assets.cli.follow import follow_jobs  # noqa: PLC0415 - see the module
+
             active = [one for one in JobState if one.active]
             ids = (
                 [one.job_uuid for one in ledger.jobs(user_id=user, states=active, limit=limit)]
@@ -67,9 +78,38 @@ def status(
             )
             end(follow_jobs(ledger, ids, as_json=as_json, console=console))
             return
-        from ironclad_assets.cli.one_job import show_job  # noqa: PLC0415 - lists need nothing of an analysis
+        from ironclad_assets.cli.one_job import show_job  # noqa: PLC0415 - see the module
 
         show_job(installation, ledger.resolve(str(job)), as_json=as_json, console=console)
+
+
+def queue(
+    user: OneUser = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many jobs to list.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the waiting jobs in the order in which they will run, and why each waits.
+
+    Higher priority goes first; among equals whoever had the fewest seconds of audio worked on. See docs/control.md.
+
+    \b
+    Examples:
+      pipelinectl queue
+      pipelinectl queue --user ada --limit 100 --json
+    """
+    with door(as_json=as_json):
+        if user is not None:
+            check_user(user)
+        ledger = open_installation().ledger
+        places = ledger.queue.places(limit=limit, user_id=user)
+        counts = ledger.count_by_state()
+        waiting = counts[JobState.QUEUED] + counts[JobState.HELD]
+        found = ledger.pauses.all()
+        if as_json:
+            shown: list[dict[str, Any]] = [place_document(place) for place in places]
+            print_json({"queue": shown, "waiting": waiting, "pauses": [pause_document(one) for one in found]})
+        else:
+            print_queue(Console(), places, waiting=waiting, pauses=found)
 
 
 def cancel(job: JobName, as_json: AsJson = False) -> None:
@@ -79,6 +119,8 @@ def cancel(job: JobName, as_json: AsJson = False) -> None:
     Example:
       pipelinectl cancel 3f2a91c0
     """
+    from ironclad_assets.cli.follow import await_end  # noqa: PLC0415 - see the module
+
     with door(as_json=as_json):
         installation = open_installation()
         chosen = installation.ledger.resolve(job)

@@ -16,7 +16,7 @@ from ironclad_assets.cli.show import print_json
 from ironclad_assets.contracts.v1.base import Contract
 from ironclad_assets.contracts.v1.limits import LIMITS, LimitScope, Role, Usage
 from ironclad_assets.errors import ErrorCode, Refusal
-from ironclad_assets.intake.upload import check_user
+from ironclad_assets.intake.names import check_user
 from ironclad_assets.ledger.usage import warn_near
 from ironclad_assets.upkeep.recount import recount
 

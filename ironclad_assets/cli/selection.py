@@ -10,7 +10,7 @@ from ironclad_assets.cli.installation import Installation
 from ironclad_assets.cli.installed_engines import engine_of
 from ironclad_assets.contracts.v1.job import STAGES
 from ironclad_assets.errors import ErrorCode, Refusal
-from ironclad_assets.intake.upload import check_user
+from ironclad_assets.intake.names import check_user
 from ironclad_assets.ledger.pauses import PauseKind, check_subject
 
 StageOption = Annotated[

@@ -16,8 +16,7 @@ from ironclad_assets.cli.quantities import bytes_text
 from ironclad_assets.cli.show import print_json
 from ironclad_assets.contracts.v1.limits import Role, User
 from ironclad_assets.errors import ErrorCode, Refusal
-from ironclad_assets.intake.names import printable
-from ironclad_assets.intake.upload import check_user
+from ironclad_assets.intake.names import check_user, printable
 
 MOST_TEXT_BYTES = 1_000_000
 """Longest text of terms that is printed."""

@@ -1,11 +1,15 @@
-"""What an uploader's file name looks like to people.
+"""Names from outside: what a user may be called, and what an uploader's file name looks like to people.
 
-A raw name may hold anything but a slash: newlines, escapes, bytes that are no text. What is shown is a name
+A raw file name may hold anything but a slash: newlines, escapes, bytes that are no text. What is shown is a name
 without danger; what becomes a path is an id of ours, never a name.
 """
 
 import re
 import unicodedata
+
+from ironclad_assets.errors import ErrorCode, Refusal
+
+USER_PATTERN = r"[a-z0-9_-]{1,64}"
 
 LONGEST_NAME_BYTES = 200
 NAMELESS = "unnamed"
@@ -15,6 +19,16 @@ _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 _BREAKS = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029")
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 """Unicode categories of control, format (bidi, zero width), surrogate, private and unassigned characters."""
+
+
+def check_user(user_id: str) -> None:
+    """Raise unless `user_id` is a user's name.
+
+    Raises:
+        Refusal: `BAD_USER`.
+    """
+    if re.fullmatch(USER_PATTERN, user_id) is None:
+        raise Refusal(f"{user_id!r} is no user name", code=ErrorCode.BAD_USER)
 
 
 def display_name(raw: bytes | str) -> str:

@@ -7,7 +7,6 @@ the door (`scan` for the upload folder); whether it is audio is decided by the g
 
 import math
 import os
-import re
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, Refusal, StorageUnavailable
 from ironclad_assets.intake.admission import expected_s, require_admission
 from ironclad_assets.intake.archive import ArchiveCopy, drop_unregistered, keep_original
-from ironclad_assets.intake.names import display_name
+from ironclad_assets.intake.names import check_user, display_name
 from ironclad_assets.intake.refuse import refuse_file
 from ironclad_assets.intake.songs import new_song
 from ironclad_assets.intake.source import fingerprint, open_source
@@ -29,8 +28,6 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.store import Store
-
-USER_PATTERN = r"[a-z0-9_-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,16 +269,6 @@ def judge_unread(source: Path, *, status: os.stat_result, keep_source: bool, max
         raise UnreadRefusal(f"{name!r} has {status.st_nlink} names", code=ErrorCode.HARD_LINKED, status=status)
     if not os.access(source.parent, os.W_OK | os.X_OK):
         raise Refusal(f"{name!r} cannot be removed from its folder once taken", code=ErrorCode.UNREADABLE)
-
-
-def check_user(user_id: str) -> None:
-    """Raise unless `user_id` is a user's name.
-
-    Raises:
-        Refusal: `BAD_USER`.
-    """
-    if re.fullmatch(USER_PATTERN, user_id) is None:
-        raise Refusal(f"{user_id!r} is no user name", code=ErrorCode.BAD_USER)
 
 
 def _require_room(store: Store, *, size_bytes: int, promised_bytes: int) -> None:

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ironclad_assets.intake.upload import USER_PATTERN
+from ironclad_assets.intake.names import USER_PATTERN
 
 PARTIAL_SUFFIXES = (b".part", b".tmp", b".crdownload", b".filepart")
 MOST_DEEP = 32

@@ -213,6 +213,31 @@ def test_the_command_line_starts_without_dagster_and_media_libraries() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize("command", ["status", "queue"])
+def test_the_commands_asked_most_import_no_more_than_their_answer_needs(installed: Settings, command: str) -> None:
+    unneeded = (
+        "engine_host",
+        "pipeline.analyse",
+        "intake.upload",
+        "rich.live",
+        "sqlalchemy.dialects.postgresql",
+        "alembic",
+        "dagster",
+    )
+    script = (
+        "import sys; from ironclad_assets.cli.main import main\n"
+        "try:\n main()\n"
+        "finally:\n"
+        " names = (name.removeprefix('ironclad_assets.') for name in sys.modules)\n"
+        f" print([name for name in names if name in {unneeded}], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert "job" in done.stdout
+
+
 def test_the_installed_command_runs(home: Path) -> None:
     script = "from ironclad_assets.cli.main import main; main()"
     done = subprocess.run(
