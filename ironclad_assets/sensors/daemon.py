@@ -20,6 +20,8 @@ from ironclad_assets.settings import load_settings
 
 CHECK_S = 5.0
 LOOK_S = 1
+"""How often Dagster's daemon looks which sensors are due; five seconds are its own choice, and no setting."""
+
 FOR_EVER = float("inf")
 EXIT_CODE = 75
 
