@@ -7,7 +7,8 @@ own: **parts** by themselves in this process (a tick of the upload watcher witho
 files; the reconciler; the analysis sensor; each question of the dispatcher); **commands** as their user starts them,
 the whole process, with `--help` beside them as what any command costs; and the **running** system: ticks
 as Dagster recorded them (an idle one waits up to 4.5 s for work by design) and the resident memory of code server and
-daemon over that many ticks. Dagster's queue lets nothing through meanwhile, so that no song is worked on.
+daemon over that many ticks. Dagster's queue lets nothing through meanwhile, so that no song is worked on. Last, one
+user's **deletion**, a tenth of all songs: the request, while which nobody else writes on SQLite, and the whole.
 """
 
 import argparse
@@ -135,7 +136,6 @@ def drop_songs(folder: Path, *, settings: Settings) -> None:
 
 def measure_commands(known: Sequence[Known]) -> Rows:
     """Return the wall seconds of commands as whole processes."""
-    program = str(Path(sys.executable).with_name("pipelinectl"))
     commands = {
         "pipelinectl --help": ["--help"],
         "pipelinectl status": ["status"],
@@ -143,13 +143,24 @@ def measure_commands(known: Sequence[Known]) -> Rows:
         "pipelinectl queue": ["queue"],
         "pipelinectl health": ["health"],
     }
-    return {name: _times(lambda words=words: _call([program, *words])) for name, words in commands.items()}
+    return {name: _times(lambda words=words: _call(words)) for name, words in commands.items()}
 
 
-def _call(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
-    if done.returncode and command[1] != "health":  # which says by it that nothing runs
-        raise BenchmarkError(f"{command[1:]}: {done.stderr.decode()}")
+def measure_deletion(settings: Settings, *, user_id: str) -> Rows:
+    """Return the seconds that a user's deletion takes: the request, during which nobody else writes on SQLite; all."""
+    ledger = Ledger(settings.ledger_url)
+    count = sum(1 for song in ledger.usage.songs() if song.user_id == user_id)
+    ask = _times(lambda: ledger.deletions.request_user(user_id, actor="benchmark"), rounds=1)
+    ledger.close()
+    carry_out = _times(lambda: _call(["delete-user", user_id, "--yes"]), rounds=1)
+    return {f"deletion of a user with {count} songs: asked for": ask, "the same: carried out": carry_out}
+
+
+def _call(words: list[str]) -> None:
+    program = str(Path(sys.executable).with_name("pipelinectl"))
+    done = subprocess.run([program, *words], capture_output=True, timeout=1200, check=False)
+    if done.returncode and words[0] != "health":  # which says by it that nothing runs
+        raise BenchmarkError(f"{words}: {done.stderr.decode()}")
 
 
 def measure_running(settings: Settings, *, ticks: int, folder: Path) -> tuple[Rows, dict[str, list[float]]]:
@@ -240,6 +251,7 @@ def main() -> int:
         if options.ticks:
             ticks, memory = measure_running(settings, ticks=options.ticks, folder=folder)
             rows |= ticks
+        rows |= measure_deletion(settings, user_id=known[0].user_id)
     kind = "Postgres" if options.postgres else "SQLite"
     draw(rows, memory, title=f"{len(known)} songs known, {kind}; {machine()}", console=console)
     if options.json is not None:

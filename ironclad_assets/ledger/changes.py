@@ -3,14 +3,16 @@
 Every module of the ledger that changes a job's state does it through here, inside its own transaction.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, func, insert, select, update
 
 from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.reads import latest_job, require_job, require_song
-from ironclad_assets.ledger.rows import Values, new_job_values, utc_now, write_history
-from ironclad_assets.ledger.tables import jobs
+from ironclad_assets.ledger.rows import Values, history_line, in_parts, new_job_values, utc_now, write_history
+from ironclad_assets.ledger.tables import history, jobs
 from ironclad_assets.ledger.transitions import check_transition
 
 
@@ -18,12 +20,26 @@ def change_state(
     connection: Connection, job: Job, *, to: JobState, actor: str, values: Values, detail: str = ""
 ) -> Job:
     """Move `job` to the state `to` with `values` in its row, and write that to its history."""
-    check_transition(job.state, after=to, subject=f"job {job.job_uuid}")
-    row = {**values, "state": to.value, "updated_at": utc_now()}
-    connection.execute(update(jobs).where(jobs.c.job_uuid == job.job_uuid).values(row))
-    asked = job.request_id
-    write_history(connection, job.job_uuid, actor=actor, before=job.state, after=to, detail=detail, request_id=asked)
+    change_states(connection, [job], to=to, actor=actor, values=values, detail=detail)
     return require_job(connection, job.job_uuid)
+
+
+def change_states(
+    connection: Connection, chosen: Sequence[Job], *, to: JobState, actor: str, values: Values, detail: str = ""
+) -> None:
+    """Move jobs to the state `to` with the same `values` in their rows, and write that to the history of each."""
+    for job in chosen:
+        check_transition(job.state, after=to, subject=f"job {job.job_uuid}")
+    row = {**values, "state": to.value, "updated_at": utc_now()}
+    for part in in_parts(chosen):
+        connection.execute(update(jobs).where(jobs.c.job_uuid.in_([job.job_uuid for job in part])).values(row))
+        lines = [
+            history_line(
+                job.job_uuid, actor=actor, before=job.state, after=to, detail=detail, request_id=job.request_id
+            )
+            for job in part
+        ]
+        connection.execute(insert(history), lines)
 
 
 def add_attempt(

@@ -4,14 +4,17 @@ A condemned song keeps its rows until everything else of it is gone, but nothing
 canceled, its tombstone stands, and the same bytes make a new song.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, delete, func, select, text, update
 
 from ironclad_assets.contracts.v1.job import JobState
-from ironclad_assets.ledger.changes import change_state
-from ironclad_assets.ledger.reads import active_job
+from ironclad_assets.ledger.changes import change_states
+from ironclad_assets.ledger.reads import active_jobs
+from ironclad_assets.ledger.rows import in_parts
 from ironclad_assets.ledger.tables import jobs, limits, pauses, songs, terms_acceptances, user_defaults, users
-from ironclad_assets.ledger.tombstones import Tombstone, add_tombstone, digest_of, has_tombstone
-from ironclad_assets.ledger.usage import forget_stored
+from ironclad_assets.ledger.tombstones import Tombstone, add_tombstone, add_tombstones, digest_of, has_tombstone
+from ironclad_assets.ledger.usage import forget_all_stored
 from ironclad_assets.ledger.users import take_user_turn
 
 _LOCK = 0x44454C45  # any constant: names the advisory lock on Postgres
@@ -23,33 +26,42 @@ def lock_writers(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
-def condemn_song(connection: Connection, song: str, *, at: str, receipt: str, actor: str) -> None:
-    """Cancel what the song's jobs do, set its tombstones, and let its bytes make a new song from now on.
+def condemn_songs(connection: Connection, chosen: Sequence[str], *, at: str, receipt: str, actor: str) -> None:
+    """Cancel what the songs' jobs do, set their tombstones, and let their bytes make new songs from now on.
 
-    What it occupies leaves its user's account now: a user who comes back begins with none.
+    What they occupy leaves their users' accounts now: a user who comes back begins with none. It takes a few statements
+    however many songs they are, since on SQLite everybody else's writing waits meanwhile.
     """
-    owner = connection.execute(select(songs.c.user_id).where(songs.c.song == song)).scalar_one()
-    take_user_turn(connection, owner)  # before any row is locked, as everybody does
-    forget_stored(connection, song)
-    job = active_job(connection, song)
-    if job is not None:
-        to = JobState.RUNNING if job.state is JobState.RUNNING else JobState.CANCELED
-        if not (job.cancel_requested and to is JobState.RUNNING):
-            values = {"cancel_requested": True}
-            change_state(connection, job, to=to, actor=actor, values=values, detail="the song is being deleted")
-    add_tombstone(connection, Tombstone(digest_of("song", song), "song", at, receipt))
-    for job_uuid in connection.execute(select(jobs.c.job_uuid).where(jobs.c.song == song)).scalars().all():
-        add_tombstone(connection, Tombstone(digest_of("job", job_uuid), "job", at, receipt))
-    # Without its hash no upload is taken for a duplicate of it; where its original lies still tells the hash.
-    connection.execute(update(songs).where(songs.c.song == song).values(sha256=None))
+    for part in in_parts(chosen):
+        these = songs.c.song.in_(part)
+        for owner in sorted(set(connection.execute(select(songs.c.user_id).where(these)).scalars())):
+            take_user_turn(connection, owner)  # before any row is locked, as everybody does
+        forget_all_stored(connection, part)
+        _stop_jobs(connection, part, actor=actor)
+        job_uuids = connection.execute(select(jobs.c.job_uuid).where(jobs.c.song.in_(part))).scalars().all()
+        add_tombstones(connection, "song", part, at=at, receipt=receipt)
+        add_tombstones(connection, "job", job_uuids, at=at, receipt=receipt)
+        # Without its hash no upload is taken for a duplicate of it; where its original lies still tells the hash.
+        connection.execute(update(songs).where(these, songs.c.sha256.is_not(None)).values(sha256=None))
+
+
+def _stop_jobs(connection: Connection, chosen: Sequence[str], *, actor: str) -> None:
+    """Cancel the waiting jobs of the songs, and ask the running ones to stop."""
+    active = active_jobs(connection, chosen)
+    running = [job for job in active if job.state is JobState.RUNNING]
+    asked = [job for job in running if not job.cancel_requested]
+    waiting = [job for job in active if job.state is not JobState.RUNNING]
+    for those, to in ((asked, JobState.RUNNING), (waiting, JobState.CANCELED)):
+        values = {"cancel_requested": True}
+        change_states(connection, those, to=to, actor=actor, values=values, detail="the song is being deleted")
 
 
 def condemn_user(connection: Connection, user_id: str, *, at: str, receipt: str, actor: str) -> None:
     """Condemn every song of the user, and forget what the user may, wants and accepted."""
     take_user_turn(connection, user_id)
     add_tombstone(connection, Tombstone(digest_of("user", user_id), "user", at, receipt))
-    for song in connection.execute(select(songs.c.song).where(songs.c.user_id == user_id)).scalars().all():
-        condemn_song(connection, song, at=at, receipt=receipt, actor=actor)
+    mine = select(songs.c.song).where(songs.c.user_id == user_id).order_by(songs.c.song)
+    condemn_songs(connection, connection.execute(mine).scalars().all(), at=at, receipt=receipt, actor=actor)
     for table in (users, user_defaults, terms_acceptances):
         connection.execute(delete(table).where(table.c.user_id == user_id))
     connection.execute(delete(limits).where((limits.c.scope == "user") & (limits.c.subject == user_id)))

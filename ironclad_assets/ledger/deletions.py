@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, text, update
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.compact import compact
-from ironclad_assets.ledger.condemn import condemn_song, condemn_user, find_users, lock_writers, songs_to_delete
+from ironclad_assets.ledger.condemn import condemn_songs, condemn_user, find_users, lock_writers, songs_to_delete
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.forget import Traces, forget_songs, forget_user, is_original_wanted, read_traces
 from ironclad_assets.ledger.rows import utc_now
@@ -28,6 +28,7 @@ from ironclad_assets.ledger.tombstones import (
     digest_of,
     has_tombstone,
     require_not_deleted,
+    without_tombstone,
 )
 from ironclad_assets.telemetry.request import current_request
 
@@ -78,7 +79,7 @@ class Deletions:
                 require_not_deleted(connection, "song", song)
                 raise failure(ErrorCode.UNKNOWN_SONG, f"there is no song {song!r}")
             deletion = _insert(connection, "song", song, actor=actor)
-            condemn_song(connection, song, at=deletion.requested_at, receipt=deletion.receipt, actor=actor)
+            condemn_songs(connection, [song], at=deletion.requested_at, receipt=deletion.receipt, actor=actor)
             return deletion
 
     def request_user(self, user_id: str, *, actor: str, known: bool = False) -> Deletion:
@@ -140,11 +141,8 @@ class Deletions:
             return []
         with self._database.write() as connection:
             chosen = songs_to_delete(connection, deletion.kind, deletion.subject, before=deletion.requested_at)
-            for song in chosen:
-                if not has_tombstone(connection, "song", song):
-                    condemn_song(
-                        connection, song, at=deletion.requested_at, receipt=deletion.receipt, actor=deletion.actor
-                    )
+            late = without_tombstone(connection, "song", chosen)
+            condemn_songs(connection, late, at=deletion.requested_at, receipt=deletion.receipt, actor=deletion.actor)
         with self._database.read() as connection:
             return [read_traces(connection, song) for song in chosen]
 
@@ -309,7 +307,7 @@ def _reopen_songs(connection: Connection, stones: Mapping[str, Tombstone]) -> in
             _reopen(connection, "user", user_id, stone=stone)
         else:
             _reopen(connection, "song", song, stone=stone)
-        condemn_song(connection, song, at=stone.at, receipt=stone.receipt, actor="restore")
+        condemn_songs(connection, [song], at=stone.at, receipt=stone.receipt, actor="restore")
         reopened += 1
     return reopened
 

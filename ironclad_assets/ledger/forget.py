@@ -23,7 +23,7 @@ from ironclad_assets.ledger.tables import (
     stored_artifacts,
 )
 from ironclad_assets.ledger.tombstones import has_tombstone
-from ironclad_assets.ledger.usage import forget_stored, remember_shares
+from ironclad_assets.ledger.usage import forget_all_stored, remember_shares
 
 _WORD = r"[A-Za-z0-9_-]"
 
@@ -105,8 +105,7 @@ def forget_songs(connection: Connection, chosen: Sequence[str], *, receipt: str)
     stored = select(func.count()).select_from(stored_artifacts).where(stored_artifacts.c.song.in_(known))
     counted = int(connection.execute(stored).scalar_one())
     remember_shares(connection, known)
-    for song in known:
-        forget_stored(connection, song)
+    forget_all_stored(connection, known)
     return counted + sum(
         (
             _delete(connection, history, history.c.job_uuid.in_(mine)),

@@ -20,7 +20,7 @@ from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.limits import effective_limits, system_limits
 from ironclad_assets.ledger.pauses import not_paused
 from ironclad_assets.ledger.reads import require_job, select_jobs
-from ironclad_assets.ledger.rows import MOST_NAMED, job_query, write_history
+from ironclad_assets.ledger.rows import in_parts, job_query, write_history
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.tables import jobs, songs
 from ironclad_assets.ledger.turns import DISPATCHED, WAITING, count_in_hand, in_turn, is_due, may_go, seconds_of_audio
@@ -181,7 +181,7 @@ def _jobs_of(connection: Connection, chosen: Sequence[_Waiting]) -> list[Job]:
     """Return the jobs of `chosen` in the same order."""
     ids = [one.job_uuid for one in chosen]
     found: dict[str, Job] = {}
-    for at in range(0, len(ids), MOST_NAMED):
-        some = select_jobs(connection, job_query.where(jobs.c.job_uuid.in_(ids[at : at + MOST_NAMED])))
+    for part in in_parts(ids):
+        some = select_jobs(connection, job_query.where(jobs.c.job_uuid.in_(part)))
         found |= {job.job_uuid: job for job in some}
     return [found[job_uuid] for job_uuid in ids]

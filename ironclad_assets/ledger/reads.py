@@ -1,6 +1,6 @@
 """What can be asked of the ledger. Nothing here writes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -213,6 +213,12 @@ def latest_job(connection: Connection, song: str) -> Job | None:
 def active_job(connection: Connection, song: str) -> Job | None:
     """Return the song's active job, its row kept from other writers where the database locks rows."""
     return first_job(connection, job_query.where(_active(song)).with_for_update(of=jobs))
+
+
+def active_jobs(connection: Connection, chosen: Sequence[str]) -> list[Job]:
+    """Return the active jobs of the songs, their rows kept from other writers where the database locks rows."""
+    active = jobs.c.song.in_(chosen) & jobs.c.state.in_(ACTIVE_STATES)
+    return select_jobs(connection, job_query.where(active).order_by(jobs.c.sequence).with_for_update(of=jobs))
 
 
 def active_worker(connection: Connection, song: str) -> WorkerIdentity | None:

@@ -2,9 +2,9 @@
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, RowMapping, insert, select
 
@@ -14,6 +14,8 @@ from ironclad_assets.ledger.progress import estimate_rest_s
 from ironclad_assets.ledger.tables import history, jobs, songs, stage_timings
 from ironclad_assets.ledger.worker import WorkerIdentity
 from ironclad_assets.telemetry.request import current_request
+
+T = TypeVar("T")
 
 Values = dict[str, Any]  # columns of one row, of any type
 
@@ -100,12 +102,18 @@ def new_job_values(song: SongIdentity, *, options: JobOptions, attempt: int, sta
     }
 
 
+def in_parts(chosen: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield what is `chosen` in parts, each of which one statement may name."""
+    for at in range(0, len(chosen), MOST_NAMED):
+        yield chosen[at : at + MOST_NAMED]
+
+
 def read_jobs(connection: Connection, rows: Iterable[RowMapping]) -> list[Job]:
     """Return the jobs of `rows` (of `job_query`), each with the stages it passed."""
     found = list(rows)
     timings: dict[str, list[StageTiming]] = {row["job_uuid"]: [] for row in found}
-    for at in range(0, len(found), MOST_NAMED):
-        ids = [row["job_uuid"] for row in found[at : at + MOST_NAMED]]
+    for part in in_parts(found):
+        ids = [row["job_uuid"] for row in part]
         chosen = select(stage_timings).where(stage_timings.c.job_uuid.in_(ids)).order_by(stage_timings.c.started_at)
         for row in connection.execute(chosen).mappings():
             timings[row["job_uuid"]].append(StageTiming(**{key: row[key] for key in StageTiming.model_fields}))
@@ -139,7 +147,15 @@ def write_history(
 
     Where nobody asks just now, as in a run, the line carries `request_id`, that of whoever asked for the job.
     """
-    line = {
+    line = history_line(job_uuid, actor=actor, before=before, after=after, detail=detail, request_id=request_id)
+    connection.execute(insert(history).values(line))
+
+
+def history_line(
+    job_uuid: str, *, actor: str, before: JobState | None, after: JobState, detail: str, request_id: str | None
+) -> Values:
+    """Return the row of one line of a job's history, as of now."""
+    return {
         "job_uuid": job_uuid,
         "at": utc_now(),
         "monotonic_ns": time.monotonic_ns(),
@@ -149,7 +165,6 @@ def write_history(
         "detail": detail,
         "request_id": current_request() or request_id,
     }
-    connection.execute(insert(history).values(line))
 
 
 def history_of(row: RowMapping) -> HistoryEntry:

@@ -5,13 +5,14 @@ A digest tells whether a given id was deleted, and nothing to somebody who has n
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import Connection, insert, select
 
 from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.ledger.rows import in_parts
 from ironclad_assets.ledger.tables import tombstones
 
 Subject = Literal["song", "job", "user"]
@@ -38,6 +39,16 @@ def has_tombstone(connection: Connection, kind: Subject, name: str) -> bool:
     return connection.execute(chosen).first() is not None
 
 
+def without_tombstone(connection: Connection, kind: Subject, names: Sequence[str]) -> list[str]:
+    """Return those of `names` that were never deleted."""
+    by_digest = {digest_of(kind, name): name for name in names}
+    for part in in_parts(tuple(by_digest)):
+        found = connection.execute(select(tombstones.c.digest).where(tombstones.c.digest.in_(part))).scalars().all()
+        for digest in found:
+            del by_digest[digest]
+    return list(by_digest.values())
+
+
 def require_not_deleted(connection: Connection, kind: Subject, name: str) -> None:
     """Raise where the song or job was deleted, or is about to be.
 
@@ -57,6 +68,18 @@ def add_tombstone(connection: Connection, stone: Tombstone) -> None:
         connection.execute(insert(tombstones).values(values))
     elif known < stone.at:
         connection.execute(tombstones.update().where(this).values(values))
+
+
+def add_tombstones(connection: Connection, kind: Subject, names: Sequence[str], *, at: str, receipt: str) -> None:
+    """Set the tombstones of songs or jobs that one deletion concerns, however many."""
+    for part in in_parts([digest_of(kind, name) for name in names]):
+        these = tombstones.c.digest.in_(part)
+        known = set(connection.execute(select(tombstones.c.digest).where(these).with_for_update()).scalars())
+        earlier = these & (tombstones.c.at < at)
+        connection.execute(tombstones.update().where(earlier).values(kind=kind, at=at, receipt=receipt))
+        new = [{"digest": one, "kind": kind, "at": at, "receipt": receipt} for one in part if one not in known]
+        if new:
+            connection.execute(insert(tombstones), new)
 
 
 def all_tombstones(connection: Connection) -> list[Tombstone]:

@@ -16,7 +16,7 @@ from ironclad_assets.contracts.v1.job import JobState, SongIdentity
 from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, Usage
 from ironclad_assets.errors import ErrorCode
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.rows import song_of, utc_now, utc_time
+from ironclad_assets.ledger.rows import in_parts, song_of, utc_now, utc_time
 from ironclad_assets.ledger.tables import forgotten_songs, jobs, songs, stored_artifacts, users
 from ironclad_assets.ledger.users import take_user_turn
 
@@ -149,6 +149,25 @@ def forget_stored(connection: Connection, song: str, stage: str | None = None) -
     before = int(connection.execute(select(func.sum(stored_artifacts.c.size_bytes)).where(these)).scalar() or 0)
     connection.execute(delete(stored_artifacts).where(these))
     _add(connection, user_id, -before)
+
+
+def forget_all_stored(connection: Connection, chosen: Sequence[str]) -> None:
+    """Note that everything of these songs is gone from disk, however many, inside a transaction."""
+    for part in in_parts(sorted(chosen)):
+        held = select(songs.c.user_id).where(songs.c.song.in_(part)).order_by(songs.c.song)
+        owners = connection.execute(held.with_for_update(read=True, key_share=True)).scalars().all()
+        for user_id in sorted(set(owners)):
+            take_user_turn(connection, user_id)
+        these = stored_artifacts.c.song.in_(part)
+        summed = (
+            select(songs.c.user_id, func.sum(stored_artifacts.c.size_bytes).label("size_bytes"))
+            .join(stored_artifacts, stored_artifacts.c.song == songs.c.song)
+            .where(these)
+            .group_by(songs.c.user_id)
+        )
+        for row in connection.execute(summed).all():
+            _add(connection, row.user_id, -int(row.size_bytes))
+        connection.execute(delete(stored_artifacts).where(these))
 
 
 def stored_bytes(connection: Connection, song: str, stage: str) -> int:

@@ -1,15 +1,18 @@
 """Deletions in the ledger: what a request changes at once, what is forgotten, and what stays as proof."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger import rows
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import metadata, tombstones
 from ironclad_assets.ledger.tombstones import digest_of
@@ -111,6 +114,66 @@ def test_a_user_goes_with_all_songs_and_may_come_back(ledger: Ledger) -> None:
         said = [line for line in ledger.audit.lines() if "ada" in f"{line.actor} {line.object} {line.detail}"]
         assert not said
         assert connection.execute(select(tombstones.c.digest)).scalars().all().count(digest_of("user", "ada")) == 1
+
+
+def test_everybody_else_writes_while_a_user_with_many_songs_goes(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request is a few statements however many songs there are, and no song is left out."""
+    monkeypatch.setattr(rows, "MOST_NAMED", 50)
+    counts = []
+    for user_id, first, songs in (("ada", 100, 10), ("bob", 200, 40)):
+        for number in range(first, first + songs):
+            add_song(ledger, number, user_id=user_id)
+        ledger.begin_run(f"s{first}", run_id=f"r{first}", worker=current_worker(), actor="test")
+        with counted_statements(ledger) as statements:
+            ledger.deletions.request_user(user_id, actor="test")
+        counts.append(len(statements))
+        assert len(ledger.jobs(user_id=user_id, states=[JobState.CANCELED], limit=1000)) == songs - 1
+    assert counts[0] == counts[1]
+
+
+def test_a_user_with_more_songs_than_a_statement_may_name_goes_whole(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MOST_NAMED", 3)
+    for number in range(10):
+        add_song(ledger, number)
+        with ledger._database.write() as connection:
+            record_stored(connection, f"s{number}", "stems", size_bytes=1000)
+    kept = add_song(ledger, 99, user_id="bob")
+    ledger.begin_run("s5", run_id="r", worker=current_worker(), actor="test")
+    first = ledger.deletions.request_song("s7", actor="test")
+    whole = ledger.deletions.request_user("ada", actor="test")
+    jobs = {job.song: job for job in ledger.jobs(user_id="ada", limit=100)}
+    assert {song for song, job in jobs.items() if job.state is JobState.CANCELED} == {*jobs} - {"s5"}
+    assert (jobs["s5"].state, jobs["s5"].cancel_requested) == (JobState.RUNNING, True)
+    lines = [line for job in jobs.values() for line in ledger.history(job.job_uuid) if "deleted" in line.detail]
+    assert [(line.to_state, line.actor) for line in lines].count(("canceled", "test")) == 9
+    assert ledger.usage.stored("s5") == {}
+    stones = {stone.digest: stone for stone in ledger.deletions.tombstones()}
+    for song, job in jobs.items():
+        for digest in (digest_of("song", song), digest_of("job", job.job_uuid)):
+            assert stones.pop(digest).receipt == whole.receipt
+    assert set(stones) == {digest_of("user", "ada")}, f"those of {first.receipt} are the later request's now"
+    assert len(ledger.deletions.traces(whole)) == 10
+    ledger.deletions.forget_songs(sorted(jobs), receipt=whole.receipt, removed={})
+    assert ledger.deletions.traces(whole) == []
+    assert ledger.job(kept).state is JobState.QUEUED
+
+
+@contextmanager
+def counted_statements(ledger: Ledger) -> Iterator[list[str]]:
+    """Collect the statements that the ledger's database is asked inside the block; an `executemany` is one."""
+    statements: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *others: object) -> None:
+        statements.append(statement)
+
+    engine = ledger._database._open()
+    event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(engine, "before_cursor_execute", note)
 
 
 def test_a_restored_ledger_deletes_again_what_the_tombstones_cover(ledger: Ledger, tmp_path: Path) -> None:
