@@ -6,13 +6,16 @@ server instead of failing. What is asked of the database is not known here.
 """
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 
 from ironclad_assets.settings import name_driver
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10
 KEEPALIVE: dict[str, int] = {
@@ -109,12 +112,20 @@ def connect(engine: Engine, *, patience_s: float | None = None) -> Connection:
     Raises:
         OperationalError: it did not answer in that time (by default that of `wait_for_servers`).
     """
-    patience_s = _patience_s if patience_s is None else patience_s
+    return insist(engine.connect, patience_s=_patience_s if patience_s is None else patience_s)
+
+
+def insist(ask: Callable[[], T], *, patience_s: float) -> T:
+    """Return what `ask` returns; while the server does not answer, ask again for `patience_s` seconds.
+
+    Raises:
+        OperationalError: it did not answer in that time.
+    """
     deadline = time.monotonic() + patience_s
     pause_s = FIRST_PAUSE_S
     while True:
         try:
-            return engine.connect()
+            return ask()
         except OperationalError:
             if time.monotonic() + pause_s > deadline:
                 raise

@@ -28,7 +28,7 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
-from ironclad_assets.ledger.postgres import SERVER_PATIENCE_S, connect, make_engine
+from ironclad_assets.ledger.postgres import SERVER_PATIENCE_S, insist, make_engine
 from ironclad_assets.resources.machines import BEAT_S, HOST_TAG
 from ironclad_assets.settings import name_driver
 
@@ -50,6 +50,33 @@ _pools: dict[tuple[int, str, bool], "Pool"] = {}
 _pools_lock = threading.Lock()
 
 
+class LastingConnection(sa.Connection):
+    """A connection in which every statement is a transaction, and a question survives that the server goes away.
+
+    Dagster asks while a run goes on, and takes a question without answer for the run's own failure. What is written is
+    not tried again here: whether it was written nobody knows.
+    """
+
+    def __init__(self, engine: sa.Engine, *, patience_s: float) -> None:
+        super().__init__(engine)
+        self._patience_s = patience_s
+
+    def execute(self, statement: Any, *others: Any, **options: Any) -> Any:  # noqa: ANN401 - as its base
+        """Execute `statement`; where the connection broke meanwhile, a SELECT again over another."""
+        begins = not self.in_transaction()  # else the break took what came before it, too
+        try:
+            return super().execute(statement, *others, **options)
+        except sa.exc.DBAPIError as error:
+            if not (error.connection_invalidated and begins and getattr(statement, "is_select", False)):
+                raise
+
+        def ask_again() -> Any:  # noqa: ANN401 - as its base
+            self.rollback()  # after that its next use opens another connection
+            return super(LastingConnection, self).execute(statement, *others, **options)
+
+        return insist(ask_again, patience_s=self._patience_s)
+
+
 class Pool:
     """Connections of this process to one database, whose commits are synced or not."""
 
@@ -69,7 +96,8 @@ class Pool:
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """Open a connection in which every statement is a transaction."""
-        with connect(self.engine, patience_s=self.patience_s) as connection:
+        patience_s = self.patience_s
+        with insist(lambda: LastingConnection(self.engine, patience_s=patience_s), patience_s=patience_s) as connection:
             yield connection
 
     @contextmanager

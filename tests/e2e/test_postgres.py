@@ -81,8 +81,12 @@ def test_songs_wait_and_go_on_while_the_server_is_away(
         away_s += pause_s
         time.sleep(4.0)
     took_s = system.await_completed(songs=songs, timeout_s=240.0)
-    attempts = sorted(job.attempt for job in system.jobs())
+    jobs = system.jobs()
+    attempts = sorted(job.attempt for job in jobs)
     say(f"{mode}: {songs} songs, server away for {away_s:.0f} s in all, complete {took_s:.0f} s later, {attempts}")
+    for job in jobs:
+        for line in system.ledger.history(job.job_uuid) if job.attempt > 1 else ():
+            say(f"  {job.song} {line.at} {line.to_state} by {line.actor}: {line.detail}")
     assert system.states() == [JobState.COMPLETED.value] * songs
     assert len(system.library()) == 3 * songs
     assert system.leftovers() == []

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import psycopg2
 import pytest
 import sqlalchemy as sa
 from dagster._core.events import DagsterEvent, EngineEventData
@@ -227,6 +228,67 @@ def test_what_the_server_cut_off_is_told_again(postgres_url: str) -> None:
     with_a_living_server(write)
     assert len(tried) == 2
     assert storage.run_storage.get_runs_count() == 0
+
+
+def test_a_question_is_asked_again_where_its_connection_broke(postgres_url: str) -> None:
+    """A run asks Dagster's tables while it goes on: a server that goes away is no reason to fail."""
+    PooledPostgresStorage(postgres_url)
+    pool = pool_of(postgres_url)
+    mine = sa.select(sa.func.pg_backend_pid())
+    with pool.connect() as connection:
+        before = connection.execute(mine).scalar_one()
+    for lost_s in (0.0, 0.3):
+        with pool.connect() as connection, broken(connection, away_s=lost_s) as broke:
+            after = connection.execute(mine).scalar_one()
+        assert (after != before, len(broke)) == (True, 1)
+        before = after
+
+
+def test_what_a_transaction_wrote_is_not_forgotten_by_asking_again(postgres_url: str) -> None:
+    PooledPostgresStorage(postgres_url)
+    with pool_of(postgres_url).connect() as connection:
+        connection.execution_options(isolation_level="READ COMMITTED")
+        transaction = connection.begin()
+        connection.execute(sa.select(1))
+        with broken(connection), pytest.raises(sa.exc.OperationalError):
+            connection.execute(sa.select(2))
+        transaction.rollback()
+    with (
+        pool_of(postgres_url).connect() as connection,
+        broken(connection),
+        pytest.raises(sa.exc.OperationalError),
+    ):
+        connection.execute(sa.text("SELECT 1"))  # may be anything
+
+
+@contextmanager
+def broken(connection: sa.Connection, *, away_s: float = 0.0) -> Iterator[list[int]]:
+    """End the connection's backend when it executes its next statement; the server takes none for `away_s` after."""
+    broke: list[int] = []
+    killer = sa.create_engine(connection.engine.url)
+    until = 0.0
+
+    def break_it(connection: sa.Connection, *others: object) -> None:
+        nonlocal until
+        if not broke:
+            pid = connection.connection.dbapi_connection.info.backend_pid
+            with killer.connect() as other:
+                other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            broke.append(pid)
+            until = time.monotonic() + away_s
+
+    def refuse(*others: object) -> None:
+        if time.monotonic() < until:
+            raise psycopg2.OperationalError("Connection refused")
+
+    sa.event.listen(connection.engine, "before_cursor_execute", break_it)
+    sa.event.listen(connection.engine, "do_connect", refuse)
+    try:
+        yield broke
+    finally:
+        sa.event.remove(connection.engine, "before_cursor_execute", break_it)
+        sa.event.remove(connection.engine, "do_connect", refuse)
+        killer.dispose()
 
 
 def test_what_is_wrong_in_itself_is_not_tried_again(postgres_url: str) -> None:
