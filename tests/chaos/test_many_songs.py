@@ -248,4 +248,6 @@ def _two_hours_later(clock: Callable[[], float]) -> Callable[[], float]:
 def test_nothing_grows(soak: Soak) -> None:
     """Memory and open files of what runs for long: less than 5 % an hour, where it ran long enough to tell."""
     grown = _growth(soak)
+    if not grown:
+        pytest.skip("no process lived for ten minutes; `python -m benchmarks.scale` shows what grows")
     assert {name: each for name, each in grown.items() if max(each.values()) > 5} == {}
