@@ -214,7 +214,7 @@ def audio_minutes(
     length = songs.c.duration_s if measured_only else func.coalesce(songs.c.duration_s, songs.c.expected_s)
     chosen = select(func.sum(length)).where(
         _recent(user_id, since=day_start()),
-        songs.c.sha256.is_not(None),
+        _taken_in(),
         songs.c.song != without,
         ~_refused_for_length(),
     )
@@ -235,13 +235,18 @@ def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
     _drop_old_shares(connection)
     length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
     shares = select(songs.c.user_id, songs.c.uploaded_at, case((_refused_for_length(), 0.0), else_=length)).where(
-        songs.c.song.in_(chosen), _recent(None, since=day_start()), songs.c.sha256.is_not(None)
+        songs.c.song.in_(chosen), _recent(None, since=day_start()), _taken_in()
     )
     connection.execute(insert(forgotten_songs).from_select(["user_id", "uploaded_at", "seconds"], shares))
 
 
 def _drop_old_shares(connection: Connection) -> None:
     connection.execute(delete(forgotten_songs).where(forgotten_songs.c.uploaded_at <= day_start()))
+
+
+def _taken_in() -> ColumnElement[bool]:
+    """Return whether a song was taken in, not refused unread. Its hash is no sign: a song to be deleted has none."""
+    return songs.c.archive_path.startswith("archive/")
 
 
 def _refused_for_length() -> ColumnElement[bool]:
@@ -263,7 +268,7 @@ def _all_stored_bytes(connection: Connection, user_id: str | None) -> int:
 
 
 def _songs_per_day(connection: Connection, user_id: str | None) -> int:
-    return _count(connection, user_id, songs.c.sha256.is_not(None), since=day_start())
+    return _count(connection, user_id, _taken_in(), since=day_start())
 
 
 def _submissions(connection: Connection, user_id: str | None) -> int:

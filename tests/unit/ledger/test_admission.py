@@ -212,11 +212,14 @@ def test_who_hands_in_and_deletes_has_had_his_share(ledger: Ledger, name: str, w
     bring(ledger, 1, seconds_ago=20)
     bring(ledger, 2)
     before = ledger.usage.of("ada")
-    with ledger._database.write() as connection:
-        forget_songs(connection, ["s1", "s2"], receipt="r")
-    after = ledger.usage.of("ada")
-    assert after.stored_bytes == 0 < before.stored_bytes
-    assert after.model_copy(update={"stored_bytes": before.stored_bytes}) == before
+    asked = [ledger.deletions.request_song(song, actor="test") for song in ("s1", "s2")]
+    for forgotten in range(3):
+        after = ledger.usage.of("ada")
+        assert after.stored_bytes == 0 < before.stored_bytes
+        assert after.model_copy(update={"stored_bytes": before.stored_bytes}) == before
+        if forgotten < len(asked):
+            song = asked[forgotten].subject
+            ledger.deletions.forget_songs([str(song)], receipt=asked[forgotten].receipt, removed={})
     limit(ledger, name, getattr(before, name))
     error = refused(ledger, 3)
     assert error.code in (ErrorCode.DAILY_LIMIT, ErrorCode.RATE_LIMITED)
@@ -252,12 +255,12 @@ def test_counting_again_mends_an_account_that_is_wrong(ledger: Ledger) -> None:
 def test_a_refused_file_is_noted_and_counts_against_no_quota(ledger: Ledger) -> None:
     limit(ledger, "stored_bytes", 0)
     error = JobError(code="too_large", detail="", remedy="")
-    ledger.register(fresh(1, sha256=""), JobOptions(), actor="t", error=error)
+    ledger.register(fresh(1, sha256="", archive_path="error/s/quarantined"), JobOptions(), actor="t", error=error)
     assert [user.user_id for user in ledger.users.list()] == ["ada"]
     assert ledger.usage.of("ada").songs_per_day == 0
     ledger.users.set_disabled("ada", True, actor="t")
     with pytest.raises(IroncladError):
-        ledger.register(fresh(2, sha256=""), JobOptions(), actor="t", error=error)
+        ledger.register(fresh(2, sha256="", archive_path="error/s/quarantined"), JobOptions(), actor="t", error=error)
 
 
 def test_whoever_counts_at_one_time_neither_blocks_another_nor_loses_a_byte(ledger: Ledger) -> None:
