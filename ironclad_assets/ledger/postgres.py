@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ironclad_assets.settings import name_driver
 
@@ -115,19 +115,29 @@ def connect(engine: Engine, *, patience_s: float | None = None) -> Connection:
     return insist(engine.connect, patience_s=_patience_s if patience_s is None else patience_s)
 
 
-def insist(ask: Callable[[], T], *, patience_s: float) -> T:
+def is_refused(error: DBAPIError) -> bool:
+    """Return whether an attempt to connect failed for what may pass."""
+    return isinstance(error, OperationalError)
+
+
+def insist(ask: Callable[[], T], *, patience_s: float, is_away: Callable[[DBAPIError], bool] = is_refused) -> T:
     """Return what `ask` returns; while the server does not answer, ask again for `patience_s` seconds.
 
+    Args:
+        ask: raises what SQLAlchemy raises.
+        patience_s: how long it is asked.
+        is_away: whether an error says that the server does not answer; others are raised at once.
+
     Raises:
-        OperationalError: it did not answer in that time.
+        DBAPIError: it did not answer in that time.
     """
     deadline = time.monotonic() + patience_s
     pause_s = FIRST_PAUSE_S
     while True:
         try:
             return ask()
-        except OperationalError:
-            if time.monotonic() + pause_s > deadline:
+        except DBAPIError as error:
+            if not is_away(error) or time.monotonic() + pause_s > deadline:
                 raise
         time.sleep(pause_s)
         pause_s = min(2.0 * pause_s, LONGEST_PAUSE_S)

@@ -51,10 +51,11 @@ _pools_lock = threading.Lock()
 
 
 class LastingConnection(sa.Connection):
-    """A connection in which every statement is a transaction, and a question survives that the server goes away.
+    """A connection in which every statement is a transaction, and a SELECT survives that the server goes away.
 
     Dagster asks while a run goes on, and takes a question without answer for the run's own failure. What is written is
-    not tried again here: whether it was written nobody knows.
+    not tried again here: whether it was written nobody knows. Nor is what belongs to a transaction of several
+    statements, for which Dagster names another isolation level: the first of them were lost.
     """
 
     def __init__(self, engine: sa.Engine, *, patience_s: float) -> None:
@@ -63,18 +64,18 @@ class LastingConnection(sa.Connection):
 
     def execute(self, statement: Any, *others: Any, **options: Any) -> Any:  # noqa: ANN401 - as its base
         """Execute `statement`; where the connection broke meanwhile, a SELECT again over another."""
-        begins = not self.in_transaction()  # else the break took what came before it, too
         try:
             return super().execute(statement, *others, **options)
-        except sa.exc.DBAPIError as error:
-            if not (error.connection_invalidated and begins and getattr(statement, "is_select", False)):
+        except sa.exc.DBAPIError:
+            lost_more = "isolation_level" in self.get_execution_options()
+            if not self.invalidated or lost_more or not getattr(statement, "is_select", False):
                 raise
 
         def ask_again() -> Any:  # noqa: ANN401 - as its base
             self.rollback()  # after that its next use opens another connection
             return super(LastingConnection, self).execute(statement, *others, **options)
 
-        return insist(ask_again, patience_s=self._patience_s)
+        return insist(ask_again, patience_s=self._patience_s, is_away=lambda error: self.invalidated)
 
 
 class Pool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg2
@@ -244,6 +245,36 @@ def test_a_question_is_asked_again_where_its_connection_broke(postgres_url: str)
         before = after
 
 
+def test_a_second_question_of_a_connection_is_asked_again_too(postgres_url: str) -> None:
+    PooledPostgresStorage(postgres_url)
+    with pool_of(postgres_url).connect() as connection:
+        connection.execute(sa.select(1))
+        with broken(connection):
+            assert connection.execute(sa.select(2)).scalar_one() == 2
+
+
+def test_a_question_that_is_wrong_in_itself_is_asked_once(postgres_url: str) -> None:
+    """Also after the connection broke: waiting for the server would not make it right."""
+    PooledPostgresStorage(postgres_url)
+    asked: list[str] = []
+    slow = sa.select(sa.func.pg_sleep(60))
+
+    def note(connection: sa.Connection, cursor: object, statement: str, *others: object) -> None:
+        asked.append(statement)
+
+    with pool_of(postgres_url).connect() as connection:
+        sa.event.listen(connection.engine, "before_cursor_execute", note)
+        connection.execute(sa.text("SET statement_timeout = 100"))
+        with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
+            connection.execute(slow)
+        assert len(asked) == 2
+    with pool_of(postgres_url).connect() as connection, broken(connection, then="SET statement_timeout = 100"):
+        asked.clear()
+        with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
+            connection.execute(slow)
+        assert [line for line in asked if "pg_sleep" in line] == [str(slow.compile(connection.engine))] * 2
+
+
 def test_what_a_transaction_wrote_is_not_forgotten_by_asking_again(postgres_url: str) -> None:
     PooledPostgresStorage(postgres_url)
     with pool_of(postgres_url).connect() as connection:
@@ -262,8 +293,11 @@ def test_what_a_transaction_wrote_is_not_forgotten_by_asking_again(postgres_url:
 
 
 @contextmanager
-def broken(connection: sa.Connection, *, away_s: float = 0.0) -> Iterator[list[int]]:
-    """End the connection's backend when it executes its next statement; the server takes none for `away_s` after."""
+def broken(connection: sa.Connection, *, away_s: float = 0.0, then: str = "") -> Iterator[list[int]]:
+    """End the connection's backend when it executes its next statement; the server takes none for `away_s` after.
+
+    Every connection after that begins with the statement `then`.
+    """
     broke: list[int] = []
     killer = sa.create_engine(connection.engine.url)
     until = 0.0
@@ -281,13 +315,20 @@ def broken(connection: sa.Connection, *, away_s: float = 0.0) -> Iterator[list[i
         if time.monotonic() < until:
             raise psycopg2.OperationalError("Connection refused")
 
+    def begin(opened: Any, record: object) -> None:
+        if then:
+            opened.autocommit = True
+            opened.cursor().execute(then)
+
     sa.event.listen(connection.engine, "before_cursor_execute", break_it)
     sa.event.listen(connection.engine, "do_connect", refuse)
+    sa.event.listen(connection.engine, "connect", begin)
     try:
         yield broke
     finally:
         sa.event.remove(connection.engine, "before_cursor_execute", break_it)
         sa.event.remove(connection.engine, "do_connect", refuse)
+        sa.event.remove(connection.engine, "connect", begin)
         killer.dispose()
 
 
