@@ -13,7 +13,7 @@ from ironclad_assets.contracts.v1.job import Job, JobError, JobState
 from ironclad_assets.ledger.changes import change_state, next_attempt
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.progress import seconds_between
-from ironclad_assets.ledger.reads import require_job
+from ironclad_assets.ledger.reads import lock_jobs, require_job
 from ironclad_assets.ledger.retries import RetryPolicy
 from ironclad_assets.ledger.rows import NO_ERROR, error_values, utc_now, utc_time
 from ironclad_assets.ledger.runs import UNBOUND
@@ -94,6 +94,7 @@ class Attempts:
         """Queue those that are still held, together, each as a new attempt at its old place; return how many."""
         released = 0
         with self._database.write() as connection:
+            lock_jobs(connection, job_uuids)
             for job_uuid in job_uuids:
                 job = require_job(connection, job_uuid, lock=True)
                 if job.state is not JobState.HELD:

@@ -7,13 +7,14 @@ canceled, its tombstone stands, and the same bytes make a new song.
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.ledger.changes import change_states
 from ironclad_assets.ledger.reads import active_jobs
 from ironclad_assets.ledger.rows import in_parts
 from ironclad_assets.ledger.tables import jobs, limits, pauses, songs, terms_acceptances, user_defaults, users
-from ironclad_assets.ledger.tombstones import Tombstone, add_tombstone, add_tombstones, digest_of, has_tombstone
+from ironclad_assets.ledger.tombstones import Tombstone, add_tombstone, add_tombstones, digest_of, without_tombstone
 from ironclad_assets.ledger.usage import forget_all_stored
 from ironclad_assets.ledger.users import take_user_turn
 
@@ -30,19 +31,24 @@ def condemn_songs(connection: Connection, chosen: Sequence[str], *, at: str, rec
     """Cancel what the songs' jobs do, set their tombstones, and let their bytes make new songs from now on.
 
     What they occupy leaves their users' accounts now: a user who comes back begins with none. It takes a few statements
-    however many songs they are, since on SQLite everybody else's writing waits meanwhile.
+    for a thousand songs, since on SQLite everybody else's writing waits meanwhile.
     """
-    for part in in_parts(chosen):
-        these = songs.c.song.in_(part)
-        for owner in sorted(set(connection.execute(select(songs.c.user_id).where(these)).scalars())):
-            take_user_turn(connection, owner)  # before any row is locked, as everybody does
+    for part in in_parts(sorted(chosen)):
+        _lock_songs(connection, songs.c.song.in_(part))  # all of them, as everybody does, before a user's turn is taken
+    for part in in_parts(sorted(chosen)):
         forget_all_stored(connection, part)
         _stop_jobs(connection, part, actor=actor)
         job_uuids = connection.execute(select(jobs.c.job_uuid).where(jobs.c.song.in_(part))).scalars().all()
         add_tombstones(connection, "song", part, at=at, receipt=receipt)
         add_tombstones(connection, "job", job_uuids, at=at, receipt=receipt)
         # Without its hash no upload is taken for a duplicate of it; where its original lies still tells the hash.
-        connection.execute(update(songs).where(these, songs.c.sha256.is_not(None)).values(sha256=None))
+        hashed = songs.c.song.in_(part) & songs.c.sha256.is_not(None)
+        connection.execute(update(songs).where(hashed).values(sha256=None))
+
+
+def _lock_songs(connection: Connection, these: ColumnElement[bool]) -> None:
+    """Keep other writers off songs where the database locks rows."""
+    connection.execute(select(songs.c.song).where(these).order_by(songs.c.song).with_for_update()).all()
 
 
 def _stop_jobs(connection: Connection, chosen: Sequence[str], *, actor: str) -> None:
@@ -58,6 +64,7 @@ def _stop_jobs(connection: Connection, chosen: Sequence[str], *, actor: str) -> 
 
 def condemn_user(connection: Connection, user_id: str, *, at: str, receipt: str, actor: str) -> None:
     """Condemn every song of the user, and forget what the user may, wants and accepted."""
+    _lock_songs(connection, songs.c.user_id == user_id)
     take_user_turn(connection, user_id)
     add_tombstone(connection, Tombstone(digest_of("user", user_id), "user", at, receipt))
     mine = select(songs.c.song).where(songs.c.user_id == user_id).order_by(songs.c.song)
@@ -83,7 +90,9 @@ def songs_to_delete(connection: Connection, kind: str, subject: str, *, before: 
         return list(found)
     chosen = select(songs.c.song, songs.c.uploaded_at).where(songs.c.user_id == subject)
     found_rows = connection.execute(chosen.order_by(songs.c.song)).all()
-    return [row.song for row in found_rows if row.uploaded_at <= before or has_tombstone(connection, "song", row.song)]
+    later = [row.song for row in found_rows if row.uploaded_at > before]
+    others = set(without_tombstone(connection, "song", later))
+    return [row.song for row in found_rows if row.song not in others]
 
 
 def find_users(connection: Connection) -> dict[str, str]:

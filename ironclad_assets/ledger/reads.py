@@ -9,7 +9,16 @@ from ironclad_assets.contracts.v1.job import HistoryEntry, Job, JobState, SongId
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.progress import seconds_between
-from ironclad_assets.ledger.rows import history_of, job_query, read_jobs, song_of, utc_now, utc_time, worker_of
+from ironclad_assets.ledger.rows import (
+    history_of,
+    in_parts,
+    job_query,
+    read_jobs,
+    song_of,
+    utc_now,
+    utc_time,
+    worker_of,
+)
 from ironclad_assets.ledger.tables import history, jobs, songs
 from ironclad_assets.ledger.tombstones import require_not_deleted
 from ironclad_assets.ledger.worker import WorkerIdentity
@@ -219,6 +228,13 @@ def active_jobs(connection: Connection, chosen: Sequence[str]) -> list[Job]:
     """Return the active jobs of the songs, their rows kept from other writers where the database locks rows."""
     active = jobs.c.song.in_(chosen) & jobs.c.state.in_(ACTIVE_STATES)
     return select_jobs(connection, job_query.where(active).order_by(jobs.c.sequence).with_for_update(of=jobs))
+
+
+def lock_jobs(connection: Connection, job_uuids: Sequence[str]) -> None:
+    """Keep other writers off several jobs, locked in the order in which everybody locks several."""
+    for part in in_parts(job_uuids):
+        these = select(jobs.c.sequence).where(jobs.c.job_uuid.in_(part))
+        connection.execute(these.order_by(jobs.c.sequence).with_for_update()).all()
 
 
 def active_worker(connection: Connection, song: str) -> WorkerIdentity | None:

@@ -28,7 +28,7 @@ from ironclad_assets.ledger.live import Live, LiveProgress
 from ironclad_assets.ledger.pauses import Pauses
 from ironclad_assets.ledger.progress import overall_fraction
 from ironclad_assets.ledger.queue import Queue
-from ironclad_assets.ledger.reads import active_job, require_job, require_song
+from ironclad_assets.ledger.reads import active_job, lock_jobs, require_job, require_song
 from ironclad_assets.ledger.registration import Newcomer, Registration, find_registration, register_song
 from ironclad_assets.ledger.rows import (
     NO_ERROR,
@@ -189,6 +189,7 @@ class Ledger(RunWrites, Defaults):
         now = utc_now()
         chosen = jobs.c.job_uuid.in_(asked) & (jobs.c.state == JobState.QUEUED.value)
         with self._database.write() as connection:
+            lock_jobs(connection, asked)
             connection.execute(update(jobs).where(chosen).values(dispatched_at=now, updated_at=now))
 
     def undispatch(self, job_uuid: str) -> None:

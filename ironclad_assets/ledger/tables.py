@@ -81,8 +81,9 @@ jobs = Table(
     Column("replay_from", String(32), nullable=True, comment="stage from which nothing is reused"),
     CheckConstraint(_STATES, name="jobs_state"),
     UniqueConstraint("song", "attempt", name="jobs_song_attempt"),
-    Index("jobs_one_active_per_song", "song", unique=True),  # of active jobs: the condition is the migration's, since
-    # naming it here imports the dialect of each database for which it is named, in every command
+    # Of active jobs alone, which only the migration says: a condition named here has every command import the dialect
+    # of each database for which it is named. So these tables are never created from here.
+    Index("jobs_one_active_per_song", "song", unique=True),
     Index("jobs_queue", "state", "dispatched_at", "priority", "sequence"),
     Index("jobs_user", "user_id", "sequence"),
     Index("jobs_run", "run_id"),

@@ -71,7 +71,7 @@ def add_tombstone(connection: Connection, stone: Tombstone) -> None:
 
 
 def add_tombstones(connection: Connection, kind: Subject, names: Sequence[str], *, at: str, receipt: str) -> None:
-    """Set the tombstones of songs or jobs that one deletion concerns, however many."""
+    """Set the tombstones of songs or jobs that one deletion concerns; times move as with `add_tombstone`."""
     for part in in_parts([digest_of(kind, name) for name in names]):
         these = tombstones.c.digest.in_(part)
         known = set(connection.execute(select(tombstones.c.digest).where(these).with_for_update()).scalars())

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from sqlalchemy import event, select
@@ -13,9 +15,11 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger import rows
+from ironclad_assets.ledger.forget import forget_songs
+from ironclad_assets.ledger.reads import require_song
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import metadata, tombstones
-from ironclad_assets.ledger.tombstones import digest_of
+from ironclad_assets.ledger.tombstones import add_tombstones, digest_of
 from ironclad_assets.ledger.usage import record_stored
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import add_song, make_song
@@ -116,10 +120,10 @@ def test_a_user_goes_with_all_songs_and_may_come_back(ledger: Ledger) -> None:
         assert connection.execute(select(tombstones.c.digest)).scalars().all().count(digest_of("user", "ada")) == 1
 
 
-def test_everybody_else_writes_while_a_user_with_many_songs_goes(
+def test_a_request_is_as_many_statements_for_many_songs_as_for_few(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request is a few statements however many songs there are, and no song is left out."""
+    """While it writes nobody else does on SQLite."""
     monkeypatch.setattr(rows, "MOST_NAMED", 50)
     counts = []
     for user_id, first, songs in (("ada", 100, 10), ("bob", 200, 40)):
@@ -172,8 +176,55 @@ def counted_statements(ledger: Ledger) -> Iterator[list[str]]:
 
     engine = ledger._database._open()
     event.listen(engine, "before_cursor_execute", note)
-    yield statements
-    event.remove(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("forgetting", [False, True])
+def test_a_stage_of_the_user_and_a_deletion_wait_for_each_other_in_one_order(ledger: Ledger, forgetting: bool) -> None:
+    """On Postgres both lock songs before they take the user's turn; else each would wait for the other for ever."""
+    for number in range(3):
+        add_song(ledger, number)
+    locked, asked = Event(), Event()
+
+    def write_a_stage() -> None:
+        with ledger._database.write() as connection:
+            require_song(connection, "s1", lock=True)
+            locked.set()
+            asked.wait(1.0)  # on Postgres the request has begun by then
+            if forgetting:
+                forget_songs(connection, ["s1"], receipt="r")
+            else:
+                record_stored(connection, "s1", "stems", size_bytes=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        stage = pool.submit(write_a_stage)
+        assert locked.wait(10.0)
+        deletion = ledger.deletions.request_user("ada", actor="test")
+        asked.set()
+        stage.result(30.0)
+    left = {"s0", "s2"} if forgetting else {"s0", "s1", "s2"}
+    assert {traces.song for traces in ledger.deletions.traces(deletion)} == left
+
+
+def test_tombstones_of_a_second_deletion_move_forward_and_never_back(ledger: Ledger) -> None:
+    with ledger._database.write() as connection:
+        add_tombstones(connection, "song", ["s1"], at="2026-02", receipt="second")
+        add_tombstones(connection, "song", ["s1", "s2"], at="2026-01", receipt="first")
+        add_tombstones(connection, "song", ["s2"], at="2026-03", receipt="third")
+    found = {stone.digest: (stone.at, stone.receipt) for stone in ledger.deletions.tombstones()}
+    assert found == {digest_of("song", "s1"): ("2026-02", "second"), digest_of("song", "s2"): ("2026-03", "third")}
+
+
+def test_a_job_that_was_asked_to_stop_is_not_asked_again(ledger: Ledger) -> None:
+    job = add_song(ledger)
+    ledger.begin_run("s1", run_id="r", worker=current_worker(), actor="test")
+    ledger.deletions.request_song("s1", actor="test")
+    before = ledger.history(job)
+    ledger.deletions.request_user("ada", actor="test")
+    assert ledger.history(job) == before
 
 
 def test_a_restored_ledger_deletes_again_what_the_tombstones_cover(ledger: Ledger, tmp_path: Path) -> None:
