@@ -8,7 +8,7 @@ files; the reconciler; the analysis sensor; each question of the dispatcher); **
 the whole process, with `--help` beside them as what any command costs; and the **running** system: ticks
 as Dagster recorded them (an idle one waits up to 4.5 s for work by design) and the resident memory of code server and
 daemon over that many ticks. Dagster's queue lets nothing through meanwhile, so that no song is worked on. Last, one
-user's **deletion**, a tenth of all songs: the request, while which nobody else writes on SQLite, and the whole.
+user's **deletion**, a tenth of all songs: the request, during which nobody else writes on SQLite, and the whole.
 """
 
 import argparse

@@ -21,4 +21,7 @@ AnyJobName = Annotated[
     ),
 ]
 User = Annotated[str | None, typer.Option(help="Owner; default: the default user.", show_default=False)]
+OneUser = Annotated[
+    str | None, typer.Option("--user", help="Only jobs of this user.", metavar="USER", show_default=False)
+]
 Priority = Annotated[int, typer.Option(help="-100 to 100; among waiting jobs larger goes first.", metavar="NUMBER")]

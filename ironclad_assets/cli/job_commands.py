@@ -1,6 +1,6 @@
 """The commands about jobs: status, queue, cancel. What works on songs again is in `attempt_commands`.
 
-`status` and `queue` are asked often and answer at once: what only another of their answers needs is imported there.
+`status` and `queue` are asked often, so this imports what their lists need; what is needed besides is imported later.
 """
 
 from typing import Annotated, Any
@@ -8,17 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ironclad_assets.cli.arguments import AnyJobName, AsJson, Follow, JobName
+from ironclad_assets.cli.arguments import AnyJobName, AsJson, Follow, JobName, OneUser
 from ironclad_assets.cli.control_show import pause_document, place_document, print_pauses, print_queue
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import open_installation
 from ironclad_assets.cli.show import job_document, print_jobs, print_json
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.intake.names import check_user
-
-OneUser = Annotated[
-    str | None, typer.Option("--user", help="Only jobs of this user.", metavar="USER", show_default=False)
-]
 
 CANCEL_WAIT_S = 10.0
 """How long `cancel` waits for a running job to stop; it should within five seconds."""

@@ -20,6 +20,7 @@ from ironclad_assets.contracts.v1.song_analysis import Key, SongAnalysis, Source
 from ironclad_assets.intake import upload
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.worker import current_worker
+from ironclad_assets.settings import Settings
 from tests.unit.cli.conftest import Run, documents
 
 ERROR = JobError(code="not_audio", detail="a \x1b[31mzip", remedy="upload audio", stage="validated_file")
@@ -500,3 +501,10 @@ def test_wrong_usage_has_its_own_code(run: Run, installed: object) -> None:
 )
 def test_durations_read_as_people_say_them(seconds: float | None, shown: str) -> None:
     assert show.duration(seconds) == shown
+
+
+@pytest.mark.parametrize("command", ["status", "queue"])
+def test_a_user_who_cannot_be_one_is_named(run: Run, installed: Settings, command: str) -> None:
+    done = run(command, "--user", "Not A User")
+    assert (done.exit_code, done.stdout) == (Exit.REFUSED, "")
+    assert done.stderr.startswith("bad_user: 'Not A User' is no user name; ")
