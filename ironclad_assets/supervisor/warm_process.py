@@ -119,9 +119,10 @@ class WarmProcess:
         """
         deadline = time.monotonic() + START_S
         while not await self.answers(within_s=1.0):
-            if self.exit_status() in _KILLED:
+            status = self.exit_status()  # asked once: it may end between two questions
+            if status in _KILLED:
                 raise ChildKilled(f"{self.key.engine}: a warm worker was killed while it started")
-            if self.exit_status() is not None or time.monotonic() > deadline:
+            if status is not None or time.monotonic() > deadline:
                 said = self._said().strip().splitlines() or ["it printed nothing"]
                 raise failure(ErrorCode.ENGINE_UNAVAILABLE, f"{self.key.engine} cannot be kept warm: {said[-1][:500]}")
             await asyncio.sleep(_POLL_S)

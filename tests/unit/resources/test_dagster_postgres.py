@@ -260,19 +260,20 @@ def test_a_question_that_is_wrong_in_itself_is_asked_once(postgres_url: str) -> 
     slow = sa.select(sa.func.pg_sleep(60))
 
     def note(connection: sa.Connection, cursor: object, statement: str, *others: object) -> None:
-        asked.append(statement)
+        if "pg_sleep" in statement:  # what a run of an earlier test still says is none of it
+            asked.append(statement)
 
     with pool_of(postgres_url).connect() as connection:
         sa.event.listen(connection.engine, "before_cursor_execute", note)
         connection.execute(sa.text("SET statement_timeout = 100"))
         with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
             connection.execute(slow)
-        assert len(asked) == 2
+        assert len(asked) == 1
     with pool_of(postgres_url).connect() as connection, broken(connection, then="SET statement_timeout = 100"):
         asked.clear()
         with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
             connection.execute(slow)
-        assert [line for line in asked if "pg_sleep" in line] == [str(slow.compile(connection.engine))] * 2
+        assert len(asked) == 2
 
 
 def test_what_a_transaction_wrote_is_not_forgotten_by_asking_again(postgres_url: str) -> None:
@@ -302,9 +303,9 @@ def broken(connection: sa.Connection, *, away_s: float = 0.0, then: str = "") ->
     killer = sa.create_engine(connection.engine.url)
     until = 0.0
 
-    def break_it(connection: sa.Connection, *others: object) -> None:
+    def break_it(executing: sa.Connection, *others: object) -> None:
         nonlocal until
-        if not broke:
+        if executing is connection and not broke:
             pid = connection.connection.dbapi_connection.info.backend_pid
             with killer.connect() as other:
                 other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})

@@ -1,5 +1,6 @@
 """Warm workers through the executor and the real service: what stays, what is replaced, who waits, what dies."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -21,10 +22,12 @@ from ironclad_assets.contracts.v1.engine import EngineResult
 from ironclad_assets.engine_host.executor import run_surviving
 from ironclad_assets.engine_host.warm import WarmExecutor
 from ironclad_assets.engine_host.warm_protocol import warm_socket
-from ironclad_assets.errors import ErrorCode, IroncladError, JobCanceled, TransientFailure
+from ironclad_assets.engine_host.worker_log import WorkerLog
+from ironclad_assets.errors import ChildKilled, ErrorCode, IroncladError, JobCanceled, TransientFailure
 from ironclad_assets.ledger.worker import current_worker
 from ironclad_assets.sandbox.limits import Limits
 from ironclad_assets.settings import MEBIBYTE, Settings
+from ironclad_assets.supervisor.warm_process import WarmProcess, WorkerKey
 from tests.unit.engine_host.cgroups import small_cgroup
 from tests.unit.engine_host.rogues import Bench, processes_marked, set_up
 from tests.unit.supervisor.warm import ROOT, running_service, start_service, wait_until
@@ -317,6 +320,21 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(hall: Hall, ki
     main.write_text(early + main.read_text(encoding="utf-8"), encoding="utf-8")
     assert hall.run(bench).status == "completed"
     assert counter.read_text(encoding="utf-8") == "x" * (kills + 1)
+
+
+def test_a_worker_that_is_killed_while_it_is_looked_at_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lived when its end was asked for first; only whoever was not killed is told why the engine cannot be used."""
+    looks = iter([None, -signal.SIGKILL, -signal.SIGKILL])
+    monkeypatch.setattr(WarmProcess, "exit_status", lambda _: next(looks))
+
+    async def await_one() -> None:
+        key = WorkerKey("demucs", "1", "small", "cpu", 1, "f")
+        await WarmProcess(key, folder=tmp_path, log=WorkerLog(tmp_path / "log")).await_ready()
+
+    with pytest.raises(ChildKilled):
+        asyncio.run(await_one())
 
 
 _RUN_IN_PROCESS = """
