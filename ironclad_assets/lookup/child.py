@@ -29,6 +29,7 @@ def main(descriptor: int) -> None:
     lines = _lines(descriptor)
     setup = next(lines)
     confine.die_with_parent(setup["parent"])
+    confine.offer_to_oom_killer()
     confine.set_limits(**setup["limits"])
     try:
         state = SharedState(Path(setup["state"]))

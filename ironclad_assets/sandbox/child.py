@@ -30,6 +30,7 @@ def main(descriptor: int) -> None:
     request = json.loads(_read_line(descriptor))
     parent = request["parent"]
     confine.die_with_parent(parent)
+    confine.offer_to_oom_killer()
     confine.set_limits(**request["limits"])
     layers = confine.confine(
         readable=request["readable"], writable=request["writable"], executable=request["executable"]

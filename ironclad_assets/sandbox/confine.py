@@ -21,6 +21,8 @@ _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE = 1 << 1
+_FIRST_TO_GO = 1000
+"""The highest value of oom_score_adj (proc(5)): before every process that has it not, however small."""
 
 _SYS_LANDLOCK_CREATE_RULESET = 444
 _SYS_LANDLOCK_ADD_RULE = 445
@@ -47,6 +49,16 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         _libc().prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(128 + number)
+
+
+def offer_to_oom_killer() -> None:
+    """Make this process, and what it starts, the first that the kernel ends where memory runs out.
+
+    Otherwise it takes the largest at that instant; and while that one is still going, whoever asks next, which may be
+    the run that waits for its child. Best effort: where there is no such setting, size decides.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(str(_FIRST_TO_GO))
 
 
 def set_limits(

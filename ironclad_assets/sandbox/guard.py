@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> None:
     watched = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     confine.die_with_parent(parent, signal.SIGTERM)
+    confine.offer_to_oom_killer()
     worker = _start(arguments[5:], cpu_s=cpu_s, file_bytes=file_bytes, open_files=open_files, unblock=watched)
     status = _stand_guard(worker, parent=parent, grace_s=grace_s)
     _end_leftovers()

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_child_writes_only_where_it_may(run: Run, tmp_path: Path) -> None:
     with pytest.raises(IroncladError, match="PermissionError"):
         run("write", arguments={"path": str(archive / "file")}, writable=[work], readable=[archive])
     assert list(archive.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whom it ends first")
+def test_child_is_the_first_to_go_where_memory_runs_out(run: Run) -> None:
+    """Else the kernel may take the run instead, and its end would count as a crash of the song."""
+    score = Path("/proc/self/oom_score_adj")
+    assert run("read", arguments={"path": str(score)}, readable=[score])["content"].strip() == "1000"
+    assert score.read_text(encoding="ascii").strip() != "1000"
 
 
 @needs_landlock

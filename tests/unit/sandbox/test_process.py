@@ -133,6 +133,18 @@ def test_output_goes_to_the_log_where_one_is_named(tmp_path: Path) -> None:
     assert log.read_text(encoding="utf-8") == "hello\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whom it ends first")
+def test_worker_and_guard_are_the_first_to_go_where_memory_runs_out(tmp_path: Path) -> None:
+    """Else the kernel may take the run instead, and its end would count as a crash of the song."""
+    log = tmp_path / "worker.log"
+    code = "import os; [print(open(f'/proc/{pid}/oom_score_adj').read()) for pid in (os.getpid(), os.getppid())]"
+    command = [sys.executable, "-c", code]
+    process = ChildProcess.start(command, limits=LIMITS, env=ENVIRONMENT, log_path=log, guarded=True)
+    assert process.wait(10.0) == 0
+    assert log.read_text(encoding="ascii").split() == ["1000", "1000"]
+    assert Path("/proc/self/oom_score_adj").read_text(encoding="ascii").strip() != "1000"
+
+
 def test_program_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         ChildProcess.start([str(tmp_path / "nowhere")], limits=LIMITS, env=ENVIRONMENT)
