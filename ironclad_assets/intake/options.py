@@ -14,6 +14,12 @@ from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.choice import NOTHING, choose
 
+MOST_ENTRIES = 64
+"""Targets, stems or parameters that one request names."""
+
+LONGEST_ENTRY = 200
+"""Characters of each of them, and of every other option."""
+
 _CODES = {
     "targets": ErrorCode.UNKNOWN_TARGET,
     "stems": ErrorCode.UNKNOWN_TARGET,
@@ -31,8 +37,11 @@ def make_options(
 ) -> JobOptions:
     """Return options from what a user typed; None leaves an option to the defaults.
 
+    Two targets of the same stems are one, in whatever order they are named: the same audio is not made twice.
+
     Raises:
-        Refusal: `UNKNOWN_TARGET`, `UNKNOWN_FORMAT` or `BAD_OPTION`, naming the value.
+        Refusal: `UNKNOWN_TARGET`, `UNKNOWN_FORMAT` or `BAD_OPTION`, naming the value; `BAD_OPTION` also for more than
+            `MOST_ENTRIES` targets, stems or parameters, or one of more than `LONGEST_ENTRY` characters.
     """
     given = {
         "engine": engine,
@@ -41,8 +50,10 @@ def make_options(
         "format": format,
         **others,
     }
+    for name, value in given.items():
+        _check_size(name, value)
     try:
-        return JobOptions.model_validate({key: value for key, value in given.items() if value is not None})
+        options = JobOptions.model_validate({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
@@ -50,6 +61,34 @@ def make_options(
             f"{field} {given.get(field)!r}: {first['msg'].removeprefix('Value error, ')}",
             code=_CODES.get(field, ErrorCode.BAD_OPTION),
         ) from error
+    _check_no_target_twice(options.targets)
+    return options
+
+
+def _check_size(name: str, value: object) -> None:
+    """Raise if an option has too many entries, or too long a text; nothing is looked at closer before that."""
+    if isinstance(value, Mapping):
+        texts = [f"{key}={entry}" for key, entry in value.items()]
+    elif isinstance(value, (list, tuple)):
+        texts = [str(entry) for entry in value]
+    else:
+        texts = [value] if isinstance(value, str) else []
+    if len(texts) > MOST_ENTRIES:
+        raise Refusal(f"{name}: {len(texts)} are named; the most is {MOST_ENTRIES}", code=ErrorCode.BAD_OPTION)
+    longest = max(texts, key=len, default="")
+    if len(longest) > LONGEST_ENTRY:
+        raise Refusal(
+            f"{name} {longest[:40]!r}... has {len(longest)} characters; the most is {LONGEST_ENTRY}",
+            code=ErrorCode.BAD_OPTION,
+        )
+
+
+def _check_no_target_twice(targets: Iterable[str]) -> None:
+    named: dict[frozenset[str], str] = {}
+    for target in targets:
+        before = named.setdefault(frozenset(target.split("+")), target)
+        if before != target:
+            raise Refusal(f"targets: {target!r} is {before!r} in another order", code=ErrorCode.UNKNOWN_TARGET)
 
 
 def parse_parameters(texts: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ironclad_assets.cli.exits import Exit
+from ironclad_assets.cli.main import build_app
 from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
@@ -152,6 +155,42 @@ def test_a_huge_file_is_refused_unread(gate: Gate) -> None:
     assert outcome.code == ErrorCode.TOO_LARGE.code
     check_always(outcome, gate=gate)
     assert archived(gate) == []
+    gate.send_good_song()
+
+
+MANY = range(10_000)
+HUGE = "a" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--targets", ",".join(f"stem{number}" for number in MANY)], "targets: 10000 are named; the most is 64"),
+        ([f"--stem=stem{number}" for number in MANY], "stems: 10000 are named; the most is 64"),
+        (["--stem=vocals"] * len(MANY), "stems: 10000 are named; the most is 64"),
+        ([f"--parameter=p{number}=1" for number in MANY], "parameters: 10000 are named; the most is 64"),
+        (["--targets", HUGE], "has 100000 characters; the most is 200"),
+        (["--parameter", f"{HUGE}=1"], "has 100002 characters; the most is 200"),
+        (["--parameter", f"shifts={HUGE}"], "has 100007 characters; the most is 200"),
+        (["--format", HUGE], "has 100000 characters; the most is 200"),
+    ],
+)
+def test_a_request_of_too_many_parts_is_refused_unread(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    """Row 58: whatever it asks for, before its song is opened, and in a short line."""
+    here = gate.installation
+    monkeypatch.setenv("IRONCLAD_HOME", str(here.settings.home))
+    monkeypatch.setenv("IRONCLAD_ENGINES_PATH", str(here.settings.engines_path))
+    os.mkfifo(path := gate.make_folder() / "song.wav")  # who opened it would wait for ever
+    began = time.monotonic()
+    result = CliRunner().invoke(build_app(["submit"]), ["submit", str(path), *arguments])
+    assert time.monotonic() - began < 10.0
+    assert (result.exit_code, result.stdout) == (Exit.REFUSED, "")
+    assert result.stderr.startswith(f"{ErrorCode.BAD_OPTION.code}: ")
+    assert says in result.stderr
+    assert len(result.stderr) < 300
+    assert (archived(gate), here.ledger.dispatchable(limit=9)) == ([], [])
     gate.send_good_song()
 
 

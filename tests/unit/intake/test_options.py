@@ -6,8 +6,15 @@ import pytest
 
 from ironclad_assets.contracts.v1.engine import EngineManifest
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.errors import Refusal
-from ironclad_assets.intake.options import change_options, check_options, make_options, parse_parameters
+from ironclad_assets.errors import ErrorCode, Refusal
+from ironclad_assets.intake.options import (
+    LONGEST_ENTRY,
+    MOST_ENTRIES,
+    change_options,
+    check_options,
+    make_options,
+    parse_parameters,
+)
 
 
 def make_manifest(name: str, *stems: str) -> EngineManifest:
@@ -72,6 +79,30 @@ def test_what_cannot_be_done_is_refused_by_name_with_what_there_is(
     with pytest.raises(Refusal, match=named) as caught:
         check_options(make_options(**given), ENGINES, system=JobOptions(engine="four"))
     assert caught.value.code.code == code
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        (["drums+bass", "vocals", "bass+drums"], "'bass\\+drums' is 'drums\\+bass' in another order"),
+        (["vocals", "vocals"], "a target is named twice"),
+    ],
+)
+def test_the_same_audio_is_not_made_twice(targets: list[str], says: str) -> None:
+    with pytest.raises(Refusal, match=says) as caught:
+        make_options(targets=targets)
+    assert caught.value.code is ErrorCode.UNKNOWN_TARGET
+
+
+def test_a_request_is_as_large_as_allowed_and_no_larger() -> None:
+    names = [f"stem{number}" for number in range(MOST_ENTRIES + 1)]
+    assert make_options(targets=names[1:]).targets == tuple(names[1:])
+    with pytest.raises(Refusal, match="65 are named; the most is 64"):
+        make_options(targets=names)
+    parameters = {"a": "x" * (LONGEST_ENTRY - 2)}
+    assert make_options(parameters=parameters).parameters == parameters
+    with pytest.raises(Refusal, match="has 201 characters; the most is 200"):
+        make_options(parameters={"a": "x" * (LONGEST_ENTRY - 1)})
 
 
 def test_without_any_engine_the_list_says_none() -> None:
