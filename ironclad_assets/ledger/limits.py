@@ -4,6 +4,8 @@ A user's own limit overrules that of the user's role, which overrules what the s
 is counted against a limit is in `usage`; whoever enforces one asks `effective`.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ from ironclad_assets.contracts.v1.limits import (
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.rows import utc_now
+from ironclad_assets.ledger.rows import in_parts, utc_now
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.tables import limits, users
 
@@ -60,12 +62,12 @@ class Limits:
         with self._database.read() as connection:
             found = connection.execute(select(users.c.role).where(users.c.user_id == user_id)).scalar()
             role = Role(found) if found else self._rules.unknown_role
-            return role, *_combine(connection, role, user_id=user_id, rules=self._rules)
+            return role, *_combine(_set_for(connection, [user_id]), role, user_id=user_id, rules=self._rules)
 
     def of_role(self, role: Role) -> EffectiveLimits:
         """Return the limits of users of a role who have none of their own."""
         with self._database.read() as connection:
-            return _combine(connection, role, user_id=None, rules=self._rules)[0]
+            return _combine(_set_for(connection, []), role, user_id=None, rules=self._rules)[0]
 
     def system(self) -> SystemLimits:
         """Return what all users together may use."""
@@ -105,26 +107,49 @@ class Limits:
 
 def effective_limits(connection: Connection, user_id: str, *, rules: Rules) -> EffectiveLimits:
     """Return every limit that holds for the user inside a transaction."""
-    role = connection.execute(select(users.c.role).where(users.c.user_id == user_id)).scalar()
-    return _combine(connection, Role(role) if role else rules.unknown_role, user_id=user_id, rules=rules)[0]
+    return limits_of_users(connection, [user_id], rules=rules)[user_id]
+
+
+def limits_of_users(connection: Connection, user_ids: Sequence[str], *, rules: Rules) -> dict[str, EffectiveLimits]:
+    """Return every limit that holds for each user, known or not: two statements for as many as one may name."""
+    found: dict[str, EffectiveLimits] = {}
+    for part in in_parts(user_ids):
+        known = select(users.c.user_id, users.c.role).where(users.c.user_id.in_(part))
+        roles = {row.user_id: Role(row.role) for row in connection.execute(known)}
+        chosen = _set_for(connection, part)
+        for user_id in part:
+            role = roles.get(user_id, rules.unknown_role)
+            found[user_id] = _combine(chosen, role, user_id=user_id, rules=rules)[0]
+    return found
+
+
+_Set = dict[tuple[str, str], dict[str, JsonValue]]
+"""Limits that somebody set: by scope and subject, each name's value."""
+
+
+def _set_for(connection: Connection, user_ids: Sequence[str]) -> _Set:
+    """Return what was set for the system, for roles, and for each of these users."""
+    theirs = (limits.c.scope == LimitScope.USER.value) & limits.c.subject.in_(user_ids)
+    these = theirs | (limits.c.scope != LimitScope.USER.value)
+    found: _Set = defaultdict(dict)
+    for row in connection.execute(select(limits.c.scope, limits.c.subject, limits.c.name, limits.c.value).where(these)):
+        found[row.scope, row.subject][row.name] = row.value
+    return found
 
 
 def _combine(
-    connection: Connection, role: Role, *, user_id: str | None, rules: Rules
+    found: _Set, role: Role, *, user_id: str | None, rules: Rules
 ) -> tuple[EffectiveLimits, dict[str, LimitScope]]:
     """Return the limits of a role, or of a user who has it, and for each that somebody set, for whom."""
-    these = _these(LimitScope.ROLE, role.value) | _these(LimitScope.SYSTEM, "")
-    if user_id is not None:
-        these |= _these(LimitScope.USER, user_id)
-    chosen = select(limits.c.scope, limits.c.name, limits.c.value).where(these)
-    found = {(row.scope, row.name): row.value for row in connection.execute(chosen)}
+    subjects = {LimitScope.SYSTEM: "", LimitScope.ROLE: role.value, LimitScope.USER: user_id}
     values = built_in(role, rules=rules).model_dump()
     sources: dict[str, LimitScope] = {}
     for scope in LimitScope:
-        names = RETENTION if scope is LimitScope.SYSTEM else tuple(LIMITS)
-        for name in names:
-            if (scope.value, name) in found:
-                values[name], sources[name] = found[scope.value, name], scope
+        subject = subjects[scope]
+        own = {} if subject is None else found.get((scope.value, subject), {})
+        for name in RETENTION if scope is LimitScope.SYSTEM else tuple(LIMITS):
+            if name in own:
+                values[name], sources[name] = own[name], scope
     return EffectiveLimits.model_validate(values), sources
 
 

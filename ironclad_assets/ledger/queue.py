@@ -17,10 +17,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.limits import effective_limits, system_limits
+from ironclad_assets.ledger.limits import limits_of_users, system_limits
 from ironclad_assets.ledger.pauses import not_paused
 from ironclad_assets.ledger.reads import require_job, select_jobs
-from ironclad_assets.ledger.rows import in_parts, job_query, write_history
+from ironclad_assets.ledger.rows import MOST_NAMED, in_parts, job_query, write_history
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.tables import jobs, songs
 from ironclad_assets.ledger.turns import DISPATCHED, WAITING, count_in_hand, in_turn, is_due, may_go, seconds_of_audio
@@ -143,20 +143,22 @@ def _everything(connection: Connection, *, rules: Rules) -> Iterator[_Waiting]:
 
 def _in_turn(connection: Connection, *, rules: Rules) -> Iterator[_Waiting]:
     """Yield the jobs that only their turn keeps from a run, in order; those beyond their user's limit say so."""
-    rows = connection.execute(in_turn(may_go()))
     in_hand: Counter[str] = Counter()
+    room = 0.0
     most: dict[str, float] = {}
-    for number, (_, job_uuid, user_id, _, seconds) in enumerate(rows):
-        if number == 0:
+    for part in connection.execute(in_turn(may_go())).partitions(MOST_NAMED):
+        if not most:
             in_hand.update({row[0]: row[1] for row in connection.execute(count_in_hand())})
             room = _limit(system_limits(connection).concurrent_jobs) - in_hand.total()
-        if user_id not in most:
-            most[user_id] = _limit(effective_limits(connection, user_id, rules=rules).concurrent_jobs)
-        fits = in_hand[user_id] < most[user_id] and room > 0
-        if fits:
-            in_hand[user_id] += 1
-            room -= 1
-        yield _Waiting(job_uuid, user_id, seconds, Wait.TURN if fits else Wait.LIMIT)
+        new = list({user_id for _, _, user_id, _, _ in part} - most.keys())
+        for user_id, limits in limits_of_users(connection, new, rules=rules).items():
+            most[user_id] = _limit(limits.concurrent_jobs)
+        for _, job_uuid, user_id, _, seconds in part:
+            fits = in_hand[user_id] < most[user_id] and room > 0
+            if fits:
+                in_hand[user_id] += 1
+                room -= 1
+            yield _Waiting(job_uuid, user_id, seconds, Wait.TURN if fits else Wait.LIMIT)
 
 
 def _limit(most: int | None) -> float:

@@ -1,9 +1,11 @@
 """Ledgers to test with: SQLite always, Postgres where its programs and a driver are installed."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from ironclad_assets.contracts.v1.job import JobError, SongIdentity
 from ironclad_assets.contracts.v1.options import JobOptions
@@ -48,3 +50,19 @@ def ledger(url: str) -> Iterator[Ledger]:
     ledger.migrate()
     yield ledger
     ledger.close()
+
+
+@contextmanager
+def counted_statements(ledger: Ledger) -> Iterator[list[str]]:
+    """Collect the statements that the ledger's database is asked inside the block; an `executemany` is one."""
+    statements: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *others: object) -> None:
+        statements.append(statement)
+
+    engine = ledger._database._open()
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)

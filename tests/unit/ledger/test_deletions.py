@@ -1,15 +1,13 @@
 """Deletions in the ledger: what a request changes at once, what is forgotten, and what stays as proof."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
@@ -22,7 +20,7 @@ from ironclad_assets.ledger.tables import metadata, tombstones
 from ironclad_assets.ledger.tombstones import add_tombstones, digest_of
 from ironclad_assets.ledger.usage import record_stored
 from ironclad_assets.ledger.worker import current_worker
-from tests.unit.ledger.conftest import add_song, make_song
+from tests.unit.ledger.conftest import add_song, counted_statements, make_song
 
 
 def code_of(raised: pytest.ExceptionInfo[IroncladError]) -> ErrorCode:
@@ -164,22 +162,6 @@ def test_a_user_with_more_songs_than_a_statement_may_name_goes_whole(
     ledger.deletions.forget_songs(sorted(jobs), receipt=whole.receipt, removed={})
     assert ledger.deletions.traces(whole) == []
     assert ledger.job(kept).state is JobState.QUEUED
-
-
-@contextmanager
-def counted_statements(ledger: Ledger) -> Iterator[list[str]]:
-    """Collect the statements that the ledger's database is asked inside the block; an `executemany` is one."""
-    statements: list[str] = []
-
-    def note(connection: object, cursor: object, statement: str, *others: object) -> None:
-        statements.append(statement)
-
-    engine = ledger._database._open()
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 @pytest.mark.parametrize("forgetting", [False, True])

@@ -16,7 +16,7 @@ from ironclad_assets.ledger.retries import LONGEST_WAIT_S, RetryPolicy
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import jobs
 from ironclad_assets.ledger.worker import current_worker
-from tests.unit.ledger.conftest import ERROR, add_song, make_song
+from tests.unit.ledger.conftest import ERROR, add_song, counted_statements, make_song
 
 FOR_NOW = JobError(code="engine_failed", detail="upside down", remedy="retry", stage="stems")
 PAUSED = JobError(code="paused", detail="stage stems", remedy="wait", stage="stems")
@@ -99,6 +99,19 @@ def test_nobody_gets_more_jobs_at_once_than_allowed_and_others_go_on(ledger: Led
     assert waits == {mine[0]: Wait.DISPATCHED, other: Wait.TURN, mine[2]: Wait.LIMIT}
     ledger.limits.set(LimitScope.SYSTEM, "", "concurrent_jobs", 2, actor="test")
     assert order(ledger) == []
+
+
+def test_the_queue_is_as_many_statements_for_many_users_as_for_few(ledger: Ledger) -> None:
+    ledger.limits.set(LimitScope.USER, "user7", "concurrent_jobs", 1, actor="test")
+    counts = []
+    for users in (8, 40):
+        for number in range(users):
+            add_song(ledger, 1000 * users + number, user_id=f"user{number}")
+        with counted_statements(ledger) as statements:
+            places = ledger.queue.places(limit=1000)
+        counts.append(len(statements))
+    assert [place.job.user_id for place in places if place.wait is Wait.LIMIT] == ["user7"]
+    assert counts[0] == counts[1]
 
 
 def test_the_queue_is_shown_in_the_order_in_which_it_is_worked_off(ledger: Ledger) -> None:
