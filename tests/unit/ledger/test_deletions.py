@@ -14,13 +14,13 @@ from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger import rows
 from ironclad_assets.ledger.forget import forget_songs
-from ironclad_assets.ledger.reads import require_song
+from ironclad_assets.ledger.reads import lock_jobs, require_song
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import metadata, tombstones
 from ironclad_assets.ledger.tombstones import add_tombstones, digest_of
 from ironclad_assets.ledger.usage import record_stored
 from ironclad_assets.ledger.worker import current_worker
-from tests.unit.ledger.conftest import add_song, counted_statements, make_song
+from tests.unit.ledger.conftest import ERROR, add_song, counted_statements, make_song
 
 
 def code_of(raised: pytest.ExceptionInfo[IroncladError]) -> ErrorCode:
@@ -189,6 +189,39 @@ def test_a_stage_of_the_user_and_a_deletion_wait_for_each_other_in_one_order(led
         stage.result(30.0)
     left = {"s0", "s2"} if forgetting else {"s0", "s1", "s2"}
     assert {traces.song for traces in ledger.deletions.traces(deletion)} == left
+
+
+@pytest.mark.parametrize("work", ["release", "dispatch"])
+def test_whoever_changes_several_jobs_waits_for_a_deletion_in_one_order(ledger: Ledger, work: str) -> None:
+    """On Postgres all lock jobs from the oldest to the newest; else each would wait for the other for ever."""
+    oldest, newest = add_song(ledger, 1), add_song(ledger, 2)
+    if work == "release":
+        for job in (oldest, newest):
+            ledger.hold(job, ERROR, actor="test")
+    else:  # a row that was written lies behind the others, where a statement about several comes by last
+        ledger.queue.set_priority(oldest, 1, actor="test")
+    locked, asked = Event(), Event()
+
+    def delete() -> None:
+        with ledger._database.write() as connection:
+            lock_jobs(connection, [oldest])
+            locked.set()
+            asked.wait(1.0)  # on Postgres the other one waits by then
+            lock_jobs(connection, [newest])
+
+    def change() -> None:
+        if work == "release":
+            assert ledger.attempts.release([newest, oldest], actor="test") == 2
+        else:
+            ledger.mark_dispatched([newest, oldest])
+
+    with ThreadPoolExecutor(1) as pool:
+        deletion = pool.submit(delete)
+        assert locked.wait(10.0)
+        change()
+        asked.set()
+        deletion.result(30.0)
+    assert [ledger.job(job).state for job in (oldest, newest)] == [JobState.QUEUED] * 2
 
 
 def test_tombstones_of_a_second_deletion_move_forward_and_never_back(ledger: Ledger) -> None:
