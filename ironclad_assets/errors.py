@@ -240,24 +240,19 @@ class ErrorCode(Enum):
         return cls.__members__.get(code.upper(), cls.INTERNAL)
 
 
-LONGEST_DETAIL = 2000
-"""Characters of an error's detail: it names values from outside, and is stored, logged and shown."""
-
-
 class IroncladError(Exception):
     """Base of every error this project raises on purpose.
 
     Attributes:
         code: the published code.
-        detail: what exactly was wrong, naming the value; safe to show to the uploader. At most `LONGEST_DETAIL`
-            characters; of a longer one the middle is left out.
+        detail: what exactly was wrong, naming the value; safe to show to the uploader.
     """
 
     code: ErrorCode = ErrorCode.INTERNAL
 
     def __init__(self, detail: str, *, code: ErrorCode | None = None) -> None:
-        self.detail = _without_middle(detail)
-        super().__init__(self.detail)
+        super().__init__(detail)
+        self.detail = detail
         if code is not None:
             self.code = code
 
@@ -268,14 +263,6 @@ class IroncladError(Exception):
     def describe(self) -> str:
         """Return one line for people: code, detail, remedy."""
         return f"{self.code.code}: {self.detail}; {self.code.facts.remedy}"
-
-
-def _without_middle(text: str) -> str:
-    if len(text) <= LONGEST_DETAIL:
-        return text
-    gap = f" [... {len(text)} characters ...] "
-    head = (LONGEST_DETAIL - len(gap)) // 2
-    return text[:head] + gap + text[-(LONGEST_DETAIL - len(gap) - head) :]
 
 
 class PermanentFailure(IroncladError):  # noqa: N818 - an outcome that everybody reads by this name

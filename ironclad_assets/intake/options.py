@@ -17,7 +17,7 @@ from ironclad_assets.intake.choice import NOTHING, choose
 MOST_ENTRIES = 64
 """Targets, stems or parameters that one request names."""
 
-LONGEST_ENTRY = 200
+LONGEST_ENTRY = 1000
 """Characters of each of them, and of every other option."""
 
 _CODES = {
@@ -37,11 +37,10 @@ def make_options(
 ) -> JobOptions:
     """Return options from what a user typed; None leaves an option to the defaults.
 
-    Two targets of the same stems are one, in whatever order they are named: the same audio is not made twice.
-
     Raises:
-        Refusal: `UNKNOWN_TARGET`, `UNKNOWN_FORMAT` or `BAD_OPTION`, naming the value; `BAD_OPTION` also for more than
-            `MOST_ENTRIES` targets, stems or parameters, or one of more than `LONGEST_ENTRY` characters.
+        Refusal: `UNKNOWN_TARGET`, `UNKNOWN_FORMAT` or `BAD_OPTION`, naming the value. `UNKNOWN_TARGET` also for a
+            target that is another one with its stems in another order; `BAD_OPTION` for more than `MOST_ENTRIES`
+            targets, stems or parameters, or one of more than `LONGEST_ENTRY` characters.
     """
     given = {
         "engine": engine,
@@ -66,7 +65,7 @@ def make_options(
 
 
 def _check_size(name: str, value: object) -> None:
-    """Raise if an option has too many entries, or too long a text; nothing is looked at closer before that."""
+    """Raise if an option has too many entries, or too long a text."""
     if isinstance(value, Mapping):
         texts = [f"{key}={entry}" for key, entry in value.items()]
     elif isinstance(value, (list, tuple)):
@@ -95,8 +94,10 @@ def parse_parameters(texts: Iterable[str]) -> dict[str, str]:
     """Return parameters from texts such as ``overlap=0.25``; what the values mean is for the engine to say.
 
     Raises:
-        Refusal: `BAD_OPTION`, naming the text.
+        Refusal: `BAD_OPTION`, naming the text, or where there are too many or one is too long.
     """
+    texts = list(texts)
+    _check_size("parameters", texts)
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")

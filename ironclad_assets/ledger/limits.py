@@ -130,7 +130,8 @@ _Set = dict[tuple[str, str], dict[str, JsonValue]]
 def _set_for(connection: Connection, user_ids: Sequence[str]) -> _Set:
     """Return what was set for the system, for roles, and for each of these users."""
     theirs = (limits.c.scope == LimitScope.USER.value) & limits.c.subject.in_(user_ids)
-    these = theirs | (limits.c.scope != LimitScope.USER.value)
+    # Not "any other scope": that would read the limits of all users to find them.
+    these = theirs | limits.c.scope.in_([LimitScope.SYSTEM.value, LimitScope.ROLE.value])
     found: _Set = defaultdict(dict)
     for row in connection.execute(select(limits.c.scope, limits.c.subject, limits.c.name, limits.c.value).where(these)):
         found[row.scope, row.subject][row.name] = row.value

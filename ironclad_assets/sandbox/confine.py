@@ -21,8 +21,9 @@ _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE = 1 << 1
-_FIRST_TO_GO = 1000
-"""The highest value of oom_score_adj (proc(5)): before every process that has it not, however small."""
+_SOONER = 300
+_MOST_OOM_SCORE = 1000
+"""Of oom_score_adj (proc(5)): thousandths of the memory there is, by which a process counts as larger than it is."""
 
 _SYS_LANDLOCK_CREATE_RULESET = 444
 _SYS_LANDLOCK_ADD_RULE = 445
@@ -52,13 +53,16 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 def offer_to_oom_killer() -> None:
-    """Make this process, and what it starts, the first that the kernel ends where memory runs out.
+    """Count as larger by three tenths of the memory there is, where the kernel has to end a process for want of memory.
 
-    Otherwise it takes the largest at that instant; and while that one is still going, whoever asks next, which may be
-    the run that waits for its child. Best effort: where there is no such setting, size decides.
+    It ends the largest at that instant; and while that one is still going, whoever asks next, which may be the run that
+    waits for its child. A process that fills the memory by itself is still ended before a small child. Best effort, and
+    handed on to what this process starts.
     """
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
-        file.write(str(_FIRST_TO_GO))
+    score = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):
+        own = int(score.read_text(encoding="ascii"))
+        score.write_text(str(min(own + _SOONER, _MOST_OOM_SCORE)), encoding="ascii")
 
 
 def set_limits(

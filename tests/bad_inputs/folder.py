@@ -37,7 +37,7 @@ ROWS = (
         proof=("test_a_huge_file_is_refused_unread",), codes=(ErrorCode.TOO_LARGE,),
         later=f"a body that is cut off while it is sent: {_API}"),
     Row(58, "a request of 10,000 targets, stems or parameters, or with a huge one",
-        "refused before the song is read", 422,
+        "refused before the song is read: at most 64 of each, of at most 1,000 characters", 422,
         proof=("test_a_request_of_too_many_parts_is_refused_unread",), codes=(ErrorCode.BAD_OPTION,),
         later=f"400 for a body of 10,000 multipart parts, or with a huge part header: {_API}"),
     Row(59, "one byte a second", "not taken before it is complete",

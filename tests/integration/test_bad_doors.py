@@ -169,10 +169,11 @@ HUGE = "a" * 100_000
         ([f"--stem=stem{number}" for number in MANY], "stems: 10000 are named; the most is 64"),
         (["--stem=vocals"] * len(MANY), "stems: 10000 are named; the most is 64"),
         ([f"--parameter=p{number}=1" for number in MANY], "parameters: 10000 are named; the most is 64"),
-        (["--targets", HUGE], "has 100000 characters; the most is 200"),
-        (["--parameter", f"{HUGE}=1"], "has 100002 characters; the most is 200"),
-        (["--parameter", f"shifts={HUGE}"], "has 100007 characters; the most is 200"),
-        (["--format", HUGE], "has 100000 characters; the most is 200"),
+        (["--targets", HUGE], "has 100000 characters; the most is 1000"),
+        (["--parameter", f"{HUGE}=1"], "has 100002 characters; the most is 1000"),
+        (["--parameter", f"shifts={HUGE}"], "has 100007 characters; the most is 1000"),
+        (["--parameter", HUGE], "has 100000 characters; the most is 1000"),
+        (["--format", HUGE], "has 100000 characters; the most is 1000"),
     ],
 )
 def test_a_request_of_too_many_parts_is_refused_unread(

@@ -101,7 +101,7 @@ def test_a_request_is_as_large_as_allowed_and_no_larger() -> None:
         make_options(targets=names)
     parameters = {"a": "x" * (LONGEST_ENTRY - 2)}
     assert make_options(parameters=parameters).parameters == parameters
-    with pytest.raises(Refusal, match="has 201 characters; the most is 200"):
+    with pytest.raises(Refusal, match="has 1001 characters; the most is 1000"):
         make_options(parameters={"a": "x" * (LONGEST_ENTRY - 1)})
 
 

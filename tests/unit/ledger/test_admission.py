@@ -6,9 +6,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from ironclad_assets.contracts.v1.job import JobError, SongIdentity
 from ironclad_assets.contracts.v1.limits import LimitScope
@@ -303,3 +304,24 @@ def test_whoever_counts_at_one_time_neither_blocks_another_nor_loses_a_byte(ledg
     for song in ledger.usage.songs():
         counted[song.user_id] += sum(ledger.usage.stored(song.song).values())
     assert totals == counted
+
+
+def test_the_limits_of_one_user_are_found_without_reading_those_of_all(tmp_path: Path) -> None:
+    """They are asked for several times for each upload, with the ledger's only writer waiting."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.migrate()
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    engine = ledger._database._open()
+    event.listen(engine, "before_cursor_execute", lambda *call: asked.append((call[2], call[3])))
+    ledger.limits.effective("ada")
+    about = [one for one in asked if "FROM limits" in one[0]]
+    with ledger._database.read() as connection:
+        plans = [
+            str(row.detail)
+            for statement, values in about
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    ledger.close()
+    assert len(about) == 1
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []
+    assert any(plan.startswith("SEARCH limits") for plan in plans)

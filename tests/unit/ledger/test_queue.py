@@ -10,6 +10,7 @@ from ironclad_assets.contracts.v1.job import JobError, JobState
 from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger import queue
 from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.queue import Wait
 from ironclad_assets.ledger.retries import LONGEST_WAIT_S, RetryPolicy
@@ -99,6 +100,25 @@ def test_nobody_gets_more_jobs_at_once_than_allowed_and_others_go_on(ledger: Led
     assert waits == {mine[0]: Wait.DISPATCHED, other: Wait.TURN, mine[2]: Wait.LIMIT}
     ledger.limits.set(LimitScope.SYSTEM, "", "concurrent_jobs", 2, actor="test")
     assert order(ledger) == []
+
+
+def test_the_queue_is_the_same_whether_it_is_read_at_once_or_in_parts(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        add_song(ledger, number, user_id="abcde"[number % 5])
+    ledger.limits.set(LimitScope.USER, "b", "concurrent_jobs", 2, actor="test")
+    ledger.limits.set(LimitScope.USER, "e", "concurrent_jobs", 1, actor="test")
+    ledger.limits.set(LimitScope.SYSTEM, "", "concurrent_jobs", 12, actor="test")
+    ledger.mark_dispatched(order(ledger, limit=3))
+
+    def seen() -> tuple[list[tuple[str, Wait]], list[str]]:
+        return [(place.job.job_uuid, place.wait) for place in ledger.queue.places(limit=99)], order(ledger)
+
+    at_once = seen()
+    assert [wait for _, wait in at_once[0]].count(Wait.TURN) == len(at_once[1]) == 9
+    monkeypatch.setattr(queue, "MOST_NAMED", 3)
+    assert seen() == at_once
 
 
 def test_the_queue_is_as_many_statements_for_many_users_as_for_few(ledger: Ledger) -> None:

@@ -45,11 +45,13 @@ def test_child_writes_only_where_it_may(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says whom it ends first")
-def test_child_is_the_first_to_go_where_memory_runs_out(run: Run) -> None:
+def test_child_goes_sooner_where_memory_runs_out(run: Run) -> None:
     """Else the kernel may take the run instead, and its end would count as a crash of the song."""
     score = Path("/proc/self/oom_score_adj")
-    assert run("read", arguments={"path": str(score)}, readable=[score])["content"].strip() == "1000"
-    assert score.read_text(encoding="ascii").strip() != "1000"
+    before = int(score.read_text(encoding="ascii"))
+    there = run("read", arguments={"path": str(score)}, readable=[score])["content"]
+    assert int(there) == min(before + 300, 1000)
+    assert int(score.read_text(encoding="ascii")) == before
 
 
 @needs_landlock
