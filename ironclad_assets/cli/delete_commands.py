@@ -81,8 +81,9 @@ def delete_user(user: UserName, yes: Yes = False, no_wait: NoWait = False, as_js
         check_user(user)
         if not yes:
             typer.confirm(f"Delete the user {user} and everything that is theirs?", abort=True, err=True)
-        folder = (installation.store.input / user).is_dir()
-        deletion = installation.ledger.deletions.request_user(user, actor=installation.actor, known=folder)
+        folder = installation.store.input / user
+        known = folder.is_dir() and not folder.is_symlink()
+        deletion = installation.ledger.deletions.request_user(user, actor=installation.actor, known=known)
         _drop_uploads(installation, user, deletion=deletion)
         _carry_out(installation, deletion, no_wait=no_wait, as_json=as_json)
 

@@ -27,6 +27,8 @@ from ironclad_assets.ledger.usage import forget_all_stored, remember_shares
 
 _WORD = r"[A-Za-z0-9_-]"
 
+_ENDING = re.compile(r"\.(aac|aiff?|flac|m4[ab]|mka|mp[34]|og[ag]|opus|wave?|webm|wma|wv)$", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Traces:
@@ -63,6 +65,15 @@ class Traces:
         """What only this song can be meant by: ids and the hash."""
         found = (self.song, *self.job_uuids, *self.run_ids, *self.trace_ids, self.sha256)
         return tuple(dict.fromkeys(one for one in found if one))
+
+
+def is_telling(name: str) -> bool:
+    """Return whether a name from outside is a song's wherever it stands: a path, or with the ending of audio files.
+
+    Any other, such as ``status`` or ``index.db``, may be a word of somebody else, and of the programs themselves:
+    whoever uploads chooses it, and must not choose with it what of others is erased. It counts only in quotes.
+    """
+    return "/" in name or _ENDING.search(name) is not None
 
 
 def read_traces(connection: Connection, song: str) -> Traces:
@@ -135,7 +146,7 @@ def _time_of(table: Table) -> ColumnElement[str]:
 
 
 def _names_of(traces: Traces) -> tuple[str, ...]:
-    return (*traces.ids, traces.original_name)
+    return (*traces.ids, traces.original_name) if is_telling(traces.original_name) else traces.ids
 
 
 def _rename_in_audit(connection: Connection, names: Set[str], *, receipt: str, until: int | None = None) -> None:

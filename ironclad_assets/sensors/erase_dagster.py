@@ -161,10 +161,10 @@ class DagsterTraces:
     def _erase_files(self, names: Names, *, tally: Tally) -> None:
         """Remove the databases and logs of runs, and mask the logs of sensors."""
         for path in sorted((self._home / "history" / "runs").glob("*")):
-            if names.find(os.fsencode(path.name), users=False):
+            if names.find_ids(os.fsencode(path.name)):
                 remove_path(path, tally=tally, kind="run_files")
         for path in sorted((self._home / "storage").glob("*")):
-            if names.find(os.fsencode(path.name), users=False):
+            if names.find_ids(os.fsencode(path.name)):
                 remove_path(path, tally=tally, kind="run_files")
             elif not _RUN_FOLDER.fullmatch(path.name):  # the log of another run tells of another song
                 erase_from_folder(path, names=names, tally=tally, kind="run_files")

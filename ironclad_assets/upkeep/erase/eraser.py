@@ -145,7 +145,8 @@ class Eraser:
         for folder in (self.settings.home_dir / "logs", self.store.path("logs"), self.settings.home_dir / "run"):
             erase_from_folder(folder, names=names, tally=tally, kind="logs")
         for copy in sorted((self.settings.home_dir / UPGRADES).glob("*")):
-            if names.find(copy.read_bytes()):  # a copy of the ledger, which cannot be changed and stay one
+            content = copy.read_bytes()  # of the ledger, which cannot be changed and stay a copy of it
+            if names.find_ids(content) or (names.users and names.find(content)):
                 remove_path(copy, tally=tally, kind="ledger_copies")
 
     def _not_quiet(self, traces: Sequence[Traces]) -> str:

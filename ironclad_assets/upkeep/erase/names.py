@@ -1,7 +1,9 @@
 """What must not be found any more after a deletion, and finding it in text, however that text spells it.
 
 Ids are long and random, so they are looked for wherever they stand. Names that people give are looked for as they
-are, and as JSON, Python and addresses spell them; the name of a user only as a word of its own.
+are, and as JSON, Python and addresses spell them; the name of a user only as a word of its own, and the name of a file
+that need not be one (`is_telling`) only in quotes, as every message of ours has it. Neither ever decides what a file
+or a field is called.
 """
 
 import json
@@ -12,14 +14,17 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from ironclad_assets.ledger.forget import Traces
+from ironclad_assets.contracts.v1.base import SHA256_PATTERN
+from ironclad_assets.ledger.forget import Traces, is_telling
 
 ERASED = "[erased]"
 
 _TOKEN = re.compile(rb"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _UUID_PARTS = 5
-_LEAST_NAME = 5
-"""Characters of a name without a dot that count where nothing quotes it: half of all lines have a single ``a``."""
+_HASH = re.compile(SHA256_PATTERN)
+
+_NO_KEY = rb"(?!\s*:)"
+"""After something in quotes: it is no field of a JSON document."""
 
 _BEFORE, _AFTER = rb"(?<![A-Za-z0-9_-])", rb"(?![A-Za-z0-9_-])"
 _TEXT_ONLY = ("__class__", "__enum__", "__mapping_items__")
@@ -31,7 +36,7 @@ class Names:
 
     Attributes:
         ids: of songs, jobs, runs and traces, and hashes.
-        phrases: names of files, and their paths in the library.
+        phrases: names of files as they were uploaded, and their paths in the library.
         users: whose everything goes.
     """
 
@@ -51,6 +56,11 @@ class Names:
         """Return these names and further ids."""
         return Names(ids=self.ids | frozenset(more), phrases=self.phrases, users=self.users)
 
+    @cached_property
+    def without_hashes(self) -> "Names":
+        """These names without the hashes of originals, which songs of several users may share."""
+        return Names(ids=frozenset(one for one in self.ids if not _HASH.fullmatch(one)))
+
     def find(self, content: bytes, *, users: bool = True) -> list[tuple[int, int]]:
         """Return where something of these stands in `content`, as (start, end), in order.
 
@@ -58,26 +68,34 @@ class Names:
             content: text in UTF-8 or ASCII, whatever else is in it.
             users: whether the users' names count too.
         """
+        return self._found(content, users=users, phrases=True)
+
+    def find_ids(self, content: bytes) -> bool:
+        """Return whether an id stands in `content`: the name of a file or of a field, which no uploader may choose."""
+        return bool(self._found(content, users=False, phrases=False))
+
+    def _found(self, content: bytes, *, users: bool, phrases: bool) -> list[tuple[int, int]]:
         ids, tokens, spans = self._ids, set(), []
         for match in _TOKEN.finditer(content):
             token = match.group()
             tokens.add(token)
             if token in ids or (b"-" in token and any(part in ids for part in _parts(token))):
                 spans.append(match.span())
-        known = self._spelled.present(content, tokens=tokens)
+        known = self._spelled.present(content, tokens=tokens) if phrases else []
         known += self._users.present(content, tokens=tokens) if users else []
         if known:
             spans += [match.span() for match in _any_of(known).finditer(content)]
-        quoted = self._quoted.present(content, tokens=tokens)
+        quoted = self._quoted.present(content, tokens=tokens) if phrases else []
         if quoted:
-            spans += [match.span() for match in re.finditer(b"|".join(map(re.escape, quoted)), content)]
+            any_of = b"(?:" + b"|".join(map(re.escape, quoted)) + b")" + _NO_KEY
+            spans += [match.span() for match in re.finditer(any_of, content)]
         return sorted(spans)
 
-    def masked(self, text: str, *, users: bool = True) -> str:
+    def masked(self, text: str, *, users: bool = True, phrases: bool = True) -> str:
         """Return `text` with `ERASED` in the place of each of these."""
         content = text.encode("utf-8", errors="surrogatepass")
         parts, at = [], 0
-        for start, end in self.find(content, users=users):
+        for start, end in self._found(content, users=users, phrases=phrases):
             if start >= at:
                 parts += [content[at:start], ERASED.encode()]
             at = max(at, end)
@@ -108,7 +126,7 @@ class Names:
             return [self.masked_value(one) for one in value]
         if isinstance(value, dict):
             return {
-                self.masked(key, users=False): one if key in _TEXT_ONLY[:2] else self._member(key, one)
+                self.masked(key, users=False, phrases=False): one if key in _TEXT_ONLY[:2] else self._member(key, one)
                 for key, one in value.items()
             }
         return value
@@ -127,11 +145,11 @@ class Names:
 
     @cached_property
     def _spelled(self) -> "_Phrases":
-        return _Phrases(spelled for one in self.phrases if _is_plain(one) for spelled in spellings(one))
+        return _Phrases(spelled for one in self.phrases if is_telling(one) for spelled in spellings(one))
 
     @cached_property
     def _quoted(self) -> "_Phrases":
-        short = (one for one in self.phrases if not _is_plain(one))
+        short = (one for one in self.phrases if not is_telling(one))
         return _Phrases(mark + spelled + mark for one in short for spelled in spellings(one) for mark in _QUOTES)
 
 
@@ -153,10 +171,6 @@ class _Phrases:
 
 
 _QUOTES = (b"'", b'"')
-
-
-def _is_plain(name: str) -> bool:
-    return len(name) >= _LEAST_NAME or "." in name
 
 
 def spellings(text: str) -> set[bytes]:

@@ -23,6 +23,7 @@ from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.erase.names import Names
 from ironclad_assets.upkeep.erase.tally import Tally, remove_path, remove_stored
+from ironclad_assets.upkeep.prune.orphans import NOTE
 
 _CLOCK_SLACK_S = 3600.0
 """How far in the future a file's time may lie: beyond that a clock was wrong."""
@@ -46,14 +47,14 @@ def erase_song_files(traces: Traces, *, store: Store, ledger: Ledger, tally: Tal
 
 
 def erase_put_aside(store: Store, *, names: Names, tally: Tally) -> None:
-    """Remove what was put into ``orphaned/`` and is named after, or tells of, one of `names`."""
+    """Remove what was put into ``orphaned/`` and is named after, or by its note or a manifest tells of, one of `names`.
+
+    With the note goes what it tells of: audio does not say itself whose it is.
+    """
     for path in sorted(store.path("orphaned").glob("*")):
-        if _names_one(path, names=names):
+        inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+        if any(_names_one(one, names=names) for one in (path, *inside)):
             remove_path(path, tally=tally, kind="orphaned")
-            continue
-        for inner in sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else ():
-            if _names_one(inner, names=names):
-                remove_path(inner, tally=tally, kind="orphaned")
 
 
 def erase_uploads_of(store: Store, user_id: str, *, deletion: Deletion, default_user: str, tally: Tally) -> None:
@@ -71,6 +72,8 @@ def erase_uploads_of(store: Store, user_id: str, *, deletion: Deletion, default_
     before_s, now_s = datetime.fromisoformat(deletion.requested_at).timestamp(), time.time()
     default = user_id == default_user
     folder = store.input / user_id
+    if folder.is_symlink():  # intake never followed it, and what it leads to is not the user's
+        remove_path(folder, tally=tally, kind="uploads")
     loose = [path for path in store.input.iterdir() if not path.is_dir() or path.is_symlink()] if default else []
     for path in (*_contents(folder), *loose):
         with suppress(FileNotFoundError):
@@ -111,12 +114,17 @@ def _stage_folders(store: Store, *, song: str) -> Iterator[Path]:
 
 
 def _names_one(path: Path, *, names: Names) -> bool:
-    if names.find(os.fsencode(path.name), users=False):
+    """Return whether an entry is named after one of `names`, or is a document that tells of one.
+
+    A manifest may name the hash of an original that a song of somebody else has too; the note of a move never does.
+    """
+    if names.find_ids(os.fsencode(path.name)):
         return True
-    if path.suffix != ".json" or not path.is_file():
+    if path.suffix != ".json" or path.is_symlink() or not path.is_file():
         return False
+    wanted = names if path.name == NOTE else names.without_hashes
     with suppress(OSError):
-        return bool(names.find(path.read_bytes()))
+        return wanted.find_ids(path.read_bytes())
     return False
 
 

@@ -28,7 +28,7 @@ def erase_from_folder(folder: Path, *, names: Names, tally: Tally, kind: str) ->
         kind: under which they count.
     """
     for path in sorted(_walk(folder)):
-        if names.find(os.fsencode(path.name), users=False):
+        if names.find_ids(os.fsencode(path.name)):
             remove_path(path, tally=tally, kind=kind)
         elif path.is_file() and not path.is_symlink() and not path.name.endswith(_DATABASES):
             tally.add(f"{kind}_lines", mask_file(path, names=names))

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger import rows
@@ -222,6 +223,16 @@ def test_whoever_changes_several_jobs_waits_for_a_deletion_in_one_order(ledger: 
         asked.set()
         deletion.result(30.0)
     assert [ledger.job(job).state for job in (oldest, newest)] == [JobState.QUEUED] * 2
+
+
+@pytest.mark.parametrize("name", ["ada", "operator", "limit_set", "concurrent_jobs", "index.db"])
+def test_a_song_called_like_a_word_of_the_audit_falsifies_no_line_of_it(ledger: Ledger, name: str) -> None:
+    ledger.register(make_song(1).model_copy(update={"original_name": name}), JobOptions(), actor="test")
+    ledger.limits.set(LimitScope.USER, "ada", "concurrent_jobs", 2, actor="operator")
+    before = ledger.audit.latest(limit=9)
+    deletion = ledger.deletions.request_song("s1", actor="test")
+    ledger.deletions.forget_songs(["s1"], receipt=deletion.receipt, removed={})
+    assert ledger.audit.latest(limit=9)[: len(before)] == before
 
 
 def test_tombstones_of_a_second_deletion_move_forward_and_never_back(ledger: Ledger) -> None:

@@ -1,10 +1,20 @@
 """What only Dagster knows of a song goes, and nothing of the others; the sensor starts one process at a time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
 from dagster._core.storage.runs.schema import RunTagsTable
 from dagster._core.test_utils import create_run_for_test
 
@@ -78,6 +88,31 @@ def test_runs_events_and_partition_go_and_the_asset_shows_the_newest_that_is_lef
     erase(instance, tmp_path, traces(KEPT))
     assert instance.get_latest_materialization_event(thing.key) is None
     assert erase(instance, tmp_path, traces(KEPT)).removed == {}
+
+
+@pytest.mark.parametrize("name", ["status", "RUNNING", "cursor", "upload_watcher", "index.db"])
+def test_a_song_called_like_a_word_of_dagster_leaves_its_tables_and_files_readable(tmp_path, name) -> None:
+    """Else nobody's songs would be taken or worked on any more, and their lineage would be gone."""
+    place = RegisteredCodeLocationOrigin("ironclad")
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "__repository__"), "upload_watcher")
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData(cursor="{}"))
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        kept, _ = materialize(instance, KEPT), materialize(instance, SONG)
+        instance.add_instigator_state(state)
+        said = {"skip_reason": f"1 taken ({name!r})", "selector_id": state.selector_id}
+        known = (state.instigator_origin_id, "upload_watcher", InstigatorType.SENSOR, TickStatus.SKIPPED, 1.0)
+        instance.create_tick(TickData(*known, **said))
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "logs" / name).write_text("of another")
+        erase(instance, tmp_path, replace(traces(), original_name=name))
+        assert instance.all_instigator_state() == [state]
+        (tick,) = instance.get_ticks(state.instigator_origin_id, state.selector_id)
+        assert (tick.instigator_name, tick.status) == ("upload_watcher", TickStatus.SKIPPED)
+        assert tick.tick_data.skip_reason == "1 taken ([erased])"
+        assert [run.run_id for run in instance.get_runs()] == [kept]
+        assert instance.get_materialized_partitions(thing.key) == {KEPT}
+    assert (tmp_path / "logs" / name).read_text() == "of another"
+    assert (tmp_path / "history" / "runs" / "index.db").is_file()
 
 
 def test_runs_that_wait_are_canceled_and_dead_ones_reported(instance, tmp_path) -> None:

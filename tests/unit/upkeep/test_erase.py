@@ -33,6 +33,7 @@ from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
 from ironclad_assets.upkeep.erase.names import Names
 from ironclad_assets.upkeep.erase.tally import Tally
+from ironclad_assets.upkeep.prune.plan import Kind
 from tests.forgetting import places_of
 from tests.unit.upkeep.worlds import World, make_world
 
@@ -101,6 +102,39 @@ def names_of(world: World, song: str) -> tuple[str, ...]:
 def files(world: World) -> dict[str, bytes]:
     """Return every file of the store but the list of tombstones."""
     return {name: content for name, content in world.files().items() if not name.startswith("backups/")}
+
+
+def test_what_a_sweep_put_aside_of_a_song_goes_with_its_note_and_what_of_others_stays(world: World) -> None:
+    """The audio in it does not say whose it is; without its note no sweep would ever remove it."""
+    gone, kept = world.song(content=b"same bytes"), world.song(user="bob", content=b"same bytes")
+    for song in (gone, kept):
+        for stage in ("stems", "validated_file"):
+            audio = next((world.store.root / "stages" / stage / song).glob("[!.]*/*[!n]"))
+            audio.chmod(0o600)
+            audio.write_bytes(b"rot" + audio.read_bytes())
+    world.verify()
+    world.sweep(Kind.CORRUPT).run()
+    aside = world.store.path("orphaned")
+    notes = [json.loads(note.read_bytes()) for note in aside.glob("*/note.json")]
+    assert {note["song"] for note in notes} == {gone, kept}
+    ask(world, gone)
+    erase(world)
+    left = {path.parent.name for path in aside.rglob("*") if path.is_file() and path.parent.parent == aside}
+    assert {json.loads((aside / name / "note.json").read_bytes())["song"] for name in left} == {kept}
+    assert {path.name for path in aside.iterdir()} == left
+
+
+def test_a_link_in_the_place_of_a_users_upload_folder_is_removed_and_not_followed(world: World, tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    (music / "mine.flac").write_bytes(b"x")
+    link = world.store.input / "ada"
+    link.symlink_to(music)
+    world.song()
+    world.ledger.deletions.request_user("ada", actor="test")
+    erase(world)
+    assert (music / "mine.flac").read_bytes() == b"x"
+    assert not link.is_symlink()
 
 
 def test_nothing_of_a_song_is_left_and_nothing_of_others_is_touched(world: World) -> None:

@@ -47,6 +47,41 @@ def test_a_user_called_like_a_word_of_a_program_breaks_no_document() -> None:
     assert masked == {**document, "skip_reason": f"{ERASED} came"}
 
 
+HOSTILE = (
+    "status",
+    "cursor",
+    "index.db",
+    "daemon.log",
+    "__class__",
+    "dagster - INFO",
+    "upload_watcher",
+    "supervisor.lock",
+)
+
+
+def test_a_song_called_like_a_part_of_the_programs_erases_nothing_of_them(tmp_path: Path) -> None:
+    """Who uploads chooses the name, and must not choose with it what of others is erased."""
+    hostile = Names(ids=frozenset((SONG,)), phrases=frozenset(HOSTILE))
+    document = {"__class__": "InstigatorState", "status": "RUNNING", "name": "upload_watcher", "cursor": {"status": 1}}
+    text = json.dumps(document)
+    assert hostile.masked_json(text) == text
+    line = "2026 - dagster - INFO - upload_watcher: status of index.db\n"
+    for name in HOSTILE:
+        (tmp_path / name).write_text(line)
+    (tmp_path / "processes.json").write_text(text)
+    erase_from_folder(tmp_path, names=hostile, tally=Tally(), kind="logs")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((*HOSTILE, "processes.json"))
+    assert {(tmp_path / name).read_text() for name in HOSTILE} == {line}
+    assert (tmp_path / "processes.json").read_text() == text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_such_a_name_is_still_taken_out_where_a_message_names_the_song(name: str) -> None:
+    hostile = Names(ids=frozenset(), phrases=frozenset((name,)))
+    masked = hostile.masked_json(json.dumps({"skip_reason": f"1 taken ({name!r}), 1 waiting ('x.wav': limit)"}))
+    assert json.loads(masked) == {"skip_reason": f"1 taken ({ERASED}), 1 waiting ('x.wav': limit)"}
+
+
 def test_documents_within_documents_stay_documents() -> None:
     cursor = json.dumps({"line": 3, "job_uuid": RUN})
     masked = json.loads(NAMES.masked_json(json.dumps({"cursor": cursor, "ironclad/user": "ada"})))
