@@ -60,7 +60,8 @@ def export_ledger_command(file: DumpFile, as_json: AsJson = False) -> None:
 def import_ledger_command(file: DumpFile, as_json: AsJson = False) -> None:
     """Fill an empty ledger from a file, in whichever database IRONCLAD_DATABASE_URL names. The system must be stopped.
 
-    This is how a ledger moves from SQLite to Postgres, or back: export, change the setting, import.
+    This is how a ledger moves from SQLite to Postgres, or back: export, change the setting, import. What was deleted
+    since the copy was made is deleted again when the system starts.
 
     \b
     Example:

@@ -1,9 +1,9 @@
 """Start-up work that needs Dagster, as one short process: ``python -m ironclad_assets.sensors.prepare``.
 
 It creates or migrates Dagster's tables before anyone else opens them (two processes on an empty SQLite home
-race; machines that share a Postgres take turns), keeps a copy of the ledger and migrates it, creates the store, and
-reconciles what the last stop left, unless another machine works. A store that is away stops nothing: work pauses
-until it is back.
+race; machines that share a Postgres take turns), keeps a copy of the ledger and migrates it, creates the store,
+deletes again what an older ledger brought back, and reconciles what the last stop left, unless another machine works.
+A store that is away stops nothing: work pauses until it is back.
 """
 
 import json
@@ -24,6 +24,7 @@ from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import KNOWN_STORES
 from ironclad_assets.upkeep.backup.postgres import FOLDER, load_tables
+from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.upgrades import migrate_ledger
 
 TABLES_OF = "tables-of"
@@ -41,13 +42,14 @@ def main() -> int:
         ledger = Ledger(settings.ledger_url, rules=Rules.from_settings(settings))
         migrate_ledger(settings)
         with dg.DagsterInstance.get() as instance:
+            again = "" if away else delete_again(ledger, settings)
             migrate_dagster(instance, settings)
             untold = load_tables(settings, folder=settings.dagster_home / FOLDER)
             mended = mend(ledger, instance, settings)
     except IroncladError as error:
         sys.stderr.write(f"{error.describe()}\n")
         return 1
-    sys.stdout.write(f"ready; {away or mended or untold or 'nothing to mend'}\n")
+    sys.stdout.write(f"ready; {away or again or mended or untold or 'nothing to mend'}\n")
     return 0
 
 
@@ -76,6 +78,12 @@ def prepare_store(settings: Settings) -> str:
     known[str(store.root)] = store.sentinel.read_text(encoding="utf-8").strip()
     atomic.write_json(memory, known)
     return ""
+
+
+def delete_again(ledger: Ledger, settings: Settings) -> str:
+    """Open the deletion again of what an older ledger brought back; return what that is, or nothing."""
+    count = tombstones.adopt_missing(open_store(settings), ledger)
+    return f"{count} songs and users that were deleted had come back and are deleted again" if count else ""
 
 
 def migrate_dagster(instance: dg.DagsterInstance, settings: Settings) -> None:

@@ -118,6 +118,18 @@ def adopt(store: Store, ledger: Ledger) -> int:
     return ledger.deletions.adopt(found.by_digest.values())
 
 
+def adopt_missing(store: Store, ledger: Ledger) -> int:
+    """Do as `adopt` does where the store's list tells of deletions that the ledger knows nothing of.
+
+    Then the ledger is older than they are: filled from a copy, or a file that somebody put back.
+    """
+    known = newest(ledger.deletions.tombstones())
+    listed = newest(read_file(tombstone_file(store)))
+    if all(digest in known and known[digest].at >= stone.at for digest, stone in listed.items()):
+        return 0
+    return adopt(store, ledger)
+
+
 def read_file(file: Path) -> list[Tombstone]:
     """Return the tombstones in a list, none where there is none; a line that is damaged is passed over."""
     try:

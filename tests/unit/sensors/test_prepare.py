@@ -2,9 +2,14 @@
 
 import pytest
 
+from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import ErrorCode, StorageUnavailable
-from ironclad_assets.sensors.prepare import TABLES_OF, migrate_dagster, prepare_store
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.sensors.prepare import TABLES_OF, delete_again, migrate_dagster, prepare_store
+from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.erase import tombstones
+from ironclad_assets.upkeep.upgrades import export_ledger, import_ledger
 
 
 def test_new_root_becomes_a_store(settings):
@@ -45,6 +50,26 @@ def test_foreign_folder_is_not_taken_for_a_store(settings):
     with pytest.raises(StorageUnavailable) as caught:
         Store(settings.store_root, 0).require_ready()
     assert caught.value.code is ErrorCode.STORAGE_AWAY
+
+
+def test_what_an_older_ledger_brings_back_is_deleted_again_at_the_start(settings, ledger, add_song, tmp_path):
+    """GLOBAL-004: a copy of the ledger, imported or put back by hand, is older than the deletions after it."""
+    prepare_store(settings)
+    job, kept = add_song(1, user_id="ada"), add_song(2)
+    copy = tmp_path / "ledger.jsonl"
+    export_ledger(ledger, copy)
+    deletion = ledger.deletions.request_user("ada", actor="operator")
+    assert delete_again(ledger, settings) == "", "the ledger knows of it"
+    tombstones.publish(open_store(settings), ledger)
+    older = Ledger(f"sqlite:///{tmp_path / 'older.db'}")
+    import_ledger(older, copy)
+    assert older.job(job.job_uuid).state is JobState.QUEUED
+    assert "2 songs and users" in delete_again(older, settings)
+    assert [one.receipt for one in older.deletions.open()] == [deletion.receipt]
+    assert older.job(job.job_uuid).state is JobState.CANCELED
+    assert older.job(kept.job_uuid).state is JobState.QUEUED
+    assert delete_again(older, settings) == ""
+    older.close()
 
 
 class CountingInstance:
