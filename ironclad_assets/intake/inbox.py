@@ -89,8 +89,8 @@ class Inbox:
             if not self._swept:
                 sweep_abandoned(self._store)
                 self._swept = True
-            deadline = time.monotonic() + budget_s
             report = self._scanner.scan(time.monotonic())
+            deadline = time.monotonic() + budget_s  # whatever the look took: else a full folder would let nothing in
             done = Collected(waiting=list(report.waiting), ignored=list(report.ignored))
             ready = {found.path: found for found in report.ready}
             for path in [path for path in self._open if path not in ready]:
@@ -119,20 +119,15 @@ class Inbox:
         """Give one file its slice of time; a file that cannot be taken is left for a while."""
         now_s = time.monotonic()
         name = display_name(found.path.name)
-        known = self._postponed.get(found.path)
-        if known is not None and now_s < known.until_s and not self._lyrics.knows(found.path):
-            (done.waiting if known.waiting else done.ignored).append((name, known.why))
+        if self._rests(found, now_s=now_s, done=done):
             return
         if now_s >= deadline or (found.path not in self._open and len(self._open) >= MOST_OPEN):
             if found.path not in self._open:
                 done.waiting.append((name, "next tick"))
             return
-        until_s, why = self._waiting_users.get(found.user_id, (0.0, ""))
-        if now_s < until_s and found.path not in self._open:
-            done.waiting.append((name, why))
-            return
         registration = None
         try:
+            self._scanner.check(found, now_s)
             if self._lyrics.concerns(found):
                 self._take_lyrics(found, done=done)
             else:
@@ -154,6 +149,19 @@ class Inbox:
         else:
             if registration is not None:
                 done.taken.append(registration)
+
+    def _rests(self, found: FoundFile, *, now_s: float, done: Collected) -> bool:
+        """Return, and say in `done`, whether a file or all of its user's are left alone for now, unopened."""
+        if found.path in self._open:
+            return False
+        known = self._postponed.get(found.path)
+        if known is not None and now_s < known.until_s and not self._lyrics.knows(found.path):
+            (done.waiting if known.waiting else done.ignored).append((display_name(found.path.name), known.why))
+            return True
+        until_s, why = self._waiting_users.get(found.user_id, (0.0, ""))
+        if now_s < until_s:
+            done.waiting.append((display_name(found.path.name), why))
+        return now_s < until_s
 
     def _take_lyrics(self, found: FoundFile, *, done: Collected) -> None:
         """Keep lyrics for their song, or let them wait for it."""

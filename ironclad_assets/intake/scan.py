@@ -1,15 +1,16 @@
 """Which files in the upload folder are complete (WATCH-001).
 
 A full scan is the truth; events only make it quicker. A file is complete when its writer closed it or it was
-moved in (an event that we saw) and nobody has it open for writing, or when it has not changed for the
-settle time; what happens to it then is the business of `inbox` and `upload`.
+moved in (an event that we saw), or when it has not changed for the settle time, and nobody has it open for
+writing. A scan opens no file, however many wait: that is asked of a file whose turn it is. What happens to it
+then is the business of `inbox` and `upload`.
 """
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ironclad_assets.errors import ErrorCode, Refusal, StorageUnavailable
+from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.intake.closings import Closings
 from ironclad_assets.intake.names import printable
 from ironclad_assets.intake.source import Fingerprint, UploadChanged, Writers, find_writers, fingerprint, open_source
@@ -24,7 +25,7 @@ LONG_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A complete file. `changed_ns` is when it came: the inode's last change, in ns since 1970."""
+    """A file that looks complete. `changed_ns` is when it came: the inode's last change, in ns since 1970."""
 
     path: Path
     user_id: str
@@ -36,7 +37,7 @@ class FoundFile:
 class ScanReport:
     """What one scan saw, as pairs of a printable name below the upload folder and a reason.
 
-    `ready` is in the order in which the files came.
+    `ready` is in the order in which the files came; none of them was opened.
     """
 
     ready: tuple[FoundFile, ...]
@@ -63,7 +64,6 @@ class InputScanner:
         self._closings = Closings()
         self._closed: set[bytes] = set()
         self._seen: dict[bytes, _Seen] = {}
-        self._unreadable: dict[bytes, tuple[tuple[Fingerprint, int, int], str]] = {}
 
     def scan(self, now_s: float) -> ScanReport:
         """Look at everything once.
@@ -87,8 +87,6 @@ class InputScanner:
             why = self._judge(entry, seen=seen[entry.path], now_s=now_s)
             if why is None:
                 ready.append(_found(entry))
-            elif isinstance(why, Ignored):
-                ignored.append(why)
             else:
                 waiting.append((self._show(entry.path), why))
         self._forget(seen)
@@ -97,6 +95,23 @@ class InputScanner:
             waiting=tuple(waiting),
             ignored=tuple((self._show(entry.path), entry.why) for entry in ignored),
         )
+
+    def check(self, found: FoundFile, now_s: float) -> None:
+        """Open a file that the last scan found ready, to see that it is as it was and that nobody writes to it.
+
+        Raises:
+            Refusal: `UNREADABLE`: it cannot be opened.
+            UploadChanged: it has to wait; the message says why.
+        """
+        seen = self._seen[os.fsencode(found.path)]
+        with open_source(found.path) as descriptor:
+            if fingerprint(os.fstat(descriptor)) != seen.state[0]:
+                raise UploadChanged("changed a moment ago")
+            writers = find_writers(descriptor)
+        if writers is Writers.SOME:
+            raise UploadChanged("open for writing, or locked")
+        if writers is Writers.UNKNOWN and not self._has_settled(seen, now_s=now_s):
+            raise UploadChanged("writers unknown, waiting for it to settle")
 
     def wait(self, timeout_s: float) -> None:
         """Return when something happened in the upload folder, or after `timeout_s` seconds."""
@@ -126,36 +141,22 @@ class InputScanner:
             return before
         return _Seen(state=state, since_s=now_s, first_s=before.first_s if before else now_s)
 
-    def _judge(self, entry: Candidate, *, seen: _Seen, now_s: float) -> str | Ignored | None:
-        """Return None for a complete file, why it has to wait, or why it is ignored."""
-        settled = now_s - seen.since_s >= self._settle_s
+    def _judge(self, entry: Candidate, *, seen: _Seen, now_s: float) -> str | None:
+        """Return None for a file that looks complete, or why it has to wait."""
         # A file of no bytes may be one that is about to be written, one of two names about to be one.
         closed = entry.path in self._closed and entry.status.st_size > 0 and entry.status.st_nlink == 1
-        if not (settled or closed):
-            long = now_s - seen.first_s
-            return f"growing for {long / 60:.0f} minutes" if long > LONG_S else "changed a moment ago"
-        known = self._unreadable.get(entry.path)
-        if known is not None and known[0] == seen.state:
-            return Ignored(entry.path, known[1])
-        try:
-            with open_source(Path(os.fsdecode(entry.path))) as descriptor:
-                if fingerprint(os.fstat(descriptor)) != fingerprint(entry.status):
-                    return "changed a moment ago"
-                writers = find_writers(descriptor)
-        except UploadChanged as error:
-            return error.detail
-        except Refusal as error:
-            self._unreadable[entry.path] = (seen.state, error.describe())
-            return Ignored(entry.path, error.describe())
-        if writers is Writers.SOME:
-            return "open for writing, or locked"
-        return None if settled or writers is Writers.NONE else "writers unknown, waiting for it to settle"
+        if closed or self._has_settled(seen, now_s=now_s):
+            return None
+        long = now_s - seen.first_s
+        return f"growing for {long / 60:.0f} minutes" if long > LONG_S else "changed a moment ago"
+
+    def _has_settled(self, seen: _Seen, *, now_s: float) -> bool:
+        return now_s - seen.since_s >= self._settle_s
 
     def _forget(self, seen: dict[bytes, _Seen]) -> None:
         """Keep only what is known of files that are still there."""
         self._seen = seen
         self._closed &= seen.keys()
-        self._unreadable = {path: known for path, known in self._unreadable.items() if path in seen}
 
     def _show(self, path: bytes) -> str:
         """Return the path below the upload folder as one printable line."""

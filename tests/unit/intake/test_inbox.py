@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.limits import LimitScope, Role
 from ironclad_assets.errors import StorageUnavailable
-from ironclad_assets.intake import archive, upload
+from ironclad_assets.intake import archive, source, upload
 from ironclad_assets.intake import inbox as inbox_module
 from ironclad_assets.intake.inbox import Inbox
+from ironclad_assets.intake.scan import ScanReport
 from ironclad_assets.intake.source import UploadChanged
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
@@ -71,6 +75,79 @@ def test_a_tick_without_time_leaves_files_for_the_next(inbox: Inbox, store: Stor
     (store.input / "a.mp3").write_bytes(b"a")
     done = inbox.collect(budget_s=0.0)
     assert (done.taken, done.waiting) == ([], [("a.mp3", "next tick")])
+    assert len(inbox.collect(budget_s=1.0).taken) == 1
+
+
+def test_a_look_that_takes_longer_than_the_tick_may_still_lets_files_in(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full upload folder makes every look long: else nothing would come in as long as it is full."""
+    (store.input / "a.mp3").write_bytes(b"a")
+    late_s = 0.0
+    real = inbox._scanner.scan
+
+    def look_for_long(now_s: float) -> ScanReport:
+        nonlocal late_s
+        report = real(now_s)
+        late_s = 3600.0
+        return report
+
+    monkeypatch.setattr(inbox._scanner, "scan", look_for_long)
+    monkeypatch.setattr(inbox_module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late_s))
+    assert len(inbox.collect(budget_s=5.0).taken) == 1
+
+
+@pytest.mark.parametrize("why", ["user_disabled", "quota_exceeded"])
+def test_files_that_are_known_to_wait_are_not_opened_at_every_look(
+    inbox: Inbox, store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Somebody's thousand files that stay where they are cost the others nothing."""
+    ledger.users.add("eve", role=Role.MEMBER, actor="test")
+    if why == "user_disabled":
+        ledger.users.set_disabled("eve", True, actor="test")
+    else:
+        ledger.limits.set(LimitScope.USER, "eve", "stored_bytes", 0, actor="test")
+    (store.input / "eve").mkdir()
+    inbox.collect(budget_s=1.0)
+    for number in range(20):
+        (store.input / "eve" / f"{number}.mp3").write_bytes(b"%d" % number)
+    first = inbox.collect(budget_s=5.0)
+    opened: list[str] = []
+    real = os.open
+
+    def note(path: Any, flags: int, *rest: int, **more: Any) -> int:
+        opened.append(os.fsdecode(path))
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(source.os, "open", note)
+    second = inbox.collect(budget_s=5.0)
+    assert sorted(second.waiting) == sorted(first.waiting)
+    assert len(second.waiting) == 20
+    assert all(said.startswith(f"{why}: ") for _, said in second.waiting)
+    assert not [path for path in opened if path.endswith(".mp3")]
+
+
+def test_an_unreadable_file_is_reported_and_not_opened_again_until_it_changes(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = store.input / "a.mp3"
+    file.write_bytes(b"a")
+    real, opened = os.open, []
+
+    def deny(path: Any, flags: int, *rest: int, **more: Any) -> int:
+        if Path(os.fsdecode(path)).name == "a.mp3":
+            opened.append(path)
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source.os, "open", deny)
+        first, second = inbox.collect(budget_s=1.0), inbox.collect(budget_s=1.0)
+    assert len(opened) == 1
+    assert [name for name, _ in first.ignored] == ["a.mp3"]
+    assert "Permission denied" in first.ignored[0][1]
+    assert second.ignored == first.ignored
+    file.chmod(0o600)
     assert len(inbox.collect(budget_s=1.0).taken) == 1
 
 

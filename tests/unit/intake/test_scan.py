@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ironclad_assets.errors import ErrorCode, StorageUnavailable
+from ironclad_assets.errors import ErrorCode, Refusal, StorageUnavailable
 from ironclad_assets.intake import closings, scan, source
+from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.scan import InputScanner, ScanReport
+from ironclad_assets.intake.source import UploadChanged
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
@@ -40,49 +42,65 @@ def deaf_scanner(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPat
     return scanner
 
 
+def look(scanner: InputScanner, now_s: float) -> ScanReport:
+    """Scan, and open what is ready as the inbox does: what has to wait or cannot be opened is not."""
+    report = scanner.scan(now_s)
+    ready, waiting, ignored = [], list(report.waiting), list(report.ignored)
+    for found in report.ready:
+        try:
+            scanner.check(found, now_s)
+        except UploadChanged as error:
+            waiting.append((display_name(found.path.name), error.detail))
+        except Refusal as error:
+            ignored.append((display_name(found.path.name), error.detail))
+        else:
+            ready.append(found)
+    return ScanReport(ready=tuple(ready), waiting=tuple(waiting), ignored=tuple(ignored))
+
+
 def names(report: ScanReport) -> list[str]:
     return [found.path.name for found in report.ready]
 
 
 def test_a_closed_file_is_complete_at_once(scanner: InputScanner, store: Store) -> None:
     (store.input / "a.mp3").write_bytes(b"a")
-    report = scanner.scan(0.1)
+    report = look(scanner, 0.1)
     assert names(report) == ["a.mp3"]
     assert report.ready[0].size_bytes == 1
 
 
 def test_a_file_renamed_into_place_is_complete_at_once(scanner: InputScanner, store: Store) -> None:
     (store.input / "a.mp3.part").write_bytes(b"a")
-    report = scanner.scan(0.1)
+    report = look(scanner, 0.1)
     assert (names(report), report.ignored) == ([], (("a.mp3.part", "temporary name"),))
     (store.input / "a.mp3.part").rename(store.input / "a.mp3")
-    assert names(scanner.scan(0.2)) == ["a.mp3"]
+    assert names(look(scanner, 0.2)) == ["a.mp3"]
 
 
 def test_a_file_that_its_writer_has_open_is_never_complete(scanner: InputScanner, store: Store) -> None:
     with (store.input / "a.mp3").open("wb") as stream:
         stream.write(b"half")
         stream.flush()
-        assert dict(scanner.scan(0.1).waiting) == {"a.mp3": "changed a moment ago"}
-        assert dict(scanner.scan(1000.0).waiting) == {"a.mp3": "open for writing, or locked"}
-    assert names(scanner.scan(1000.1)) == ["a.mp3"]
+        assert dict(look(scanner, 0.1).waiting) == {"a.mp3": "changed a moment ago"}
+        assert dict(look(scanner, 1000.0).waiting) == {"a.mp3": "open for writing, or locked"}
+    assert names(look(scanner, 1000.1)) == ["a.mp3"]
 
 
 def test_a_file_opened_again_for_writing_waits_again(scanner: InputScanner, store: Store) -> None:
     (store.input / "a.mp3").write_bytes(b"a")
     with (store.input / "a.mp3").open("ab"):
-        assert names(scanner.scan(0.1)) == []
-    assert names(scanner.scan(0.2)) == ["a.mp3"]
+        assert names(look(scanner, 0.1)) == []
+    assert names(look(scanner, 0.2)) == ["a.mp3"]
 
 
 def test_a_file_nobody_saw_being_closed_must_settle(deaf_scanner: InputScanner, store: Store) -> None:
     file = store.input / "a.mp3"
     file.write_bytes(b"a")
-    assert names(deaf_scanner.scan(1.0)) == []
+    assert names(look(deaf_scanner, 1.0)) == []
     file.write_bytes(b"ab")
-    assert names(deaf_scanner.scan(1.0 + SETTLE_S)) == []
-    assert names(deaf_scanner.scan(0.9 + 2 * SETTLE_S)) == []
-    assert names(deaf_scanner.scan(1.0 + 2 * SETTLE_S)) == ["a.mp3"]
+    assert names(look(deaf_scanner, 1.0 + SETTLE_S)) == []
+    assert names(look(deaf_scanner, 0.9 + 2 * SETTLE_S)) == []
+    assert names(look(deaf_scanner, 1.0 + 2 * SETTLE_S)) == ["a.mp3"]
 
 
 def test_a_clock_that_jumps_settles_nothing(
@@ -91,16 +109,16 @@ def test_a_clock_that_jumps_settles_nothing(
     """WATCH-003."""
     (store.input / "a.mp3").write_bytes(b"a")
     os.utime(store.input / "a.mp3", (2**33, 2**33))
-    deaf_scanner.scan(1.0)
+    look(deaf_scanner, 1.0)
     monkeypatch.setattr(time, "time", lambda: 2.0**34)
-    assert names(deaf_scanner.scan(2.0)) == []
+    assert names(look(deaf_scanner, 2.0)) == []
 
 
 def test_a_file_written_before_the_watch_began_must_settle(store: Store, settings: Settings) -> None:
     (store.input / "a.mp3").write_bytes(b"a")
     scanner = InputScanner(store, settings.model_copy(update={"settle_s": SETTLE_S}))
-    assert names(scanner.scan(0.0)) == []
-    assert names(scanner.scan(SETTLE_S)) == ["a.mp3"]
+    assert names(look(scanner, 0.0)) == []
+    assert names(look(scanner, SETTLE_S)) == ["a.mp3"]
     scanner.close()
 
 
@@ -109,8 +127,8 @@ def test_a_file_about_to_change_must_settle_even_when_closed(scanner: InputScann
     (store.input / "a.mp3").write_bytes(b"" if kind == "empty" else b"a")
     if kind == "linked":
         os.link(store.input / "a.mp3", store.root / "elsewhere")
-    assert names(scanner.scan(1.0)) == []
-    assert names(scanner.scan(1.0 + SETTLE_S)) == ["a.mp3"]
+    assert names(look(scanner, 1.0)) == []
+    assert names(look(scanner, 1.0 + SETTLE_S)) == ["a.mp3"]
 
 
 def test_a_file_locked_by_a_program_waits(scanner: InputScanner, store: Store) -> None:
@@ -118,8 +136,8 @@ def test_a_file_locked_by_a_program_waits(scanner: InputScanner, store: Store) -
     file.write_bytes(b"a")
     with file.open("rb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert dict(scanner.scan(0.1).waiting) == {"a.mp3": "open for writing, or locked"}
-    assert names(scanner.scan(0.2)) == ["a.mp3"]
+        assert dict(look(scanner, 0.1).waiting) == {"a.mp3": "open for writing, or locked"}
+    assert names(look(scanner, 0.2)) == ["a.mp3"]
 
 
 def test_where_writers_cannot_be_known_a_closed_file_must_settle(
@@ -134,17 +152,17 @@ def test_where_writers_cannot_be_known_a_closed_file_must_settle(
 
     monkeypatch.setattr(source.fcntl, "fcntl", refuse_leases)
     (store.input / "a.mp3").write_bytes(b"a")
-    assert dict(scanner.scan(0.1).waiting) == {"a.mp3": "writers unknown, waiting for it to settle"}
-    assert names(scanner.scan(0.1 + SETTLE_S)) == ["a.mp3"]
+    assert dict(look(scanner, 0.1).waiting) == {"a.mp3": "writers unknown, waiting for it to settle"}
+    assert names(look(scanner, 0.1 + SETTLE_S)) == ["a.mp3"]
 
 
 def test_folders_name_their_user_at_any_depth(scanner: InputScanner, store: Store) -> None:
     for folder in ("ada", "bob/album/disc 1", "bob/.hidden", "Not A User"):
         (store.input / folder).mkdir(parents=True)
-    scanner.scan(0.1)
+    look(scanner, 0.1)
     for path in ("own.mp3", "ada/a.mp3", "bob/album/disc 1/b.mp3", "bob/.hidden/c.mp3", "Not A User/d.mp3"):
         (store.input / path).write_bytes(b"x")
-    report = scanner.scan(0.2)
+    report = look(scanner, 0.2)
     assert {found.path.name: found.user_id for found in report.ready} == {
         "own.mp3": "local",
         "a.mp3": "ada",
@@ -158,23 +176,23 @@ def test_folders_name_their_user_at_any_depth(scanner: InputScanner, store: Stor
 
 def test_a_user_folder_renamed_and_made_again_is_still_heard(scanner: InputScanner, store: Store) -> None:
     (store.input / "ada").mkdir()
-    scanner.scan(0.1)
+    look(scanner, 0.1)
     (store.input / "ada").rename(store.input / "bob")
     (store.input / "ada").mkdir()
-    scanner.scan(0.2)
+    look(scanner, 0.2)
     (store.input / "ada" / "a.mp3").write_bytes(b"a")
     (store.input / "bob" / "b.mp3").write_bytes(b"b")
-    assert sorted(names(scanner.scan(0.3))) == ["a.mp3", "b.mp3"]
+    assert sorted(names(look(scanner, 0.3))) == ["a.mp3", "b.mp3"]
     (store.input / "bob" / "b.mp3").unlink()
     (store.input / "bob").rmdir()
-    scanner.scan(0.4)
-    assert names(scanner.scan(0.5)) == ["a.mp3"]
+    look(scanner, 0.4)
+    assert names(look(scanner, 0.5)) == ["a.mp3"]
 
 
 @pytest.mark.parametrize("name", [".hidden.mp3", "a.mp3.part", "a.TMP", "a.crdownload", "a.filepart", "a.mp3~"])
 def test_hidden_and_temporary_names_are_never_taken(scanner: InputScanner, store: Store, name: str) -> None:
     (store.input / name).write_bytes(b"a")
-    report = scanner.scan(1000.0)
+    report = look(scanner, 1000.0)
     assert names(report) == []
     assert [ignored for ignored, _ in report.ignored] == [name]
 
@@ -191,7 +209,7 @@ def test_what_is_no_regular_file_is_ignored_and_blocks_nothing(scanner: InputSca
         os.chdir(store.input)
         server.bind("socket.mp3")
         os.chdir(previous)
-    report = scanner.scan(1000.0)
+    report = look(scanner, 1000.0)
     assert names(report) == []
     assert dict(report.ignored) == {
         "link.mp3": "symbolic link",
@@ -209,21 +227,21 @@ def test_a_device_is_ignored(scanner: InputScanner, store: Store) -> None:
         os.mknod(store.input / "null.mp3", 0o20666, os.makedev(1, 3))
     except PermissionError:
         pytest.skip("this machine lets not even root make devices")
-    assert dict(scanner.scan(1000.0).ignored) == {"null.mp3": "not a regular file"}
+    assert dict(look(scanner, 1000.0).ignored) == {"null.mp3": "not a regular file"}
 
 
 def test_names_that_are_no_text_are_taken_and_shown_safely(scanner: InputScanner, store: Store) -> None:
     raw = os.fsencode(store.input) + b"/\xff\x1b[2J\n.mp3"
     Path(os.fsdecode(raw)).write_bytes(b"a")
     with Path(os.fsdecode(raw + b".x")).open("wb"):
-        report = scanner.scan(0.1)
+        report = look(scanner, 0.1)
     assert [os.fsencode(found.path) for found in report.ready] == [raw]
     assert [name for name, _ in report.waiting] == ["\ufffd[2J .mp3.x"]
 
 
 def test_a_name_of_255_bytes_is_taken(scanner: InputScanner, store: Store) -> None:
     (store.input / ("x" * 251 + ".mp3")).write_bytes(b"a")
-    assert len(scanner.scan(0.1).ready) == 1
+    assert len(look(scanner, 0.1).ready) == 1
 
 
 def test_files_come_in_the_order_in_which_they_arrived(scanner: InputScanner, store: Store) -> None:
@@ -231,32 +249,7 @@ def test_files_come_in_the_order_in_which_they_arrived(scanner: InputScanner, st
     for name in ("c", "a", "b"):
         (store.input / name).write_bytes(b"x")
         time.sleep(0.02)
-    assert names(scanner.scan(0.1)) == ["c", "a", "b"]
-
-
-def test_an_unreadable_file_is_reported_once_and_tried_again_when_it_changes(
-    scanner: InputScanner, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = store.input / "a.mp3"
-    file.write_bytes(b"a")
-    real, opened = os.open, []
-
-    def deny(path: Path, flags: int, *rest: int) -> int:
-        if Path(path).name == "a.mp3":
-            opened.append(path)
-            raise PermissionError(13, "Permission denied")
-        return real(path, flags, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(source.os, "open", deny)
-        first, second = scanner.scan(0.1), scanner.scan(0.2)
-    assert len(opened) == 1
-    assert [name for name, _ in first.ignored] == ["a.mp3"]
-    assert "Permission denied" in first.ignored[0][1]
-    assert second.ignored == first.ignored
-    file.chmod(0o600)
-    scanner.scan(0.3)
-    assert names(scanner.scan(0.3 + SETTLE_S)) == ["a.mp3"]
+    assert names(look(scanner, 0.1)) == ["c", "a", "b"]
 
 
 @pytest.mark.parametrize("change", ["gone", "swapped", "link", "leased"])
@@ -279,7 +272,7 @@ def test_a_file_swapped_between_look_and_open_is_not_taken(
 
     with monkeypatch.context() as patch:
         patch.setattr(source.os, "open", swap)
-        report = scanner.scan(0.1)
+        report = look(scanner, 0.1)
     assert report.ready == ()
     why = dict(report.waiting) | dict(report.ignored)
     expected = {"gone": "gone", "swapped": "changed", "link": "symbolic link", "leased": "locked"}
@@ -290,14 +283,14 @@ def test_a_file_that_grows_for_an_hour_is_named(deaf_scanner: InputScanner, stor
     file = store.input / "a.mp3"
     for hours in range(3):
         file.write_bytes(b"a" * (hours + 1))
-        report = deaf_scanner.scan(hours * (scan.LONG_S + 1))
+        report = look(deaf_scanner, hours * (scan.LONG_S + 1))
     assert dict(report.waiting) == {"a.mp3": "growing for 120 minutes"}
 
 
 def test_a_missing_upload_folder_is_storage_away(scanner: InputScanner, store: Store) -> None:
     store.input.rmdir()
     with pytest.raises(StorageUnavailable, match="is missing; make it again"):
-        scanner.scan(0.1)
+        look(scanner, 0.1)
 
 
 def test_a_broken_disk_is_told_as_storage(scanner: InputScanner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +299,7 @@ def test_a_broken_disk_is_told_as_storage(scanner: InputScanner, monkeypatch: py
 
     monkeypatch.setattr(os, "scandir", fail)
     with pytest.raises(StorageUnavailable) as caught:
-        scanner.scan(0.1)
+        look(scanner, 0.1)
     assert caught.value.code is ErrorCode.STORAGE_AWAY
 
 
@@ -323,7 +316,7 @@ def test_a_user_folder_that_cannot_be_read_stops_nobody_else(
         return real(folder)
 
     monkeypatch.setattr(os, "scandir", deny)
-    report = scanner.scan(0.1)
+    report = look(scanner, 0.1)
     assert names(report) == ["b.mp3"]
     assert dict(report.ignored) == {"ada": "cannot be read: Permission denied"}
 
@@ -333,7 +326,7 @@ def test_folders_too_deep_are_not_entered(scanner: InputScanner, store: Store) -
     for _ in range(40):
         deep = deep / "d"
     deep.mkdir(parents=True)
-    assert [why for _, why in scanner.scan(0.1).ignored] == ["too many folders deep"]
+    assert [why for _, why in look(scanner, 0.1).ignored] == ["too many folders deep"]
 
 
 def test_waiting_ends_when_something_happens(scanner: InputScanner, store: Store) -> None:
@@ -361,7 +354,7 @@ def test_a_file_that_vanishes_while_the_folder_is_read_is_not_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", vanish)
-        assert scanner.scan(0.1) == ScanReport(ready=(), waiting=(), ignored=())
+        assert look(scanner, 0.1) == ScanReport(ready=(), waiting=(), ignored=())
 
 
 def test_a_file_system_without_locks_is_no_obstacle(
@@ -373,4 +366,4 @@ def test_a_file_system_without_locks_is_no_obstacle(
     monkeypatch.setattr(source.fcntl, "flock", fail)
     monkeypatch.setattr(source.fcntl, "lockf", fail)
     (store.input / "a.mp3").write_bytes(b"a")
-    assert names(scanner.scan(0.1)) == ["a.mp3"]
+    assert names(look(scanner, 0.1)) == ["a.mp3"]
