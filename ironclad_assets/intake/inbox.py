@@ -1,11 +1,14 @@
 """The upload folder's door: what a tick takes in, within its time.
 
-Files come in the order in which they arrived. A large one is copied a slice at a time, over as many ticks as
-it needs, so that a tick stays short and no file waits behind another.
+Users take turns, and the files of each come in the order in which they arrived. A large one is copied a slice at
+a time, over as many ticks as it needs, so that a tick stays short and others pass it. A file waits for those of
+other users only while as many are copied as may be.
 """
 
 import threading
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +32,7 @@ SLICE_S = 1.0
 """How long one file is copied before the others get their turn."""
 
 MOST_OPEN = 4
-"""Large files that are copied side by side."""
+"""Large files that are copied side by side; of one user one less, so that there is a place for somebody else."""
 
 RETRY_S = 30.0
 """How long a file that could not be taken is left alone."""
@@ -74,6 +77,8 @@ class Inbox:
         self._open: dict[Path, Upload] = {}
         self._postponed: dict[Path, _Postponed] = {}
         self._waiting_users: dict[str, tuple[float, str]] = {}
+        self._served_s: dict[str, float] = {}
+        self._full = False
         self._lock = threading.Lock()
         self._swept = False
 
@@ -96,7 +101,11 @@ class Inbox:
             for path in [path for path in self._open if path not in ready]:
                 self._drop(path)  # it changed or went away under the copy
             self._postponed = {path: one for path, one in self._postponed.items() if ready.get(path) == one.found}
-            for found in report.ready:
+            users = {found.user_id for found in report.ready}
+            self._served_s = {user_id: at_s for user_id, at_s in self._served_s.items() if user_id in users}
+            now_s, self._full = time.monotonic(), False
+            due = [found for found in report.ready if not self._rests(found, now_s=now_s, done=done)]
+            for found in _alternate(due, served_s=self._served_s):
                 self._turn(found, deadline=deadline, done=done)
             while self._open and time.monotonic() < deadline:
                 for path in list(self._open):
@@ -121,10 +130,11 @@ class Inbox:
         name = display_name(found.path.name)
         if self._rests(found, now_s=now_s, done=done):
             return
-        if now_s >= deadline or (found.path not in self._open and len(self._open) >= MOST_OPEN):
+        if now_s >= deadline or not self._has_place(found):
             if found.path not in self._open:
                 done.waiting.append((name, "next tick"))
             return
+        self._served_s[found.user_id] = now_s
         registration = None
         try:
             self._scanner.check(found, now_s)
@@ -149,6 +159,18 @@ class Inbox:
         else:
             if registration is not None:
                 done.taken.append(registration)
+
+    def _has_place(self, found: FoundFile) -> bool:
+        """Return whether the file is being copied or may be.
+
+        Once a look found all places taken, none that gets free is given away before the next, which begins with
+        whoever waited longest: else it would go to whose turn happens to be next.
+        """
+        if found.path in self._open:
+            return True
+        self._full = self._full or len(self._open) >= MOST_OPEN
+        mine = sum(1 for upload in self._open.values() if upload.user_id == found.user_id)
+        return not self._full and mine < MOST_OPEN - 1
 
     def _rests(self, found: FoundFile, *, now_s: float, done: Collected) -> bool:
         """Return, and say in `done`, whether a file or all of its user's are left alone for now, unopened."""
@@ -221,3 +243,13 @@ class Inbox:
         upload = self._open.pop(path, None)
         if upload is not None:
             upload.close()
+
+
+def _alternate(due: Sequence[FoundFile], *, served_s: Mapping[str, float]) -> list[FoundFile]:
+    """Return the files with users in turns, first whoever had none for longest; a user's own stay in their order."""
+    rounds = Counter[str]()
+    places = {}
+    for found in due:
+        places[found.path] = (rounds[found.user_id], served_s.get(found.user_id, 0.0))
+        rounds[found.user_id] += 1
+    return sorted(due, key=lambda found: places[found.path])

@@ -93,6 +93,11 @@ class Upload:
         return self._copy.advance(deadline)
 
     @property
+    def user_id(self) -> str:
+        """Whose the file is."""
+        return self._delivery.user_id
+
+    @property
     def missing_bytes(self) -> int:
         """How much of the file is still to be copied."""
         return self._copy.missing_bytes

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,9 +156,96 @@ def test_only_a_few_large_files_are_open_at_once(inbox: Inbox, store: Store, slo
         (store.input / f"{number}.wav").write_bytes(bytes([number]) * (2 * 2**20))
     waiting = inbox.collect(budget_s=0.1).waiting
     copied = [name for name, why in waiting if why == "being copied"]
-    assert len(copied) <= inbox_module.MOST_OPEN
+    assert len(copied) < inbox_module.MOST_OPEN, "one place is for somebody else"
     assert [name for name, why in waiting if why == "next tick"]
     assert len(list(store.archive.glob(".*.part"))) == len(copied)
+
+
+def drop(store: Store, name: str, content: bytes) -> None:
+    path = store.input / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+
+
+@dataclass
+class Clock:
+    """A clock that stands still but for a second for each block that is read."""
+
+    now_s: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time in which copies go a block a second, however fast the machine is."""
+    clock, real = Clock(), os.pread
+
+    def read(descriptor: int, count: int, offset: int) -> bytes:
+        clock.now_s += 1.0
+        return real(descriptor, count, offset)
+
+    monkeypatch.setattr(archive.os, "pread", read)
+    monkeypatch.setattr(archive, "_clone", lambda source, target: False)
+    monkeypatch.setattr(archive, "time", SimpleNamespace(monotonic=clock.monotonic, time=time.time))
+    monkeypatch.setattr(inbox_module, "time", clock)
+    return clock
+
+
+def settle(inbox: Inbox, clock: Clock) -> None:
+    """Let what is in the upload folder settle, without taking anything."""
+    inbox.collect(budget_s=0.0)
+    clock.now_s += 1.0
+
+
+def collect(inbox: Inbox, *, blocks: int) -> list[str]:
+    """Take files for as long as so many blocks need; return what was taken."""
+    return [f"{one.job.user_id}/{one.job.original_name}" for one in inbox.collect(budget_s=float(blocks)).taken]
+
+
+def test_users_take_turns_each_with_files_in_their_order(inbox: Inbox, store: Store, clock: Clock) -> None:
+    for name in ("eve/b.mp3", "eve/a.mp3", "eve/c.mp3", "ada/d.mp3"):
+        drop(store, name, name.encode())
+        time.sleep(0.02)
+    settle(inbox, clock)
+    assert collect(inbox, blocks=9) == ["eve/b.mp3", "ada/d.mp3", "eve/a.mp3", "eve/c.mp3"]
+
+
+def test_a_small_file_waits_for_no_large_one_of_somebody_else(inbox: Inbox, store: Store, clock: Clock) -> None:
+    for number in range(12):
+        drop(store, f"eve/{number}.wav", bytes([number]) * (9 * 2**20 if number < 4 else 2**20))
+    settle(inbox, clock)
+    assert collect(inbox, blocks=5) == []
+    drop(store, "ada/small.mp3", b"small")
+    settle(inbox, clock)
+    assert collect(inbox, blocks=1) == ["ada/small.mp3"]
+
+
+def test_whoever_had_no_turn_in_a_tick_begins_the_next(inbox: Inbox, store: Store, clock: Clock) -> None:
+    """Also where the disk is so slow that a tick is one block."""
+    drop(store, "eve/large.wav", b"e" * (9 * 2**20))
+    drop(store, "ada/small.mp3", b"small")
+    settle(inbox, clock)
+    assert [collect(inbox, blocks=1), collect(inbox, blocks=1)].count(["ada/small.mp3"]) == 1
+
+
+def test_a_place_that_gets_free_is_for_who_waited_for_one(inbox: Inbox, store: Store, clock: Clock) -> None:
+    for number in range(9):
+        drop(store, f"eve/{number}.wav", bytes([number]) * (4 * 2**20))
+        time.sleep(0.02)
+    drop(store, "bob/large.wav", b"b" * (90 * 2**20))
+    settle(inbox, clock)
+    assert collect(inbox, blocks=4) == []
+    assert len(inbox._open) == inbox_module.MOST_OPEN
+    drop(store, "ada/large.wav", b"a" * (2 * 2**20))
+    settle(inbox, clock)
+    looks = 0
+    while collect(inbox, blocks=5) == [] and looks < 9:
+        looks += 1
+    assert not (store.input / "eve" / "0.wav").exists()
+    collect(inbox, blocks=1)
+    assert store.input / "ada" / "large.wav" in inbox._open
 
 
 def test_a_file_that_changes_under_its_copy_is_copied_afresh(
