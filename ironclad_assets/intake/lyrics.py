@@ -57,13 +57,15 @@ class LyricsDoor:
         """Keep the lyrics for their song and let go of the file; return that song, or None while it waits for one.
 
         Raises:
-            Refusal: `UNREADABLE`: no song, or several, can be meant, or it is no text of a sensible size.
+            Refusal: `UNREADABLE`: no song, or several, can be meant, or it is no text of a sensible size; or
+                `UNKNOWN_USER` or `USER_DISABLED`.
             UploadChanged: it changed or went away meanwhile.
             StorageUnavailable: the store cannot take it now; the file is where it was.
         """
+        self._ledger.admission.require_served(found.user_id)
         if _has_song_beside(found.path):
             return None
-        song = self._taken.get(_key(found.path)) or self._song_of_name(found)
+        song = self._remembered(found.path) or self._song_of_name(found)
         content = _read(found)
         folder = sidecar_folder(self._store, song=song)
         atomic.make_folder(folder)
@@ -76,6 +78,14 @@ class LyricsDoor:
             pass
         except OSError as error:
             raise atomic.storage_error(error, found.path) from error
+        return song
+
+    def _remembered(self, path: Path) -> str | None:
+        """Return the song taken beside these lyrics, unless it was deleted since."""
+        song = self._taken.get(_key(path))
+        if song is not None and not self._ledger.has_song(song):
+            del self._taken[_key(path)]
+            return None
         return song
 
     def _song_of_name(self, found: FoundFile) -> str:

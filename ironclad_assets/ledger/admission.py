@@ -93,6 +93,15 @@ class Admission:
             check_served(find_user(connection, user_id), user_id, rules=self._rules)
             return effective_limits(connection, user_id, rules=self._rules)
 
+    def require_served(self, user_id: str) -> None:
+        """Raise unless the user may hand things in.
+
+        Raises:
+            Refusal: `UNKNOWN_USER` or `USER_DISABLED`.
+        """
+        with self._database.read() as connection:
+            check_served(find_user(connection, user_id), user_id, rules=self._rules)
+
     def count_rate(self, user_id: str) -> bool:
         """Count one more submission where rates are shared; return whether it was counted there.
 

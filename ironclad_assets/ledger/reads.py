@@ -20,7 +20,7 @@ from ironclad_assets.ledger.rows import (
     worker_of,
 )
 from ironclad_assets.ledger.tables import history, jobs, songs
-from ironclad_assets.ledger.tombstones import require_not_deleted
+from ironclad_assets.ledger.tombstones import has_tombstone, require_not_deleted
 from ironclad_assets.ledger.worker import WorkerIdentity
 
 ACTIVE_STATES = tuple(state.value for state in JobState if state.active)
@@ -47,6 +47,13 @@ class LedgerReads:
         """
         with self._database.read() as connection:
             return require_song(connection, song)
+
+    def has_song(self, song: str) -> bool:
+        """Return whether the song is there, and neither deleted nor about to be."""
+        chosen = select(songs.c.song).where(songs.c.song == song)
+        with self._database.read() as connection:
+            there = connection.execute(chosen).first() is not None
+            return there and not has_tombstone(connection, "song", song)
 
     def find_song(self, user_id: str, sha256: str) -> SongIdentity | None:
         """Return the user's song with these bytes."""

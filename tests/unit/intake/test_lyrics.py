@@ -143,6 +143,37 @@ def test_a_store_that_is_full_keeps_them_in_the_upload_folder(
     assert not list(sidecar_folder(store, song=song).glob("lyrics.*"))
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["requested", "done"])
+def test_lyrics_of_a_deleted_song_stay_and_go_to_none(inbox: Inbox, store: Store, ledger: Ledger, gone: bool) -> None:
+    drop(store, "Run.mp3", b"audio")
+    song = collect(inbox).taken[0].job.song
+    deletion = ledger.deletions.request_song(song, actor="test")
+    if gone:
+        ledger.deletions.forget_songs([song], receipt=deletion.receipt, removed={})
+    path = drop(store, "Run.lrc")
+    done = collect(inbox)
+    assert (done.lyrics, path.read_bytes()) == ([], TIMED)
+    assert "no song of that name has come" in done.ignored[0][1]
+    assert kept(store, song) is None
+    drop(store, "Run.mp3", b"audio")
+    assert collect(inbox).lyrics == [("Run.lrc", ledger.songs_named("local", "Run")[0].song)]
+
+
+def test_lyrics_of_a_disabled_user_stay_until_the_user_is_served_again(
+    inbox: Inbox, store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "RETRY_S", 0.0)
+    drop(store, "Run.mp3", b"audio")
+    song = collect(inbox).taken[0].job.song
+    ledger.users.set_disabled("local", True, actor="test")
+    path = drop(store, "Run.lrc")
+    done = collect(inbox)
+    assert (done.lyrics, path.read_bytes()) == ([], TIMED)
+    assert done.waiting == [("Run.lrc", "user_disabled: user 'local' is disabled; ask the operator")]
+    ledger.users.set_disabled("local", False, actor="test")
+    assert collect(inbox).lyrics == [("Run.lrc", song)]
+
+
 def test_lyrics_that_come_with_another_song_of_the_name_wait_for_that_one(inbox: Inbox, store: Store) -> None:
     drop(store, "Run.mp3", b"audio")
     first = collect(inbox).taken[0].job.song

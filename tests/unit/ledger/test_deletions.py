@@ -63,6 +63,15 @@ def test_a_song_that_is_being_deleted_begins_nothing_and_is_nobodys_duplicate(le
     assert not ledger.register(again, JobOptions(), actor="test").duplicate
 
 
+def test_a_song_is_there_until_its_deletion_is_asked_for(ledger: Ledger) -> None:
+    add_song(ledger)
+    assert (ledger.has_song("s1"), ledger.has_song("s2")) == (True, False)
+    deletion = ledger.deletions.request_song("s1", actor="test")
+    assert not ledger.has_song("s1")
+    ledger.deletions.forget_songs(["s1"], receipt=deletion.receipt, removed={})
+    assert not ledger.has_song("s1")
+
+
 def test_nothing_names_a_song_after_it_was_forgotten_but_its_tombstone(ledger: Ledger) -> None:
     """GLOBAL-004: no row of the ledger tells of it."""
     add_song(ledger, 7)
