@@ -102,8 +102,10 @@ class Admission:
         with self._database.read() as connection:
             check_served(find_user(connection, user_id), user_id, rules=self._rules)
 
-    def count_rate(self, user_id: str) -> bool:
+    def count_rate(self, user_id: str, *, refused: bool) -> bool:
         """Count one more submission where rates are shared; return whether it was counted there.
+
+        One that is `refused` unread counts for its user alone.
 
         Raises:
             LimitReached: `RATE_LIMITED`.
@@ -112,7 +114,7 @@ class Admission:
             return False
         with self._database.read() as connection:
             mine = effective_limits(connection, user_id, rules=self._rules).submissions_per_minute
-            total = system_limits(connection).submissions_per_minute
+            total = None if refused else system_limits(connection).submissions_per_minute
         for name, rate, whose in (
             (f"user:{user_id}", mine, f"user {user_id!r}"),
             (SYSTEM, total, INSTALLATION),
@@ -227,20 +229,47 @@ def admit(connection: Connection, song: SongIdentity, *, rules: Rules, rate_coun
     )
 
 
+def admit_refused(connection: Connection, user_id: str, *, rules: Rules, rate_counted: bool) -> None:
+    """Decide whether a file that is refused unread may be noted in this writing transaction; make its user known.
+
+    It uses nothing but its user's rate: what nobody takes in keeps nobody else out.
+
+    Raises:
+        Refusal: `UNKNOWN_USER` or `USER_DISABLED`.
+        LimitReached: `RATE_LIMITED`.
+    """
+    check_served(find_user(connection, user_id), user_id, rules=rules)
+    rate = effective_limits(connection, user_id, rules=rules).submissions_per_minute
+    if rate is not None and not rate_counted:
+        used = read_usage(connection, user_id, limits=SystemLimits(submissions_per_minute=rate))
+        _check_rate(connection, used, rate=rate, user_id=user_id)
+    see_user(connection, user_id, rules=rules)
+
+
 def _check_limits(
     connection: Connection, wish: Wish, *, limits: EffectiveLimits | SystemLimits, rate_counted: bool
 ) -> Usage:
     """Raise where `wish` would break one of the limits; return what is used without it, as far as it is limited."""
     user_id = wish.user_id if isinstance(limits, EffectiveLimits) else None
-    whose = INSTALLATION if user_id is None else f"user {user_id!r}"
+    whose = _whose(user_id)
     used = read_usage(connection, user_id, limits=limits)
     _check_bytes(used.stored_bytes, wish.size_bytes, most=limits.stored_bytes, whose=whose, what="the file")
     if isinstance(limits, EffectiveLimits):
         _check_day(connection, limits, used=used, whose=whose, user_id=wish.user_id)
     rate = limits.submissions_per_minute
-    if rate is not None and not rate_counted and used.submissions_per_minute >= rate:
-        raise rate_reached(rate, whose=whose, retry_after_s=_until_free(connection, user_id, window_s=MINUTE_S))
+    if rate is not None and not rate_counted:
+        _check_rate(connection, used, rate=rate, user_id=user_id)
     return used
+
+
+def _check_rate(connection: Connection, used: Usage, *, rate: int, user_id: str | None) -> None:
+    if used.submissions_per_minute >= rate:
+        retry_after_s = _until_free(connection, user_id, window_s=MINUTE_S)
+        raise rate_reached(rate, whose=_whose(user_id), retry_after_s=retry_after_s)
+
+
+def _whose(user_id: str | None) -> str:
+    return INSTALLATION if user_id is None else f"user {user_id!r}"
 
 
 def _check_bytes(used: int, more: int, *, most: int | None, whose: str, what: str) -> None:

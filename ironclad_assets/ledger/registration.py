@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdentity
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.ledger.admission import admit
+from ironclad_assets.ledger.admission import admit, admit_refused
 from ironclad_assets.ledger.changes import insert_job
 from ironclad_assets.ledger.reads import find_song, latest_job
 from ironclad_assets.ledger.rows import error_values, new_job_values, song_values, write_history
@@ -18,7 +18,7 @@ from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.tables import songs
 from ironclad_assets.ledger.terms import hold_for_terms
 from ironclad_assets.ledger.usage import ORIGINAL, record_stored
-from ironclad_assets.ledger.users import check_served, find_user, see_user, take_user_turn
+from ironclad_assets.ledger.users import take_user_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def register_song(connection: Connection, new: Newcomer, *, rules: Rules, rate_c
     """Write a song and its first job, or return what an earlier upload of the same bytes made.
 
     Raises:
-        Refusal: see `admission.admit`.
+        Refusal: see `admission.admit`; for a refused file `admission.admit_refused`.
     """
     song, error = new.song, new.error
     take_user_turn(connection, song.user_id)
@@ -83,10 +83,9 @@ def find_registration(connection: Connection, song: SongIdentity) -> Registratio
 
 
 def _admit(connection: Connection, new: Newcomer, *, rules: Rules, rate_counted: bool) -> tuple[str, ...]:
-    """Raise where the song may not come in; of a refused file only the user is noted."""
+    """Raise where the song may not come in; a refused file is only too much for its user's rate."""
     song = new.song
     if new.error is None:
         return admit(connection, song, rules=rules, rate_counted=rate_counted)
-    check_served(find_user(connection, song.user_id), song.user_id, rules=rules)
-    see_user(connection, song.user_id, rules=rules)
+    admit_refused(connection, song.user_id, rules=rules, rate_counted=rate_counted)
     return ()

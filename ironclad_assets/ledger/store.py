@@ -165,7 +165,7 @@ class Ledger(RunWrites, Defaults):
             Refusal: the user is not served (`UNKNOWN_USER`, `USER_DISABLED`), or a limit is reached
                 (`QUOTA_EXCEEDED`, `DAILY_LIMIT`, `RATE_LIMITED`); nothing was written.
         """
-        rate_counted = error is None and self.admission.count_rate(song.user_id)
+        rate_counted = self.admission.count_rate(song.user_id, refused=error is not None)
         newcomer = Newcomer(song=song, options=options, actor=actor, error=error, priority=priority)
         try:
             with self._database.write() as connection:

@@ -9,7 +9,7 @@ after they were deleted: `forgotten_songs` remembers of each whose it was, when 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from sqlalchemy import Connection, case, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, select, true, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import JobState, SongIdentity
@@ -224,7 +224,7 @@ def audio_minutes(
 
 def oldest_upload(connection: Connection, user_id: str | None, *, since: str) -> str | None:
     """Return when the first song after a time came, also where it was deleted meanwhile; None where there was none."""
-    there = select(func.min(songs.c.uploaded_at)).where(_recent(user_id, since=since))
+    there = select(func.min(songs.c.uploaded_at)).where(_recent(user_id, since=since), _submitted(user_id))
     gone = select(func.min(forgotten_songs.c.uploaded_at)).where(_recently_forgotten(user_id, since=since))
     times = (connection.execute(query).scalar() for query in (there, gone))
     return min((str(at) for at in times if at is not None), default=None)
@@ -247,6 +247,11 @@ def _drop_old_shares(connection: Connection) -> None:
 def _taken_in() -> ColumnElement[bool]:
     """Return whether a song was taken in, not refused unread. Its hash is no sign: a song to be deleted has none."""
     return songs.c.archive_path.startswith("archive/")
+
+
+def _submitted(user_id: str | None) -> ColumnElement[bool]:
+    """Return whether a song counts for the rate: for a user's always, for that of all only where it was taken in."""
+    return _taken_in() if user_id is None else true()
 
 
 def _refused_for_length() -> ColumnElement[bool]:
@@ -272,7 +277,7 @@ def _songs_per_day(connection: Connection, user_id: str | None) -> int:
 
 
 def _submissions(connection: Connection, user_id: str | None) -> int:
-    return _count(connection, user_id, since=utc_time(seconds_ago=MINUTE_S))
+    return _count(connection, user_id, _submitted(user_id), since=utc_time(seconds_ago=MINUTE_S))
 
 
 def _count(connection: Connection, user_id: str | None, *which: ColumnElement[bool], since: str) -> int:

@@ -112,6 +112,26 @@ def test_all_files_of_a_user_who_may_hand_in_no_more_wait_and_others_files_do_no
     assert sorted(checks) == ["0.mp3", "b.mp3"], "the others are not even opened"
 
 
+def test_files_refused_unread_wait_beyond_their_users_rate_and_keep_nobody_else_out(
+    inbox: Inbox, store: Store, ledger: Ledger
+) -> None:
+    limit(ledger, "max_upload_bytes", 10, user_id="eve")
+    limit(ledger, "submissions_per_minute", 2, user_id="eve")
+    ledger.limits.set(LimitScope.SYSTEM, "", "submissions_per_minute", 1, actor="test")
+    (store.input / "eve").mkdir()
+    (store.input / "ada").mkdir()
+    inbox.collect(budget_s=1.0)
+    for number in range(5):
+        (store.input / "eve" / f"{number}.wav").write_bytes(b"x" * 11)
+    done = inbox.collect(budget_s=5.0)
+    assert [one.job.error.code for one in done.taken if one.job.error] == ["too_large", "too_large"]
+    assert len(done.waiting) == len(list((store.input / "eve").iterdir())) == 3
+    assert all(said.startswith("rate_limited: user 'eve'") for _, said in done.waiting)
+    assert len(list((store.root / "error").iterdir())) == 2
+    (store.input / "ada" / "a.mp3").write_bytes(b"a")
+    assert [one.job.user_id for one in inbox.collect(budget_s=5.0).taken] == ["ada"]
+
+
 def test_a_stranger_at_a_closed_door_leaves_nothing_but_the_file(store: Store, settings: Settings) -> None:
     ledger = Ledger(settings.ledger_url, rules=Rules(closed=True))
     ledger.migrate()

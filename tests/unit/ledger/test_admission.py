@@ -264,6 +264,28 @@ def test_a_refused_file_is_noted_and_counts_against_no_quota(ledger: Ledger) -> 
         ledger.register(fresh(2, sha256="", archive_path="error/s/quarantined"), JobOptions(), actor="t", error=error)
 
 
+def test_files_refused_unread_count_for_their_users_rate_alone(ledger: Ledger) -> None:
+    """Somebody's refused files neither come without end nor keep others out."""
+    limit(ledger, "submissions_per_minute", 2)
+    ledger.limits.set(LimitScope.SYSTEM, "", "submissions_per_minute", 2, actor="test")
+    error = JobError(code="too_large", detail="", remedy="")
+
+    def refuse(number: int) -> bool:
+        song = fresh(number, seconds_ago=20, sha256="", archive_path="error/s/original")
+        return ledger.register(song, JobOptions(), actor="t", error=error).duplicate
+
+    assert [refuse(1), refuse(2), refuse(2)] == [False, False, True]
+    with pytest.raises(LimitReached) as caught:
+        refuse(3)
+    assert caught.value.code is ErrorCode.RATE_LIMITED
+    assert caught.value.retry_after_s == pytest.approx(40, abs=10)
+    assert refused(ledger, 4).code is ErrorCode.RATE_LIMITED
+    assert ledger.usage.system().submissions_per_minute == 0
+    bring(ledger, 5, user_id="bob")
+    bring(ledger, 6, user_id="bob")
+    assert refused(ledger, 7, user_id="bob").retry_after_s == pytest.approx(60, abs=10)
+
+
 def test_whoever_counts_at_one_time_neither_blocks_another_nor_loses_a_byte(ledger: Ledger) -> None:
     """Locks are taken in one order: first the song's, then its user's turn."""
     ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 10**15, actor="test")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.job import JobError, JobState
 from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.ledger import live as live_module
@@ -131,6 +131,24 @@ def test_of_fifty_submissions_by_several_machines_exactly_ten_are_within_the_rat
         thread.join(60)
     assert (len(taken), len(waits)) == (10, 40)
     assert all(wait is not None and 1.0 <= wait <= 60.0 for wait in waits)
+
+
+def test_a_file_refused_unread_is_shared_as_its_users_submission_alone(url: str, redis: RedisServer) -> None:
+    here, there = open_ledgers(url, redis, count=2)
+    here.limits.set(LimitScope.USER, "ada", "submissions_per_minute", 2, actor="test")
+    here.limits.set(LimitScope.SYSTEM, "", "submissions_per_minute", 2, actor="test")
+    error = JobError(code="too_large", detail="", remedy="")
+    for number, ledger in enumerate((here, there, here)):
+        song = fresh(number).model_copy(update={"sha256": "", "archive_path": "error/s/original"})
+        if number < 2:
+            ledger.register(song, JobOptions(), actor="test", error=error)
+        else:
+            with pytest.raises(LimitReached, match="user 'ada'"):
+                ledger.register(song, JobOptions(), actor="test", error=error)
+    for number in (3, 4):
+        here.register(fresh(number).model_copy(update={"user_id": "bob"}), JobOptions(), actor="test")
+    with pytest.raises(LimitReached, match="the installation"):
+        there.register(fresh(5).model_copy(update={"user_id": "bob"}), JobOptions(), actor="test")
 
 
 def test_when_redis_dies_the_ledger_serves_with_one_warning_and_nothing_fails(
