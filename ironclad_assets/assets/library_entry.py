@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
+from ironclad_assets.assets.quota import reserved
 from ironclad_assets.assets.room import Made, Metadata, Room, empty_folder, open_room
 from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.job import STAGES
@@ -60,10 +61,11 @@ def library_entry(
         dropped = find_lyrics(store, song=room.job.song)
 
         def make(work: Path, key: str) -> Made[LibraryEntry]:
-            empty_folder(work)
-            with hold_entry(store, song=room.job.song):
+            track = recombined_track.read(RecombinedTrack)
+            with reserved(room, size_bytes=_filed_bytes(track, original)), hold_entry(store, song=room.job.song):
+                empty_folder(work)
                 entry = organise(
-                    recombined_track.read(RecombinedTrack),
+                    track,
                     track_folder=recombined_track.folder,
                     metadata=metadata,
                     metadata_folder=song_metadata.folder,
@@ -104,6 +106,11 @@ def describe(entry: LibraryEntry, folder: Path, *, store: Store) -> Metadata:
         "bytes": dg.MetadataValue.int(sum(file.file.size_bytes for file in entry.files)),
         "warnings": dg.MetadataValue.json(list(entry.warnings)),
     }
+
+
+def _filed_bytes(track: RecombinedTrack, original: Original | None) -> int:
+    """Return the bytes of the tracks and the original; what lies beside them, covers and lyrics, is small."""
+    return sum(one.file.size_bytes for one in track.tracks) + (0 if original is None else original.record.size_bytes)
 
 
 def _previous_entry(room: Room) -> LibraryEntry | None:

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
+from ironclad_assets.assets.quota import reserved
 from ironclad_assets.assets.room import Made, Metadata, empty_folder, open_room
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
@@ -14,6 +15,7 @@ from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.stems import Stems
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.io_managers.contract_io_manager import Upstream
+from ironclad_assets.ledger.admission import LimitReached
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.recombine import check_tracks, recombine
 from ironclad_assets.resources.choice import settle_output
@@ -69,7 +71,12 @@ def recombined_track(
                 id3_version=settings.id3_version,
                 watch=room.watch,
             )
-            return Made(track, check_tracks(track, staged=staged, metadata=metadata))
+            try:  # only now that they are encoded does anybody know their sizes
+                with reserved(room, size_bytes=sum(one.file.size_bytes for one in track.tracks)):
+                    return Made(track, check_tracks(track, staged=staged, metadata=metadata))
+            except LimitReached:
+                empty_folder(work)
+                raise
 
         return room.perform(
             make,

@@ -1,12 +1,11 @@
 """Room *stage*: the song decoded once, its chunk plan, and the engine that will separate it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
+from ironclad_assets.assets.quota import reserved
 from ironclad_assets.assets.room import Made, Metadata, empty_folder, open_room
 from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
@@ -50,11 +49,13 @@ def staged_chunks(
         chosen = settle_choice(room.job, ledger=ledger, engines=engines)
         engines.require_ready(chosen.engine)
         ledger.admission.measure(room.job.song, duration_s=validated.audio.duration_s)
+        size_bytes = sum(staged_bytes(validated.audio, model=chosen.model))
+        # Asked also where staging is reused: who is over the quota gets nothing more from what is staged already.
+        ledger.admission.require_room(room.job.song, STAGE, size_bytes=size_bytes)
 
         def make(work: Path, key: str) -> Made[StagedChunks]:
             empty_folder(work)
-            size_bytes = sum(staged_bytes(validated.audio, model=chosen.model))
-            with _reserved(ledger, song=room.job.song, size_bytes=size_bytes) as reservation:
+            with reserved(room, size_bytes=size_bytes) as reservation:
                 staged = stage_song(
                     validated,
                     choice=chosen.engine,
@@ -91,17 +92,6 @@ def describe(staged: StagedChunks, folder: Path) -> Metadata:
         "path": dg.MetadataValue.path(folder / staged.mixture.path),
         "warnings": dg.MetadataValue.json(list(staged.warnings)),
     }
-
-
-@contextmanager
-def _reserved(ledger: Ledger, *, song: str, size_bytes: int) -> Iterator[Reservation]:
-    """Count the staged audio as stored while it is made, so that songs side by side share no room (SPLIT-021)."""
-    reservation = ledger.admission.reserve(song, STAGE, size_bytes=size_bytes)
-    try:
-        yield reservation
-    except BaseException:
-        ledger.admission.give_back(song, STAGE, reservation=reservation)
-        raise
 
 
 def _check_quota(reservation: Reservation) -> CheckOutcome:

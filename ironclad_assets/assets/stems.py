@@ -10,6 +10,7 @@ import dagster as dg
 
 from ironclad_assets.assets.declaration import StageResult, stage_asset
 from ironclad_assets.assets.gate import refuse_paused
+from ironclad_assets.assets.quota import reserved
 from ironclad_assets.assets.room import Made, Metadata, Room, open_room
 from ironclad_assets.contracts.v1.engine import EngineResult
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
@@ -19,7 +20,7 @@ from ironclad_assets.io_managers.contract_io_manager import Upstream
 from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.policy import Policy
-from ironclad_assets.pipeline.separate import Conditions, separate
+from ironclad_assets.pipeline.separate import Conditions, separate, stems_bytes
 from ironclad_assets.resources.engines import Engines
 from ironclad_assets.resources.pictures import inline_picture
 from ironclad_assets.settings import Settings
@@ -73,21 +74,22 @@ def stems(
 
         def make(work: Path, key: str) -> Made[Stems]:
             refuse_paused(ledger, PauseKind.ENGINE, staged.engine.engine)
-            separation = separate(
-                staged,
-                staged_folder=staged_chunks.folder,
-                run=run,
-                conditions=conditions,
-                work=work,
-                key=key,
-                job_uuid=room.job.job_uuid,
-                song=room.job.song,
-                limits=Policy.from_settings(settings).media_limits(
-                    duration_s=staged.mixture.duration_s * (1 + len(staged.engine.stems))
-                ),
-                watch=room.watch,
-            )
-            (work / WAVEFORM_FILE).write_bytes(base64.b64decode(separation.waveform_png_base64))
+            with reserved(room, size_bytes=stems_bytes(staged)):
+                separation = separate(
+                    staged,
+                    staged_folder=staged_chunks.folder,
+                    run=run,
+                    conditions=conditions,
+                    work=work,
+                    key=key,
+                    job_uuid=room.job.job_uuid,
+                    song=room.job.song,
+                    limits=Policy.from_settings(settings).media_limits(
+                        duration_s=staged.mixture.duration_s * (1 + len(staged.engine.stems))
+                    ),
+                    watch=room.watch,
+                )
+                (work / WAVEFORM_FILE).write_bytes(base64.b64decode(separation.waveform_png_base64))
             return Made(separation.stems, separation.checks, _measured(separation.result, staged=staged))
 
         return room.perform(

@@ -135,6 +135,8 @@ class Admission:
     def reserve(self, song: str, stage: str, *, size_bytes: int) -> Reservation:
         """Count `size_bytes` as stored for `stage` of the song before they are written (SPLIT-021).
 
+        They replace what was counted for the stage; who stores no more than before is not refused.
+
         Raises:
             LimitReached: `QUOTA_EXCEEDED`: they would exceed the quota of the song's user or of the installation.
         """
@@ -143,14 +145,24 @@ class Admission:
             take_user_turn(connection, user_id)
             before = stored_bytes(connection, song, stage)
             limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
-            used = read_usage(connection, user_id).stored_bytes - before
-            _check_bytes(used, size_bytes, most=limits.stored_bytes, whose=f"user {user_id!r}", what=stage)
-            if system.stored_bytes is not None:
+            if size_bytes > before and system.stored_bytes is not None:
                 take_turns(connection, SYSTEM)
-                total = read_usage(connection, None, limits=system).stored_bytes - before
-                _check_bytes(total, size_bytes, most=system.stored_bytes, whose=INSTALLATION, what=stage)
+            if size_bytes > before:
+                _check_room(connection, song, stage, size_bytes=size_bytes, limits=limits, system=system)
             record_stored(connection, song, stage, size_bytes=size_bytes)
-            return Reservation(before_bytes=before, used_bytes=used + size_bytes, quota_bytes=limits.stored_bytes)
+            used = read_usage(connection, user_id).stored_bytes
+            return Reservation(before_bytes=before, used_bytes=used, quota_bytes=limits.stored_bytes)
+
+    def require_room(self, song: str, stage: str, *, size_bytes: int) -> None:
+        """Raise where what is stored, with `size_bytes` for `stage` of the song, exceeds a quota; count nothing.
+
+        Raises:
+            LimitReached: `QUOTA_EXCEEDED`.
+        """
+        with self._database.read() as connection:
+            user_id = require_song(connection, song).user_id
+            limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
+            _check_room(connection, song, stage, size_bytes=size_bytes, limits=limits, system=system)
 
     def give_back(self, song: str, stage: str, *, reservation: Reservation) -> None:
         """Count again what was counted before `reservation`: nothing was written."""
@@ -270,6 +282,20 @@ def _check_rate(connection: Connection, used: Usage, *, rate: int, user_id: str 
 
 def _whose(user_id: str | None) -> str:
     return INSTALLATION if user_id is None else f"user {user_id!r}"
+
+
+def _check_room(
+    connection: Connection, song: str, stage: str, *, size_bytes: int, limits: EffectiveLimits, system: SystemLimits
+) -> None:
+    """Raise where `size_bytes` in the place of what `stage` of the song has exceed the user's quota or the system's."""
+    user_id, before = require_song(connection, song).user_id, stored_bytes(connection, song, stage)
+    for whose, owner, most in (
+        (f"user {user_id!r}", user_id, limits.stored_bytes),
+        (INSTALLATION, None, system.stored_bytes),
+    ):
+        if most is not None:
+            used = read_usage(connection, owner, limits=limits if owner else system).stored_bytes - before
+            _check_bytes(used, size_bytes, most=most, whose=whose, what=stage)
 
 
 def _check_bytes(used: int, more: int, *, most: int | None, whose: str, what: str) -> None:

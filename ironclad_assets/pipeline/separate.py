@@ -22,6 +22,7 @@ RESIDUAL_WARNING_DB = -15.0
 """Above this residual the stems miss audible parts of the mixture. Demucs leaves about -25 dB."""
 
 _RESULT_NAME = "result.json"
+_SAMPLE_BYTES = 4
 _MEASURE = "ironclad_assets.audio.measure:measure_stems"
 
 
@@ -117,6 +118,12 @@ def separate(
         checks=checks,
         result=done.result,
     )
+
+
+def stems_bytes(staged: StagedChunks) -> int:
+    """Return the size in bytes of the stems that the engine will make of `staged`: float32, as long as the mixture."""
+    mixture = staged.mixture
+    return mixture.frames * mixture.channels * _SAMPLE_BYTES * len(staged.engine.stems)
 
 
 def _keep_only(stems: Stems, *, work: Path) -> None:

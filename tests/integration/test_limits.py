@@ -4,6 +4,7 @@ import pytest
 
 from ironclad_assets.contracts.v1.job import STAGES, JobState
 from ironclad_assets.contracts.v1.limits import LimitScope
+from ironclad_assets.contracts.v1.options import JobOptions
 
 
 def test_staged_audio_beyond_the_quota_fails_its_song_before_it_is_written(installation):
@@ -19,6 +20,74 @@ def test_staged_audio_beyond_the_quota_fails_its_song_before_it_is_written(insta
     assert "staged_chunks" not in installation.ledger.usage.stored(job.song)
     installation.ledger.limits.clear(LimitScope.USER, job.user_id, actor="test")
     assert installation.dispatch(installation.ledger.retry(job.job_uuid, actor="test")).success
+
+
+MORE = JobOptions(targets=("instrumental", "vocals", "other"), format="wav", original=True)
+
+
+def set_quota(installation, job, size_bytes):
+    installation.ledger.limits.set(LimitScope.USER, job.user_id, "stored_bytes", size_bytes, actor="test")
+
+
+def library_files(installation):
+    folders = (installation.store.library(root) for root in ("output", "output-stems"))
+    return {path: path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_refused(installation, job, *, stage):
+    """The job failed for the quota at `stage`, and neither what the stage has nor the library changed."""
+    stored, filed = installation.ledger.usage.stored(job.song).get(stage), library_files(installation)
+    assert not installation.dispatch(job).success
+    failed = installation.ledger.job(job.job_uuid)
+    assert (failed.state, failed.error.code, failed.error.stage) == (JobState.FAILED, "quota_exceeded", stage)
+    assert f"more for {stage} do not fit" in failed.error.detail
+    assert installation.ledger.usage.stored(job.song).get(stage) == stored
+    assert library_files(installation) == filed
+    assert not [path for path in installation.store.root.glob("stages/*/*/.*/**/*") if path.is_file()]
+
+
+def test_who_is_over_the_quota_gets_nothing_more_by_retrying_what_is_staged_already(installation):
+    """ORG-003: staging is reused for a day; that is no way around the quota."""
+    job = installation.song(format="opus")
+    assert installation.dispatch(job).success
+    set_quota(installation, job, installation.ledger.usage.of(job.user_id).stored_bytes // 2)
+    assert_refused(installation, installation.ledger.retry(job.job_uuid, actor="test", options=MORE), stage=STAGES[2])
+
+
+@pytest.mark.parametrize("stage", ["stems", "recombined_track", "library_entry"])
+def test_no_stage_writes_beyond_the_quota(installation, stage):
+    """ORG-003: what fits when it is staged, and no longer later, is refused before it is kept."""
+    first = installation.song(format="opus")
+    assert installation.dispatch(first).success
+    used = installation.ledger.usage.of(first.user_id).stored_bytes
+    stored = installation.ledger.usage.stored(first.song)
+    if stage == "stems":
+        job = installation.song("second.flac", seed=1, format="opus")
+        set_quota(installation, job, used + stored["original"] + stored["staged_chunks"] + stored["stems"] // 2)
+        assert not installation.dispatch(job).success
+        job = installation.ledger.retry(job.job_uuid, actor="test")
+    else:
+        job = installation.ledger.retry(first.job_uuid, actor="test", options=MORE)
+        wav = 5 * stored["staged_chunks"]
+        set_quota(installation, job, used + (1000 if stage == "recombined_track" else wav))
+    assert_refused(installation, job, stage=stage)
+    installation.ledger.limits.clear(LimitScope.USER, job.user_id, actor="test")
+    assert installation.dispatch(installation.ledger.retry(job.job_uuid, actor="test")).success
+
+
+def test_a_result_that_replaces_its_equal_is_not_counted_as_if_both_were_kept(installation):
+    job = installation.song()
+    assert installation.dispatch(job).success
+    used = installation.ledger.usage.of(job.user_id).stored_bytes
+    set_quota(installation, job, used)
+    again = installation.ledger.retry(job.job_uuid, actor="test", replay_from="staged_chunks")
+    assert installation.dispatch(again).success
+    assert not any(timing.reused for timing in installation.ledger.job(again.job_uuid).stages[2:])
+    set_quota(installation, job, used // 2)
+    for path in library_files(installation):
+        path.unlink()
+    assert installation.run(job.song, assets=["library_entry"]).success, "it adds nothing"
+    assert installation.ledger.usage.of(job.user_id).stored_bytes == used
 
 
 def test_what_a_song_stores_is_what_lies_on_disk(installation):

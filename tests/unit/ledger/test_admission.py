@@ -196,6 +196,25 @@ def test_reserved_room_is_nobody_elses_and_can_be_given_back(ledger: Ledger) -> 
         ledger.admission.reserve("s2", "staged_chunks", size_bytes=70)
 
 
+def test_who_stores_no_more_than_before_is_not_refused_and_who_is_over_a_quota_is_told(ledger: Ledger) -> None:
+    """ORG-003: only what is added matters where a result replaces another."""
+    bring(ledger, 1, size_bytes=10)
+    ledger.usage.record("s1", "stems", size_bytes=50)
+    ledger.admission.require_room("s1", "stems", size_bytes=50)
+    limit(ledger, "stored_bytes", 40)
+    assert ledger.admission.reserve("s1", "stems", size_bytes=50).used_bytes == 60
+    with pytest.raises(LimitReached, match="10 bytes of 40; 51 more for stems"):
+        ledger.admission.reserve("s1", "stems", size_bytes=51)
+    with pytest.raises(LimitReached, match="10 bytes of 40; 50 more for stems"):
+        ledger.admission.require_room("s1", "stems", size_bytes=50)
+    ledger.admission.require_room("s1", "stems", size_bytes=30)
+    limit(ledger, "stored_bytes", None)
+    ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 40, actor="test")
+    with pytest.raises(LimitReached, match="the installation stores 10 bytes of 40"):
+        ledger.admission.require_room("s1", "stems", size_bytes=50)
+    assert ledger.usage.stored("s1") == {ORIGINAL: 10, "stems": 50}
+
+
 def test_a_song_that_is_forgotten_leaves_its_users_account(ledger: Ledger) -> None:
     bring(ledger, 1, size_bytes=10)
     bring(ledger, 2, size_bytes=20)

@@ -1,0 +1,26 @@
+"""Room under the quota for what a stage writes: counted before it is there, given back where nothing came of it.
+
+How large a stage's files will be is that stage's business; what the quota is and who has used what of it, the ledger's.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ironclad_assets.assets.room import Room
+from ironclad_assets.ledger.admission import Reservation
+
+
+@contextmanager
+def reserved(room: Room, *, size_bytes: int) -> Iterator[Reservation]:
+    """Count a stage's files as stored while they are made, so that songs side by side share no room (SPLIT-021).
+
+    Raises:
+        LimitReached: `QUOTA_EXCEEDED`.
+    """
+    song = room.job.song
+    reservation = room.ledger.admission.reserve(song, room.stage, size_bytes=size_bytes)
+    try:
+        yield reservation
+    except BaseException:
+        room.ledger.admission.give_back(song, room.stage, reservation=reservation)
+        raise
