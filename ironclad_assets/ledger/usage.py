@@ -18,6 +18,7 @@ from ironclad_assets.errors import ErrorCode
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.rows import in_parts, song_of, utc_now, utc_time
 from ironclad_assets.ledger.tables import forgotten_songs, jobs, songs, stored_artifacts, users
+from ironclad_assets.ledger.tombstones import has_tombstone, without_tombstone
 from ironclad_assets.ledger.users import take_user_turn
 
 ORIGINAL = "original"
@@ -120,7 +121,8 @@ def _replace(connection: Connection, found: Mapping[str, Mapping[str, int]]) -> 
     columns = (stored_artifacts.c.song, stored_artifacts.c.stage, stored_artifacts.c.size_bytes)
     rows = connection.execute(select(*columns).where(stored_artifacts.c.song.in_(list(owners))))
     had = {(row.song, row.stage): row.size_bytes for row in rows}
-    wanted = {(song, stage): size for song in owners for stage, size in found[song].items()}
+    counted = without_tombstone(connection, "song", list(owners))
+    wanted = {(song, stage): size for song in counted for stage, size in found[song].items()}
     differing = sorted(key for key in had.keys() | wanted.keys() if had.get(key) != wanted.get(key))
     for song, stage in differing:
         if (song, stage) in wanted:
@@ -131,9 +133,15 @@ def _replace(connection: Connection, found: Mapping[str, Mapping[str, int]]) -> 
 
 
 def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: int) -> None:
-    """Note that `stage` of the song now has `size_bytes` on disk, inside a transaction."""
+    """Note that `stage` of the song now has `size_bytes` on disk, inside a transaction.
+
+    A song that is being deleted counts for nobody: what its last stage still writes goes with it, and its user may
+    have come back as another one meanwhile.
+    """
     user_id = _owner(connection, song)
     take_user_turn(connection, user_id)
+    if has_tombstone(connection, "song", song):
+        return
     before = stored_bytes(connection, song, stage)
     connection.execute(delete(stored_artifacts).where(_these(song, stage)))
     values = {"song": song, "stage": stage, "size_bytes": size_bytes, "written_at": utc_now()}

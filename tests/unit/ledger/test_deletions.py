@@ -19,7 +19,7 @@ from ironclad_assets.ledger.reads import lock_jobs, require_song
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import metadata, tombstones
 from ironclad_assets.ledger.tombstones import add_tombstones, digest_of
-from ironclad_assets.ledger.usage import record_stored
+from ironclad_assets.ledger.usage import ORIGINAL, record_stored
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import ERROR, add_song, counted_statements, make_song
 
@@ -325,3 +325,18 @@ def test_what_is_deleted_leaves_the_account_and_a_user_who_comes_back_begins_wit
     anew = ledger.usage.of("ada").stored_bytes
     ledger.deletions.forget_songs(["s2"], receipt=whole.receipt, removed={})
     assert ledger.usage.of("ada").stored_bytes == anew == 103
+
+
+def test_what_a_deleted_users_job_still_writes_gives_nobody_room(ledger: Ledger) -> None:
+    """Once it was added to no row and taken off that of the next user of the name, whose sum went below zero."""
+    add_song(ledger, 1)
+    ledger.begin_run("s1", run_id="r", worker=current_worker(), actor="test")
+    whole = ledger.deletions.request_user("ada", actor="test")
+    ledger.usage.record("s1", "stems", size_bytes=100_000)
+    add_song(ledger, 2)
+    ledger.usage.record("s1", "recombined_track", size_bytes=50_000)
+    assert ledger.usage.of("ada").stored_bytes == ledger.usage.system().stored_bytes == 102
+    assert ledger.usage.replace([("s1", {"stems": 100_000}), ("s2", {ORIGINAL: 102})]) == 0
+    ledger.deletions.forget_songs(["s1"], receipt=whole.receipt, removed={})
+    assert ledger.usage.of("ada").stored_bytes == ledger.usage.system().stored_bytes == 102
+    assert ledger.users.list()[0].stored_bytes == 102, "the row itself, too"
