@@ -2,8 +2,9 @@
 
 Priority decides first. Among equals the user who had the fewest seconds of audio worked on goes first: what
 counts is the audio of the user's jobs that are being worked on or were begun within the last hour, plus that of
-the user's own waiting jobs before this one. Then the order of submission (not of time: a clock jump reorders
-nothing). One statement says it, so that SQLite and Postgres agree.
+the user's own waiting jobs before this one. A job that waits again, after a hold or a crash, had nothing yet. Then
+the order of submission (not of time: a clock jump reorders nothing). One statement says it, so that SQLite and
+Postgres agree.
 """
 
 from sqlalchemy import Float, Select, cast, func, literal, null, select, union, union_all
@@ -99,7 +100,7 @@ def _had_by_user() -> Select[int, str, str, int, float]:
             func.sum(seconds_of_audio).label("seconds"),
         )
         .join(songs, songs.c.song == jobs.c.song)
-        .where(_any_of(RUNNING, DISPATCHED, jobs.c.started_at.between(since, until)))
+        .where(_any_of(RUNNING, DISPATCHED, jobs.c.started_at.between(since, until)), ~WAITING)
         .group_by(jobs.c.user_id)
     )
 

@@ -17,7 +17,7 @@ from ironclad_assets.ledger.retries import LONGEST_WAIT_S, RetryPolicy
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import jobs
 from ironclad_assets.ledger.worker import current_worker
-from tests.unit.ledger.conftest import ERROR, add_song, counted_statements, make_song
+from tests.unit.ledger.conftest import DEAD, ERROR, add_song, counted_statements, make_song
 
 FOR_NOW = JobError(code="engine_failed", detail="upside down", remedy="retry", stage="stems")
 PAUSED = JobError(code="paused", detail="stage stems", remedy="wait", stage="stems")
@@ -62,6 +62,22 @@ def test_turns_follow_what_each_user_had_within_the_hour(ledger: Ledger) -> None
     for number in range(6, 9):
         add_long(ledger, number, user_id="bob", seconds=200.0)
     assert work_off(ledger) == ["ada", "bob", "ada", "ada", "bob", "ada", "ada", "bob", "ada"]
+
+
+@pytest.mark.parametrize("ended", ["held", "crashed"])
+def test_a_job_that_waits_again_does_not_stand_in_its_own_way(ledger: Ledger, ended: str) -> None:
+    long = add_long(ledger, 1, user_id="ada", seconds=600.0)
+    others = [add_long(ledger, number, user_id="bob", seconds=100.0) for number in range(2, 10)]
+    assert order(ledger)[0] == long
+    worker = DEAD if ended == "crashed" else current_worker()
+    ledger.begin_run("s1", run_id="r1", worker=worker, actor="run")
+    assert order(ledger) == others
+    if ended == "held":
+        ledger.hold(long, ERROR, actor="run")
+        ledger.release(long, actor="dispatcher")
+    else:
+        ledger.requeue_crashed(long, actor="reconcile")
+    assert order(ledger)[0] == long, "it is at its old place"
 
 
 def test_what_was_begun_more_than_an_hour_ago_or_in_the_future_counts_no_more(ledger: Ledger) -> None:
