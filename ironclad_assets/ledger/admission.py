@@ -19,13 +19,10 @@ from ironclad_assets.ledger.progress import seconds_between
 from ironclad_assets.ledger.reads import require_song
 from ironclad_assets.ledger.rows import utc_now, utc_time
 from ironclad_assets.ledger.rules import Rules
+from ironclad_assets.ledger.shares import DAY_S, MINUTE_S, audio_minutes, day_start, oldest_minutes, oldest_upload
 from ironclad_assets.ledger.tables import songs
 from ironclad_assets.ledger.usage import (
-    DAY_S,
-    MINUTE_S,
-    audio_minutes,
     forget_stored,
-    oldest_upload,
     read_usage,
     record_stored,
     stored_bytes,
@@ -185,7 +182,7 @@ class Admission:
             if most is None:
                 return
             others = audio_minutes(connection, identity.user_id, without=song, measured_only=True)
-            retry_after_s = _until_free(connection, identity.user_id, window_s=DAY_S)
+            retry_after_s = _until(oldest_minutes(connection, identity.user_id), window_s=DAY_S)
         minutes = duration_s / 60.0
         if others + minutes > most:
             detail = (
@@ -276,8 +273,8 @@ def _check_limits(
 
 def _check_rate(connection: Connection, used: Usage, *, rate: int, user_id: str | None) -> None:
     if used.submissions_per_minute >= rate:
-        retry_after_s = _until_free(connection, user_id, window_s=MINUTE_S)
-        raise rate_reached(rate, whose=_whose(user_id), retry_after_s=retry_after_s)
+        oldest = oldest_upload(connection, user_id, since=utc_time(seconds_ago=MINUTE_S))
+        raise rate_reached(rate, whose=_whose(user_id), retry_after_s=_until(oldest, window_s=MINUTE_S))
 
 
 def _whose(user_id: str | None) -> str:
@@ -312,20 +309,21 @@ def rate_reached(rate: int, *, whose: str, retry_after_s: float) -> LimitReached
 
 def _check_day(connection: Connection, limits: EffectiveLimits, *, used: Usage, whose: str, user_id: str) -> None:
     songs_most, minutes_most = limits.songs_per_day, limits.audio_minutes_per_day
-    detail = None
+    detail = oldest = None
     if songs_most is not None and used.songs_per_day >= songs_most:
         detail = f"{whose} handed in {used.songs_per_day} songs within 24 hours; the limit is {songs_most}"
+        oldest = oldest_upload(connection, user_id, since=day_start())
     elif minutes_most is not None and used.audio_minutes_per_day >= minutes_most:
         minutes = used.audio_minutes_per_day
         detail = f"{whose} handed in {minutes:.1f} minutes of audio within 24 hours; the limit is {minutes_most:g}"
+        oldest = oldest_minutes(connection, user_id)
     if detail is not None:
-        retry_after_s = _until_free(connection, user_id, window_s=DAY_S)
+        retry_after_s = _until(oldest, window_s=DAY_S)
         raise LimitReached(detail, code=ErrorCode.DAILY_LIMIT, retry_after_s=retry_after_s)
 
 
-def _until_free(connection: Connection, user_id: str | None, *, window_s: float) -> float:
+def _until(oldest: str | None, *, window_s: float) -> float:
     """Return the seconds until the oldest song in the window leaves it."""
-    oldest = oldest_upload(connection, user_id, since=utc_time(seconds_ago=window_s))
     return 1.0 if oldest is None else max(window_s - seconds_between(oldest, utc_now()), 1.0)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Table, delete, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from ironclad_assets.ledger.shares import remember_shares
 from ironclad_assets.ledger.tables import (
     audit,
     deletions,
@@ -23,7 +24,7 @@ from ironclad_assets.ledger.tables import (
     stored_artifacts,
 )
 from ironclad_assets.ledger.tombstones import has_tombstone
-from ironclad_assets.ledger.usage import forget_all_stored, remember_shares
+from ironclad_assets.ledger.usage import forget_all_stored
 
 _WORD = r"[A-Za-z0-9_-]"
 

@@ -2,30 +2,27 @@
 
 Bytes are counted when they are written: the original when its song is registered, a stage's files when its
 artifact is persisted, both taken off when they are discarded. `stored_artifacts` has a row for each; a user's
-sum stands in `users`, so that asking costs one row however many songs there are. Songs of the last day count also
-after they were deleted: `forgotten_songs` remembers of each whose it was, when it came and how long it was.
+sum stands in `users`, so that asking costs one row however many songs there are. What counts for a day or a minute
+is found in `shares`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from sqlalchemy import Connection, case, delete, func, insert, select, true, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import JobState, SongIdentity
 from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits, Usage
-from ironclad_assets.errors import ErrorCode
 from ironclad_assets.ledger.database import Database
-from ironclad_assets.ledger.rows import in_parts, song_of, utc_now, utc_time
-from ironclad_assets.ledger.tables import forgotten_songs, jobs, songs, stored_artifacts, users
+from ironclad_assets.ledger.rows import in_parts, song_of, utc_now
+from ironclad_assets.ledger.shares import audio_minutes, drop_old_shares, songs_per_day, submissions
+from ironclad_assets.ledger.tables import jobs, songs, stored_artifacts, users
 from ironclad_assets.ledger.tombstones import has_tombstone, without_tombstone
 from ironclad_assets.ledger.users import take_user_turn
 
 ORIGINAL = "original"
 """What stands for an original where otherwise a stage does."""
-
-DAY_S = 86_400.0
-MINUTE_S = 60.0
 
 BATCH = 100
 """Songs whose account is mended in one transaction."""
@@ -74,7 +71,7 @@ class Accounts:
     def drop_old_shares(self) -> None:
         """Forget of deleted songs what counts for no limit of a day any more."""
         with self._database.write() as connection:
-            _drop_old_shares(connection)
+            drop_old_shares(connection)
 
     def record(self, song: str, stage: str, *, size_bytes: int) -> None:
         """Note that `stage` of the song now has `size_bytes` on disk, in place of what it had."""
@@ -206,93 +203,11 @@ def warn_near(usage: Usage, limits: EffectiveLimits | SystemLimits, *, whose: st
     return tuple(found)
 
 
-def day_start() -> str:
-    """Return the time from which on songs count for the limits of a day."""
-    return utc_time(seconds_ago=DAY_S)
-
-
-def audio_minutes(
-    connection: Connection, user_id: str | None, *, without: str = "", measured_only: bool = False
-) -> float:
-    """Return the minutes of audio taken in within a day, but for the song `without`.
-
-    A song whose length is not known yet counts as its size suggests, or with `measured_only` not at all; one
-    that was refused for this very limit counts not at all.
-    """
-    length = songs.c.duration_s if measured_only else func.coalesce(songs.c.duration_s, songs.c.expected_s)
-    chosen = select(func.sum(length)).where(
-        _recent(user_id, since=day_start()),
-        _taken_in(),
-        songs.c.song != without,
-        ~_refused_for_length(),
-    )
-    gone = select(func.sum(forgotten_songs.c.seconds)).where(_recently_forgotten(user_id, since=day_start()))
-    return sum(float(connection.execute(query).scalar() or 0.0) for query in (chosen, gone)) / 60.0
-
-
-def oldest_upload(connection: Connection, user_id: str | None, *, since: str) -> str | None:
-    """Return when the first song after a time came, also where it was deleted meanwhile; None where there was none."""
-    there = select(func.min(songs.c.uploaded_at)).where(_recent(user_id, since=since), _submitted(user_id))
-    gone = select(func.min(forgotten_songs.c.uploaded_at)).where(_recently_forgotten(user_id, since=since))
-    times = (connection.execute(query).scalar() for query in (there, gone))
-    return min((str(at) for at in times if at is not None), default=None)
-
-
-def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
-    """Let songs that will be forgotten count for the limits of their day, and drop what counts no more."""
-    _drop_old_shares(connection)
-    length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
-    shares = select(songs.c.user_id, songs.c.uploaded_at, case((_refused_for_length(), 0.0), else_=length)).where(
-        songs.c.song.in_(chosen), _recent(None, since=day_start()), _taken_in()
-    )
-    connection.execute(insert(forgotten_songs).from_select(["user_id", "uploaded_at", "seconds"], shares))
-
-
-def _drop_old_shares(connection: Connection) -> None:
-    connection.execute(delete(forgotten_songs).where(forgotten_songs.c.uploaded_at <= day_start()))
-
-
-def _taken_in() -> ColumnElement[bool]:
-    """Return whether a song was taken in, not refused unread. Its hash is no sign: a song to be deleted has none."""
-    return songs.c.archive_path.startswith("archive/")
-
-
-def _submitted(user_id: str | None) -> ColumnElement[bool]:
-    """Return whether a song counts for the rate: for a user's always, for that of all only where it was taken in."""
-    return _taken_in() if user_id is None else true()
-
-
-def _refused_for_length() -> ColumnElement[bool]:
-    """Return whether a song's last job was refused for the minutes of its day: it was not worked on."""
-    later = jobs.alias()
-    refused = select(jobs.c.song).where(
-        jobs.c.song == songs.c.song,
-        jobs.c.error_code == ErrorCode.DAILY_LIMIT.code,
-        ~select(later.c.song).where(later.c.song == jobs.c.song, later.c.attempt > jobs.c.attempt).exists(),
-    )
-    return refused.exists()
-
-
 def _all_stored_bytes(connection: Connection, user_id: str | None) -> int:
     chosen = select(func.sum(users.c.stored_bytes))
     if user_id is not None:
         chosen = chosen.where(users.c.user_id == user_id)
     return max(int(connection.execute(chosen).scalar() or 0), 0)
-
-
-def _songs_per_day(connection: Connection, user_id: str | None) -> int:
-    return _count(connection, user_id, _taken_in(), since=day_start())
-
-
-def _submissions(connection: Connection, user_id: str | None) -> int:
-    return _count(connection, user_id, _submitted(user_id), since=utc_time(seconds_ago=MINUTE_S))
-
-
-def _count(connection: Connection, user_id: str | None, *which: ColumnElement[bool], since: str) -> int:
-    """Return how many songs came since a time, those that were deleted meanwhile included."""
-    there = select(func.count()).where(_recent(user_id, since=since), *which)
-    gone = select(func.count()).where(_recently_forgotten(user_id, since=since))
-    return sum(int(connection.execute(query).scalar_one()) for query in (there, gone))
 
 
 def _running(connection: Connection, user_id: str | None) -> int:
@@ -304,21 +219,11 @@ def _running(connection: Connection, user_id: str | None) -> int:
 
 _COUNTS: dict[str, Callable[[Connection, str | None], float]] = {
     "stored_bytes": _all_stored_bytes,
-    "songs_per_day": _songs_per_day,
+    "songs_per_day": songs_per_day,
     "audio_minutes_per_day": audio_minutes,
     "concurrent_jobs": _running,
-    "submissions_per_minute": _submissions,
+    "submissions_per_minute": submissions,
 }
-
-
-def _recent(user_id: str | None, *, since: str) -> ColumnElement[bool]:
-    recent = songs.c.uploaded_at > since
-    return recent if user_id is None else (songs.c.user_id == user_id) & recent
-
-
-def _recently_forgotten(user_id: str | None, *, since: str) -> ColumnElement[bool]:
-    recent = forgotten_songs.c.uploaded_at > since
-    return recent if user_id is None else (forgotten_songs.c.user_id == user_id) & recent
 
 
 def _these(song: str, stage: str | None) -> ColumnElement[bool]:

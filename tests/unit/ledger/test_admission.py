@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import delete, event, select, update
 
 from ironclad_assets.contracts.v1.job import JobError, SongIdentity
 from ironclad_assets.contracts.v1.limits import LimitScope
@@ -18,8 +18,9 @@ from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.admission import LimitReached, Wish
 from ironclad_assets.ledger.forget import forget_songs
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.ledger.tables import forgotten_songs, songs, users
+from ironclad_assets.ledger.tables import forgotten_songs, songs, stage_timings, users
 from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
+from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import make_song
 
 
@@ -144,6 +145,41 @@ def test_a_song_that_was_refused_for_the_minutes_uses_none(ledger: Ledger) -> No
     again = ledger.retry(job, actor="test")
     assert ledger.usage.of("ada").audio_minutes_per_day == pytest.approx(599 / 60)
     assert again.attempt == 2
+
+
+def stage(ledger: Ledger, job_uuid: str, *, minutes: float) -> bool:
+    """Work on a job as far as its song is measured; return whether it was taken, and end it."""
+    job = ledger.begin_run(ledger.job(job_uuid).song, run_id=job_uuid, worker=current_worker(), actor="test")
+    try:
+        ledger.admission.measure(job.song, duration_s=60.0 * minutes)
+    except LimitReached as error:
+        refusal = JobError(code=error.code.code, detail=error.detail, remedy="", stage="staged_chunks")
+        ledger.fail(job_uuid, refusal, actor="test")
+        return False
+    ledger.start_stage(job_uuid, "staged_chunks")
+    ledger.complete(job_uuid, actor="test")
+    return True
+
+
+def test_minutes_of_a_song_count_for_the_day_on_which_it_is_worked_on(ledger: Ledger) -> None:
+    """Songs that were refused on one day are not all free on the next."""
+    limit(ledger, "audio_minutes_per_day", 120)
+    brought = [bring(ledger, number, seconds_ago=25 * 3600) for number in range(8)]
+    assert [stage(ledger, job, minutes=60) for job in brought] == [True, True, *[False] * 6]
+    assert ledger.usage.of("ada").audio_minutes_per_day == 120
+    error = refused(ledger, 9)
+    assert (error.code, error.retry_after_s) == (ErrorCode.DAILY_LIMIT, pytest.approx(86_400, abs=60))
+    for song in ("s0", "s7"):
+        deletion = ledger.deletions.request_song(song, actor="test")
+        ledger.deletions.forget_songs([song], receipt=deletion.receipt, removed={})
+    assert ledger.usage.of("ada").audio_minutes_per_day == 120, "also where one was deleted; a refused one had none"
+    with ledger._database.write() as connection:
+        connection.execute(update(stage_timings).values(started_at=fresh(0, seconds_ago=86_401).uploaded_at))
+        connection.execute(delete(forgotten_songs))
+    again = [ledger.retry(job, actor="test").job_uuid for job in brought[1:7]]
+    assert stage(ledger, again[0], minutes=60), "it had its day"
+    assert ledger.usage.of("ada").audio_minutes_per_day == 0
+    assert [stage(ledger, job, minutes=60) for job in again[1:]] == [True, True, False, False, False]
 
 
 def test_a_duplicate_is_told_so_and_not_that_there_is_no_room(ledger: Ledger) -> None:
