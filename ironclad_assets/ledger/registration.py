@@ -6,7 +6,7 @@ be like to be registered is the business of `intake`.
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState, SongIdentity
 from ironclad_assets.contracts.v1.options import JobOptions
@@ -17,7 +17,7 @@ from ironclad_assets.ledger.rows import error_values, new_job_values, song_value
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.tables import songs
 from ironclad_assets.ledger.terms import hold_for_terms
-from ironclad_assets.ledger.usage import ORIGINAL, record_stored
+from ironclad_assets.ledger.usage import ORIGINAL, record_stored, stored_bytes
 from ironclad_assets.ledger.users import take_user_turn
 
 
@@ -54,9 +54,12 @@ def register_song(connection: Connection, new: Newcomer, *, rules: Rules, rate_c
         Refusal: see `admission.admit`; for a refused file `admission.admit_refused`.
     """
     song, error = new.song, new.error
+    earlier = _keep_earlier(connection, song)  # first, as everywhere: then the user's turn
     take_user_turn(connection, song.user_id)
     known = find_registration(connection, song)
     if known is not None:
+        if earlier is not None and error is None and not stored_bytes(connection, earlier, ORIGINAL):
+            record_stored(connection, earlier, ORIGINAL, size_bytes=song.size_bytes)  # it had been discarded
         return known
     warnings = _admit(connection, new, rules=rules, rate_counted=rate_counted)
     state = JobState.QUEUED if error is None else JobState.FAILED
@@ -80,6 +83,13 @@ def find_registration(connection: Connection, song: SongIdentity) -> Registratio
         known = find_song(connection, song.user_id, sha256=song.sha256)
         job = None if known is None else latest_job(connection, known.song)
     return None if job is None else Registration(job=job, duplicate=True)
+
+
+def _keep_earlier(connection: Connection, song: SongIdentity) -> str | None:
+    """Return the song that an earlier upload of the same bytes made, and keep its row; None where there is none."""
+    same = (songs.c.user_id == song.user_id) & (songs.c.sha256 == song.sha256)
+    chosen = select(songs.c.song).where(same).with_for_update(read=True, key_share=True)
+    return connection.execute(chosen).scalar() if song.sha256 else None
 
 
 def _admit(connection: Connection, new: Newcomer, *, rules: Rules, rate_counted: bool) -> tuple[str, ...]:

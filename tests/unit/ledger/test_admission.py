@@ -189,6 +189,15 @@ def test_a_duplicate_is_told_so_and_not_that_there_is_no_room(ledger: Ledger) ->
     assert (again.duplicate, again.job.job_uuid) == (True, first)
 
 
+def test_an_original_that_comes_back_after_it_was_discarded_is_counted_again(ledger: Ledger) -> None:
+    bring(ledger, 1, size_bytes=70)
+    ledger.usage.forget("s1", ORIGINAL)
+    for _ in range(2):
+        assert ledger.register(fresh(1, song="s99", size_bytes=70), JobOptions(), actor="test").duplicate
+        assert ledger.usage.stored("s1") == {ORIGINAL: 70}
+        assert ledger.usage.of("ada").stored_bytes == 70
+
+
 def test_near_a_limit_uploader_and_history_are_warned(ledger: Ledger) -> None:
     """ORG-003: warn near the limit, refuse above it."""
     limit(ledger, "stored_bytes", 1000)
