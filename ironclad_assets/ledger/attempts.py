@@ -17,19 +17,22 @@ from ironclad_assets.ledger.reads import lock_jobs, require_job
 from ironclad_assets.ledger.retries import RetryPolicy
 from ironclad_assets.ledger.rows import NO_ERROR, error_values, utc_now, utc_time
 from ironclad_assets.ledger.runs import UNBOUND
-from ironclad_assets.ledger.tables import jobs
+from ironclad_assets.ledger.tables import history, jobs
 
 
 @dataclass(frozen=True, slots=True)
 class HeldJob:
-    """What decides whether a held job may go on. `held_s` is negative where the clock was set back."""
+    """What decides whether a held job may go on.
+
+    `holds` is how often it has been held, `held_s` how long it has been now: negative where the clock was set back.
+    """
 
     job_uuid: str
     user_id: str
     code: str
     stage: str | None
     engine: str | None
-    attempt: int
+    holds: int
     held_s: float
 
 
@@ -67,7 +70,9 @@ class Attempts:
     def held(self) -> list[HeldJob]:
         """Return the held jobs in the order in which they shall go on: by priority, then by submission."""
         engine = jobs.c.resolved["engine"].as_string()
-        columns = (jobs.c.job_uuid, jobs.c.user_id, jobs.c.error_code, jobs.c.error_stage, engine, jobs.c.attempt)
+        became_held = (history.c.to_state == JobState.HELD.value) & (history.c.from_state != JobState.HELD.value)
+        holds = select(func.count()).where(history.c.job_uuid == jobs.c.job_uuid, became_held).scalar_subquery()
+        columns = (jobs.c.job_uuid, jobs.c.user_id, jobs.c.error_code, jobs.c.error_stage, engine, holds)
         chosen = (
             select(*columns, jobs.c.updated_at)
             .where(jobs.c.state == JobState.HELD.value)
@@ -76,8 +81,8 @@ class Attempts:
         now = utc_now()
         with self._database.read() as connection:
             return [
-                HeldJob(job_uuid, user_id, code or "", stage, name, attempt, seconds_between(since, now))
-                for job_uuid, user_id, code, stage, name, attempt, since in connection.execute(chosen)
+                HeldJob(job_uuid, user_id, code or "", stage, name, times, seconds_between(since, now))
+                for job_uuid, user_id, code, stage, name, times, since in connection.execute(chosen)
             ]
 
     def count_held(self) -> dict[str, int]:

@@ -74,11 +74,11 @@ def _questions(ledger: Ledger, *, at_once: bool) -> Mapping[str, MayGo]:
 
 
 def has_waited(held: HeldJob) -> bool:
-    """Return whether a held job waited long enough; twice as long with every attempt, up to `LONGEST_WAIT_S`.
+    """Return whether a held job waited long enough; twice as long with every hold, up to `LONGEST_WAIT_S`.
 
     A clock that was set back counts as having waited.
     """
-    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(held.attempt - 1, 16))
+    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(held.holds - 1, 16))
     return not 0.0 <= held.held_s < wait_s
 
 

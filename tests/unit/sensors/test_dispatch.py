@@ -83,6 +83,22 @@ def test_job_that_does_not_fit_waits_longer_after_every_attempt(ledger, add_song
     assert has_waited(replace(held, held_s=-3600.0)), "a clock that was set back strands nobody"
 
 
+def test_a_song_that_was_retried_often_waits_no_longer_when_it_is_first_held(ledger, add_song):
+    job = add_song(1)
+    for _ in range(8):
+        ledger.request_cancel(job.job_uuid, actor="test")
+        job = ledger.retry(job.job_uuid, actor="test")
+    hold(ledger, job, ErrorCode.STORAGE_FULL)
+    ledger.note(job.job_uuid, actor="test", detail="a line that is no other hold")
+    (held,) = ledger.attempts.held()
+    assert has_waited(replace(held, held_s=5.0))
+    ledger.release(job.job_uuid, actor="test")
+    hold(ledger, job, ErrorCode.STORAGE_FULL)
+    (held,) = ledger.attempts.held()
+    assert not has_waited(replace(held, held_s=9.9))
+    assert has_waited(replace(held, held_s=10.0))
+
+
 def test_new_attempt_has_a_new_run_key(ledger, add_song):
     """A used run key is skipped by Dagster for ever."""
     job = add_song(1)
