@@ -48,10 +48,11 @@ def staged_chunks(
         validated = validated_file.read(ValidatedFile)
         chosen = settle_choice(room.job, ledger=ledger, engines=engines)
         engines.require_ready(chosen.engine)
-        ledger.admission.measure(room.job.song, duration_s=validated.audio.duration_s)
         size_bytes = sum(staged_bytes(validated.audio, model=chosen.model))
         # Asked also where staging is reused: who is over the quota gets nothing more from what is staged already.
         ledger.admission.require_room(room.job.song, STAGE, size_bytes=size_bytes)
+        duration_s = validated.audio.duration_s
+        ledger.admission.measure(room.job.song, duration_s=duration_s, job_uuid=room.job.job_uuid)
 
         def make(work: Path, key: str) -> Made[StagedChunks]:
             empty_folder(work)

@@ -19,7 +19,8 @@ from ironclad_assets.ledger.progress import seconds_between
 from ironclad_assets.ledger.reads import require_song
 from ironclad_assets.ledger.rows import utc_now, utc_time
 from ironclad_assets.ledger.rules import Rules
-from ironclad_assets.ledger.shares import DAY_S, MINUTE_S, audio_minutes, day_start, oldest_minutes, oldest_upload
+from ironclad_assets.ledger.runs import enter_stage
+from ironclad_assets.ledger.shares import DAY_S, MINUTE_S, WORK, audio_minutes, day_start, oldest_minutes, oldest_upload
 from ironclad_assets.ledger.tables import songs
 from ironclad_assets.ledger.usage import (
     forget_stored,
@@ -168,8 +169,8 @@ class Admission:
             if reservation.before_bytes:
                 record_stored(connection, song, stage, size_bytes=reservation.before_bytes)
 
-    def measure(self, song: str, *, duration_s: float) -> None:
-        """Note how long the song really is.
+    def measure(self, song: str, *, duration_s: float, job_uuid: str | None = None) -> None:
+        """Note how long the song really is, and with `job_uuid` that this running job begins the work on it.
 
         Raises:
             LimitReached: `DAILY_LIMIT`: with it its user has handed in more minutes of audio than a day may have.
@@ -179,12 +180,14 @@ class Admission:
             take_user_turn(connection, identity.user_id)
             connection.execute(update(songs).where(songs.c.song == song).values(duration_s=duration_s))
             most = effective_limits(connection, identity.user_id, rules=self._rules).audio_minutes_per_day
-            if most is None:
-                return
-            others = audio_minutes(connection, identity.user_id, without=song, measured_only=True)
-            retry_after_s = _until(oldest_minutes(connection, identity.user_id), window_s=DAY_S)
-        minutes = duration_s / 60.0
-        if others + minutes > most:
+            minutes, others = duration_s / 60.0, 0.0
+            if most is not None:
+                others = audio_minutes(connection, identity.user_id, without=song, measured_only=True)
+            fits = most is None or others + minutes <= most
+            if fits and job_uuid is not None:  # now, not when the stage begins: whoever is measured next counts it
+                enter_stage(connection, job_uuid, WORK)
+            retry_after_s = None if fits else _until(oldest_minutes(connection, identity.user_id), window_s=DAY_S)
+        if not fits:
             detail = (
                 f"user {identity.user_id!r} handed in {others:.1f} minutes of audio within 24 hours; "
                 f"{minutes:.1f} more exceed the limit of {most:g}"

@@ -83,15 +83,8 @@ class RunWrites(LedgerReads):
         Raises:
             PermanentFailure: with `ILLEGAL_TRANSITION` where the job is not running.
         """
-        now = utc_now()
-        this = (stage_timings.c.job_uuid == job_uuid) & (stage_timings.c.stage == stage)
-        values = {"stage": stage, "fraction": overall_fraction(stage, fraction=0.0), "message": "", "updated_at": now}
         with self._database.write() as connection:
-            _update_running(connection, job_uuid, values=values)
-            connection.execute(delete(stage_timings).where(this))
-            connection.execute(
-                insert(stage_timings).values(job_uuid=job_uuid, stage=stage, started_at=now, reused=False)
-            )
+            enter_stage(connection, job_uuid, stage)
 
     def finish_stage(self, job_uuid: str, stage: str, *, seconds: float, reused: bool) -> None:
         """Note that a running job left `stage`, after `seconds`, with an artifact that was `reused` or made.
@@ -229,6 +222,16 @@ def _confirm_worker(connection: Connection, job: Job, *, worker: WorkerIdentity)
 
 def _running(job_uuid: str) -> ColumnElement[bool]:
     return (jobs.c.job_uuid == job_uuid) & (jobs.c.state == JobState.RUNNING.value)
+
+
+def enter_stage(connection: Connection, job_uuid: str, stage: str) -> None:
+    """Note that a running job entered `stage`, as `Runs.start_stage` does, inside a transaction."""
+    now = utc_now()
+    values = {"stage": stage, "fraction": overall_fraction(stage, fraction=0.0), "message": "", "updated_at": now}
+    _update_running(connection, job_uuid, values=values)
+    this = (stage_timings.c.job_uuid == job_uuid) & (stage_timings.c.stage == stage)
+    connection.execute(delete(stage_timings).where(this))
+    connection.execute(insert(stage_timings).values(job_uuid=job_uuid, stage=stage, started_at=now, reused=False))
 
 
 def _update_running(connection: Connection, job_uuid: str, *, values: Values) -> None:

@@ -182,6 +182,20 @@ def test_minutes_of_a_song_count_for_the_day_on_which_it_is_worked_on(ledger: Le
     assert [stage(ledger, job, minutes=60) for job in again[1:]] == [True, True, False, False, False]
 
 
+def test_songs_of_yesterday_that_are_measured_at_one_time_do_not_share_the_minutes_of_today(ledger: Ledger) -> None:
+    limit(ledger, "audio_minutes_per_day", 120)
+    began = []
+    for number in range(3):
+        job = bring(ledger, number, seconds_ago=25 * 3600)
+        ledger.begin_run(f"s{number}", run_id=job, worker=current_worker(), actor="test")
+        began.append(job)
+    ledger.admission.measure("s0", duration_s=3600.0, job_uuid=began[0])
+    ledger.admission.measure("s1", duration_s=3600.0, job_uuid=began[1])
+    with pytest.raises(LimitReached, match=r"120\.0 minutes .* 60\.0 more exceed the limit of 120"):
+        ledger.admission.measure("s2", duration_s=3600.0, job_uuid=began[2])
+    assert [[timing.stage for timing in ledger.job(job).stages] for job in began] == [["staged_chunks"]] * 2 + [[]]
+
+
 def test_a_duplicate_is_told_so_and_not_that_there_is_no_room(ledger: Ledger) -> None:
     first = bring(ledger, 1)
     limit(ledger, "stored_bytes", 0)
