@@ -102,6 +102,7 @@ def create_backup_command(
             recipients=recipients or split_recipients(settings),
             passphrase=require_passphrase(passphrase_file),
             extras=_read_extras(extras or []),
+            by_hand=True,
         )
         made = create_backup(settings, wish=wish, actor=installation.actor, report=tell(as_json=as_json))
         same_disk = on_the_same_disk(settings, folder=made.folder)

@@ -21,7 +21,7 @@ from ironclad_assets.intake.source import Fingerprint, UploadChanged, fingerprin
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import BLOCK_BYTES
 from ironclad_assets.storage.mirror import ORIGINALS
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.store import Store, note_of
 
 ABANDONED_S = 3600.0
 """Age after which a ``.part`` that nobody writes is left over from a crash."""
@@ -133,6 +133,7 @@ class ArchiveCopy:
             os.fsync(self._target)
             atomic.make_folder(destination.parent)
             atomic.put_in_place(self._temporary, destination)
+            note_of(destination).unlink(missing_ok=True)  # it is no longer one that was older than its limit
         except OSError as error:
             raise atomic.storage_error(error, destination) from error
 

@@ -58,7 +58,7 @@ def perform_backup(settings: Settings) -> dict[str, Any]:  # any JSON value
     if not verified.whole:
         raise failure(ErrorCode.BACKUP_DAMAGED, f"{made.manifest.id}: {'; '.join(verified.damage[:5])}")
     with repository.removing():
-        expired = choose_expired(repository, keep=settings.backup_keep, keep_days=None)
+        expired = choose_expired(repository, keep=settings.backup_keep, keep_days=None, scheduled_only=True)
         freed = repository.remove(expired)
     return {
         "backup": made.manifest.id,

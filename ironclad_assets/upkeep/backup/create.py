@@ -23,7 +23,7 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.backup.manifest import BackupManifest, Contents, Extra, render_contents
+from ironclad_assets.upkeep.backup.manifest import BackupManifest, Contents, Extra, StoredObject, render_contents
 from ironclad_assets.upkeep.backup.objects import ObjectWriter
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.seal import make_seal
@@ -48,12 +48,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class BackupWish:
-    """What somebody wants of a backup. `folder` None is the configured one, else the store's own."""
+    """What somebody wants of a backup. `folder` None is the configured one, else the store's own.
+
+    `by_hand`: a person asked for it, not a schedule.
+    """
 
     folder: Path | None = None
     recipients: Sequence[str] = ()
     passphrase: str | None = None
     extras: Sequence[Extra] = ()
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +142,14 @@ def split_recipients(settings: Settings) -> list[str]:
     return [part.strip() for part in settings.backup_recipients.split(",") if part.strip()]
 
 
-def choose_expired(repository: Repository, *, keep: int | None, keep_days: float | None) -> list[str]:
-    """Return the backups that are neither among the newest `keep` nor younger than `keep_days`; never the newest."""
-    ids = repository.ids()
+def choose_expired(
+    repository: Repository, *, keep: int | None, keep_days: float | None, scheduled_only: bool = False
+) -> list[str]:
+    """Return the backups that are neither among the newest `keep` nor younger than `keep_days`; never the newest.
+
+    With `scheduled_only` those made by hand neither count nor go, and neither does one that cannot be read.
+    """
+    ids = [one for one in repository.ids() if not scheduled_only or _is_scheduled(repository, one)]
     kept = set(ids[-1:])
     if keep is not None:
         kept |= set(ids[-keep:])
@@ -148,6 +157,13 @@ def choose_expired(repository: Repository, *, keep: int | None, keep_days: float
         limit = (datetime.now(UTC) - timedelta(days=keep_days)).strftime(_ID_TIME)
         kept |= {one for one in ids if one >= limit}
     return [one for one in ids if one not in kept]
+
+
+def _is_scheduled(repository: Repository, backup: str) -> bool:
+    try:
+        return not repository.manifest(backup).by_hand
+    except IroncladError:
+        return False
 
 
 def _fill(
@@ -171,9 +187,7 @@ def _fill(
         settings=public_settings(settings),
         warnings=tuple(collector.warnings),
     )
-    listing = scratch / "contents.json"
-    atomic.write_bytes(listing, render_contents(contents), mode=0o600)
-    stored, _, _ = writer.add(listing)
+    stored = _add_listing(writer, contents, scratch=scratch)
     writer.flush()
     manifest = BackupManifest(
         id=writer.backup,
@@ -188,6 +202,7 @@ def _fill(
         files=len(collector.files),
         size_bytes=sum(one.size_bytes for one in collector.files),
         warnings=len(collector.warnings),
+        by_hand=wish.by_hand,
         contents=stored,
         objects=tuple(sorted((one for one in writer.used.values() if one != stored), key=lambda one: one.name)),
     )
@@ -199,6 +214,12 @@ def _fill(
         added=frozenset(writer.added),
         warnings=tuple(collector.warnings),
     )
+
+
+def _add_listing(writer: ObjectWriter, contents: Contents, *, scratch: Path) -> StoredObject:
+    listing = scratch / "contents.json"
+    atomic.write_bytes(listing, render_contents(contents), mode=0o600)
+    return writer.add(listing)[0]
 
 
 def _dump_ledger(ledger: Ledger, *, scratch: Path) -> tuple[DumpFacts, Path]:

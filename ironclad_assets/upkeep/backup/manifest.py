@@ -60,7 +60,10 @@ class Contents(_Model):
 
 
 class BackupManifest(_Model):
-    """The part of a backup that needs no key. `size_bytes` is that of the files, `objects` what is stored for them."""
+    """The part of a backup that needs no key. `size_bytes` is that of the files, `objects` what is stored for them.
+
+    `by_hand`: somebody asked for it, so that no schedule lets go of it.
+    """
 
     format: Literal[1] = 1
     id: str = Field(pattern=ID_PATTERN)
@@ -75,6 +78,7 @@ class BackupManifest(_Model):
     files: int = Field(ge=0)
     size_bytes: int = Field(ge=0)
     warnings: int = Field(default=0, ge=0)
+    by_hand: bool = False
     contents: StoredObject
     objects: tuple[StoredObject, ...]
 

@@ -19,11 +19,13 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.filed import STAGE as LAST_STAGE
 from ironclad_assets.pipeline.sidecars import sidecar_folder
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.erase.names import Names
 from ironclad_assets.upkeep.erase.tally import Tally, remove_path, remove_stored
 from ironclad_assets.upkeep.prune.orphans import NOTE
+from ironclad_assets.upkeep.prune.songs import TEMPORARY
 
 _CLOCK_SLACK_S = 3600.0
 """How far in the future a file's time may lie: beyond that a clock was wrong."""
@@ -42,6 +44,7 @@ def erase_song_files(traces: Traces, *, store: Store, ledger: Ledger, tally: Tal
     remove_stored(store, _relative(store, store.quarantine(song)), tally=tally, kind="quarantine")
     if traces.archive_path.startswith(ORIGINALS):
         _erase_original(traces.archive_path, store=store, ledger=ledger, tally=tally)
+    _erase_hidden(traces, store=store, tally=tally)
     for folder in _stage_folders(store, song=song):
         remove_stored(store, _relative(store, folder), tally=tally, kind="stages")
 
@@ -100,6 +103,25 @@ def _erase_original(archive_path: str, *, store: Store, ledger: Ledger, tally: T
             remove_stored(store, f"{archive_path}.pruned.json", tally=tally, kind="archive")  # what a sweep left of it
     finally:
         os.close(descriptor)
+
+
+def _erase_hidden(traces: Traces, *, store: Store, tally: Tally) -> None:
+    """Remove what a sweep that was killed had renamed out of sight and not removed yet: nobody else looks there."""
+    if traces.archive_path.startswith(ORIGINALS):
+        for path in _hidden((store.root / traces.archive_path).parent):
+            if path.is_file() and hash_file(path) == traces.archive_path.rpartition("/")[2]:
+                remove_path(path, tally=tally, kind="archive")
+    for folder, kind in (
+        (store.path("error"), "quarantine"),
+        *((one, "hand_offs") for one in store.root.glob("*-input")),
+    ):
+        for path in _hidden(folder):
+            if any(traces.song.encode() in document.read_bytes() for document in path.rglob("*.json")):
+                remove_path(path, tally=tally, kind=kind)
+
+
+def _hidden(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob(".*")) if TEMPORARY.fullmatch(path.name)]
 
 
 def _relative(store: Store, path: Path) -> str:

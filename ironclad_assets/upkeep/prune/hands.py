@@ -22,10 +22,10 @@ from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.sealed import seal
+from ironclad_assets.storage.store import note_of
 from ironclad_assets.upkeep.prune.guard import require_store
 from ironclad_assets.upkeep.prune.orphans import NOTE
 from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal
-from ironclad_assets.upkeep.prune.songs import note_of
 from ironclad_assets.upkeep.prune.unfile import unfile
 
 PRUNED = "pruned.json"

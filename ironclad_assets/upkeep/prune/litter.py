@@ -13,7 +13,7 @@ from typing import Literal
 
 from ironclad_assets.contracts.v1.base import SONG_PATTERN
 from ironclad_assets.pipeline.shelf import ROOTS
-from ironclad_assets.upkeep.prune.orphans import batches
+from ironclad_assets.upkeep.prune.orphans import batches, hand_off_folders
 from ironclad_assets.upkeep.prune.plan import PARTIAL_S, Ground, Guard, How, Kind, Removal, Weight, names_in, weigh
 from ironclad_assets.upkeep.prune.retention import NOBODY
 from ironclad_assets.upkeep.prune.songs import TEMPORARY, unix_time
@@ -21,13 +21,14 @@ from ironclad_assets.upkeep.prune.songs import TEMPORARY, unix_time
 Base = Literal["store", "home"]
 
 _INCOMING = re.compile(r"\.(?P<song>[a-z0-9-]{1,64})\.part")
-_FLAT = ("", "archive", "orphaned", "cover-art-cache", "logs", "logs/engines")
+_FLAT = ("", "archive", "error", "sidecars", "orphaned", "cover-art-cache", "logs", "logs/engines")
 _HOME = ("", "run", "cache", "logs", "dagster")
 
 
 def litter(ground: Ground) -> Iterator[Removal]:
     """Yield temporary files that nobody has written to for an hour."""
-    for folder in _FLAT:
+    originals = [f"archive/{entry.name}" for entry in names_in(ground.store.archive) if len(entry.name) == 2]
+    for folder in (*_FLAT, *originals, *hand_off_folders(ground)):
         yield from _temporaries("store", folder, ground=ground)
     for folder in _HOME:
         yield from _temporaries("home", folder, ground=ground)

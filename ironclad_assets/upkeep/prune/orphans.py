@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ironclad_assets.contracts.v1.base import SONG_PATTERN
+from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import PAGE
@@ -137,13 +138,17 @@ def _unfiled(library: Path, *, ground: Ground) -> Iterator[Removal]:
 
 
 def _without_entry(marked: list[tuple[str, str]], *, ground: Ground) -> Iterator[Removal]:
+    """Yield files whose song is unknown, or has neither an entry nor a job that filed it.
+
+    A complete song whose entry is away has good files all the same: the entry was damaged, or is another machine's.
+    """
     known = ground.ledger.sweeps.find({song for _, song in marked})
     filed = {song for song in known if _has_entry(song, ground=ground)}
     for path, song in marked:
         one = known.get(song)
         if one is None:
             yield from _orphan(path, song=song, guard="unknown_song", ground=ground)
-        elif not one.state.active and song not in filed:
+        elif not one.state.active and one.state is not JobState.COMPLETED and song not in filed:
             yield from _orphan(path, song=song, guard="idle", ground=ground, why="its song has no library entry")
 
 

@@ -177,9 +177,13 @@ def walk(folder: Path | str) -> Iterator[os.stat_result]:
                     continue
 
 
-def measure(folder: Path) -> int:
-    """Return the bytes of all files below a folder; a file with several names counts once for each."""
-    return sum(status.st_size for status in walk(folder))
+def measure(folder: Path, *, but: str) -> int:
+    """Return the bytes of all files below a folder, without its folder `but`; each name of a file counts."""
+    inner = [entry for entry in names_in(folder) if entry.name != but]
+    folders = [entry for entry in inner if entry.is_dir(follow_symlinks=False)]
+    files = [entry for entry in inner if entry not in folders]
+    sizes = sum(status.st_size for one in folders for status in walk(one.path))
+    return sizes + sum(one.stat(follow_symlinks=False).st_size for one in files)
 
 
 def names_in(folder: Path | str) -> list[os.DirEntry[str]]:

@@ -17,7 +17,7 @@ from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.store import Store, note_of
 from ironclad_assets.upkeep.prune.plan import PARTIAL_S, Ground, Guard, How, Kind, Removal, Weight, names_in, weigh
 
 ALL_STAGES = (*STAGES, "song_analysis")
@@ -232,8 +232,3 @@ class _Look:
 def lasts_elsewhere(store: Store, path: str) -> bool:
     """Return whether an object store holds a file that is not on this machine."""
     return store.mirror is not None and store.mirror.objects.head(path) is not None
-
-
-def note_of(original: Path) -> Path:
-    """Return the note that stays where an original was older than its limit."""
-    return original.with_name(f"{original.name}.pruned.json")

@@ -7,14 +7,15 @@ whether a sweep takes too much is known before it takes anything, and memory sta
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import IO
 
-from ironclad_assets.errors import ErrorCode, IroncladError, failure
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, failure
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
+from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune.corrupt import corrupt
 from ironclad_assets.upkeep.prune.guard import Clock, believe, keep_witness, only_sweep, require_store
@@ -30,6 +31,9 @@ Tell = Callable[[str, int], None]
 """Hears how far a sweep is: a word for the step, and how many things were looked at or taken."""
 
 ALL_KINDS = frozenset(Kind)
+
+BACKUPS = "backups"
+"""The store's folder whose bytes are copies: they do not make the share larger that a sweep may take."""
 
 
 def keep_quiet(step: str, done: int) -> None:
@@ -109,16 +113,18 @@ class Sweep:
         with tempfile.TemporaryFile("w+", encoding="utf-8", prefix="ironclad-prune-") as kept:
             believed = believe(self.ledger, self.settings, clock=self.clock)
             swept = Swept()
+            lost = 0
             for number, one in enumerate(self._removals(self._ground(believed.now)), start=1):
                 kept.write(f"{one.to_line()}\n")
                 swept.planned[one.kind] += one.files
                 swept.bytes_planned[one.kind] += one.size_bytes
+                lost += 0 if one.kind in REPLACEABLE else self._lost_bytes(one)
                 self.tell("planned", number)
-            swept.store_bytes = measure(self.store.root) if any(swept.bytes_planned.values()) else 0
+            swept.store_bytes = measure(self.store.root, but=BACKUPS) if swept.planned.total() else 0
             if believed.doubt:
                 swept.refusal = failure(ErrorCode.CLOCK_DOUBTFUL, believed.doubt)
             else:
-                swept.refusal = self._too_large(swept)
+                swept.refusal = self._too_large(lost, of=swept.store_bytes)
             yield swept, _Kept(kept)
 
     def run(self) -> Swept:
@@ -135,7 +141,13 @@ class Sweep:
             hands = Hands(self._ground(self.clock.wall()), actor=self.actor)
             done = 0
             for _, group in groupby(removals, key=_together):
-                taken = hands.carry_out(list(group))
+                try:
+                    taken = hands.carry_out(list(group))
+                except StorageUnavailable:
+                    raise
+                except (IroncladError, ValueError, FileNotFoundError) as error:  # what is broken stops nobody else's
+                    swept.skipped[f"it cannot be read: {type(error).__name__}"] += 1
+                    continue
                 for one in taken.removed:
                     swept.removed[one.kind] += one.files
                     swept.bytes_removed[one.kind] += one.size_bytes
@@ -166,15 +178,22 @@ class Sweep:
                 if item.kind in self.kinds and self.user_id in (None, item.user_id):
                     yield item
 
-    def _too_large(self, swept: Swept) -> IroncladError | None:
+    def _lost_bytes(self, one: Removal) -> int:
+        """Return how much goes that cannot be made again: an original whose bytes a backup has too frees nothing."""
+        if not one.path.startswith(ORIGINALS):
+            return one.size_bytes
+        with suppress(OSError):
+            return (self.store.root / one.path).lstat().st_size
+        return one.size_bytes
+
+    def _too_large(self, lost: int, *, of: int) -> IroncladError | None:
         """Return the refusal of a sweep that takes more than its share of what could not be made again."""
-        lost = sum(size for kind, size in swept.bytes_planned.items() if kind not in REPLACEABLE)
-        most = int(self.settings.prune_share * swept.store_bytes)
+        most = int(self.settings.prune_share * of)
         if lost <= most:
             return None
         return failure(
             ErrorCode.SWEEP_TOO_LARGE,
-            f"{lost} bytes would go that cannot be made again; of {swept.store_bytes} bytes in the store a sweep "
+            f"{lost} bytes would go that cannot be made again; of {of} bytes in the store a sweep "
             f"takes {most} ({self.settings.prune_share:.0%})",
         )
 

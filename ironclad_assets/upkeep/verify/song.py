@@ -21,10 +21,10 @@ from ironclad_assets.storage.hashing import carry_on, hash_file, hash_json
 from ironclad_assets.storage.manifests import parse_manifest
 from ironclad_assets.storage.publication import RECORD
 from ironclad_assets.storage.sealed import check_seal
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.store import Store, note_of
 from ironclad_assets.upkeep.findings import Finding, FindingCode, found
 from ironclad_assets.upkeep.prune.plan import names_in
-from ironclad_assets.upkeep.prune.songs import ALL_STAGES, HIDDEN, TEMPORARY, lasts_elsewhere, note_of
+from ironclad_assets.upkeep.prune.songs import ALL_STAGES, HIDDEN, TEMPORARY, lasts_elsewhere
 from ironclad_assets.upkeep.prune.unfile import counted_bytes
 
 STAGE_CODES = frozenset(

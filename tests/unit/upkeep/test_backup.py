@@ -261,6 +261,15 @@ def test_no_object_is_removed_while_a_manifest_cannot_be_read(installed: Install
     assert tree(folder / "objects") == before
 
 
+def test_a_schedule_lets_go_of_no_backup_that_was_made_by_hand(installed: Installed, folder: Path) -> None:
+    """docs/deleting.md: it stays until it is removed by hand, and does not count among those that are kept."""
+    by_hand = make(installed, folder, by_hand=True).manifest.id
+    nights = [make(installed, folder).manifest.id for _ in range(3)]
+    repository = Repository(folder)
+    assert choose_expired(repository, keep=2, keep_days=None, scheduled_only=True) == nights[:1]
+    assert choose_expired(repository, keep=2, keep_days=None) == [by_hand, nights[0]]
+
+
 def test_rules_keep_the_newest_in_any_case(folder: Path) -> None:
     repository = Repository(folder)
     names = ["20250101t000000000000z", "20250102t000000000000z", new_id()]

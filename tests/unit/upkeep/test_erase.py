@@ -33,6 +33,7 @@ from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
 from ironclad_assets.upkeep.erase.names import Names
 from ironclad_assets.upkeep.erase.tally import Tally
+from ironclad_assets.upkeep.prune import hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from tests.forgetting import places_of
 from tests.unit.upkeep.worlds import World, make_world
@@ -122,6 +123,23 @@ def test_what_a_sweep_put_aside_of_a_song_goes_with_its_note_and_what_of_others_
     left = {path.parent.name for path in aside.rglob("*") if path.is_file() and path.parent.parent == aside}
     assert {json.loads((aside / name / "note.json").read_bytes())["song"] for name in left} == {kept}
     assert {path.name for path in aside.iterdir()} == left
+
+
+def test_what_a_killed_sweep_had_hidden_of_a_song_goes_with_the_song(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receipt says that nothing is left; nobody else looks for such names."""
+    world.limit("keep_originals_days", 1)
+    done, failed = world.song(age_days=5), world.song(state=JobState.FAILED, age_days=5)
+    quarantine = world.put(f"error/{failed}/error.json", json.dumps({"song": failed}).encode()).parent
+    monkeypatch.setattr(hands, "_free", lambda hidden: None)
+    world.prune(Kind.OLD)
+    hands._hide(quarantine)
+    assert {path.parent.name for path in world.store.root.rglob("*.part")} > {"error"}
+    for song in (done, failed):
+        ask(world, song)
+    erase(world)
+    assert list(world.store.root.rglob("*.part")) == []
 
 
 def test_a_link_in_the_place_of_a_users_upload_folder_is_removed_and_not_followed(world: World, tmp_path: Path) -> None:

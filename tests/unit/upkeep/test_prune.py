@@ -2,14 +2,17 @@
 
 import os
 import time
+from contextlib import suppress
 
 import pytest
 
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.storage.artifacts import find_reusable
+from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
+from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
-from tests.unit.upkeep.worlds import NOTHING, World, make_world
+from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, make_world
 
 RAW = {"staged_chunks", "stems", "recombined_track"}
 
@@ -267,3 +270,86 @@ def test_a_second_sweep_waits_for_nobody(world):
     with only_sweep(world.settings), pytest.raises(IroncladError) as caught:
         world.prune()
     assert caught.value.code is ErrorCode.BUSY
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+def kill_in_the_sweep(world, monkeypatch, *kinds):
+    """Sweep, and die when something is out of sight and not removed yet."""
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hands, "_write_line", die)
+        with pytest.raises(Killed):
+            world.prune(*kinds)
+
+
+def hidden_files(world):
+    return [path for path in world.store.root.rglob("*") if path.name.endswith(".part")]
+
+
+def test_what_a_killed_sweep_had_hidden_goes_with_a_later_one(world, monkeypatch):
+    """Promise 17: an original, and a quarantine."""
+    world.limit("keep_originals_days", 1)
+    world.limit("keep_errors_days", 1)
+    world.song(age_days=5)
+    failed = world.song(state=JobState.FAILED, age_days=5)
+    world.put(f"error/{failed}/original", age_days=5)
+    world.age(failed, 5)
+    for _ in range(3):
+        with suppress(pytest.fail.Exception):
+            kill_in_the_sweep(world, monkeypatch, Kind.OLD)
+    assert {path.relative_to(world.store.root).parts[0] for path in hidden_files(world)} == {"archive", "error"}
+    world.ahead_s, world.boot_s = 2 * DAY_S, world.boot_s + 2 * DAY_S
+    world.prune()
+    assert hidden_files(world) == []
+
+
+def test_a_share_counts_originals_though_backups_have_their_bytes_too(world):
+    """Rule 6: the default backup links originals, so that removing them frees nothing."""
+    world.limit("keep_originals_days", 1)
+    for number in range(6):
+        world.song(content=bytes([number]) * 100_000, age_days=5)
+    create_backup(world.settings, wish=BackupWish(), actor="test")
+    for original in world.store.archive.glob("??/*"):
+        world.touch(original, 5)
+    with pytest.raises(IroncladError, match="600000 bytes would go that cannot be made again") as caught:
+        world.prune(Kind.OLD, confirmed=False)
+    assert caught.value.code is ErrorCode.SWEEP_TOO_LARGE
+    assert len(list(world.store.archive.glob("??/*"))) == 6
+
+
+def damage_entry(world, song, *, how="damaged"):
+    record = next((world.store.root / "stages" / "library_entry" / song).rglob("metadata.json"))
+    if how == "missing":
+        record.unlink()
+    else:
+        record.write_bytes(b"[" + record.read_bytes()[1:])
+
+
+def test_good_files_of_a_complete_song_stay_where_only_its_entry_is_damaged(world):
+    """With the original gone by its limit they could not be made again."""
+    world.limit("keep_originals_days", 1)
+    song = world.song(age_days=5)
+    world.prune()
+    filed = [path for root in ("output", "output-stems") for path in world.store.library(root).rglob("*.flac")]
+    assert filed
+    damage_entry(world, song)
+    world.verify()
+    for _ in range(3):
+        world.prune()
+    assert [path for path in filed if not path.exists()] == []
+
+
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+def test_a_record_that_cannot_be_read_keeps_nobody_elses_files_longer(world, how):
+    world.limit("keep_tracks_days", 1)
+    broken, other = world.song(age_days=5), world.song(user="bob", age_days=5)
+    damage_entry(world, broken, how=how)
+    swept = world.prune(Kind.OLD)
+    assert sum(swept.skipped.values()) > 0
+    assert [path for path in world.store.library("output").rglob("*.flac") if other in path.name] == []
