@@ -21,7 +21,7 @@ from ironclad_assets.upkeep.erase.caches import erase_answers, erase_covers
 from ironclad_assets.upkeep.erase.library import erase_entry, erase_marked, library_paths
 from ironclad_assets.upkeep.erase.names import Names
 from ironclad_assets.upkeep.erase.payloads import read_payload
-from ironclad_assets.upkeep.erase.store import erase_put_aside, erase_song_files, erase_uploads_of
+from ironclad_assets.upkeep.erase.store import erase_hidden, erase_put_aside, erase_song_files, erase_uploads_of
 from ironclad_assets.upkeep.erase.tally import Tally, remove_path
 from ironclad_assets.upkeep.erase.text import erase_from_folder
 from ironclad_assets.upkeep.reachable import require_reachable
@@ -125,6 +125,7 @@ class Eraser:
         self.elsewhere.erase(traces, names=names, tally=tally)
         for one in traces:
             erase_song_files(one, store=self.store, ledger=self.ledger, tally=tally)
+        erase_hidden(traces, store=self.store, tally=tally)
         self._erase_notes(names, tally=tally)  # what was written meanwhile
         self.ledger.deletions.forget_songs(
             [one.song for one in traces], receipt=deletion.receipt, removed=tally.removed

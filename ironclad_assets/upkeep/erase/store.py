@@ -7,7 +7,7 @@ that a deletion that was killed anywhere finds its way again.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -44,9 +44,26 @@ def erase_song_files(traces: Traces, *, store: Store, ledger: Ledger, tally: Tal
     remove_stored(store, _relative(store, store.quarantine(song)), tally=tally, kind="quarantine")
     if traces.archive_path.startswith(ORIGINALS):
         _erase_original(traces.archive_path, store=store, ledger=ledger, tally=tally)
-    _erase_hidden(traces, store=store, tally=tally)
     for folder in _stage_folders(store, song=song):
         remove_stored(store, _relative(store, folder), tally=tally, kind="stages")
+
+
+def erase_hidden(chosen: Sequence[Traces], *, store: Store, tally: Tally) -> None:
+    """Remove what a sweep that was killed had renamed out of sight and not removed yet: nobody else looks there.
+
+    Each folder is read once, however many songs are meant.
+    """
+    originals = {one.archive_path for one in chosen if one.archive_path.startswith(ORIGINALS)}
+    for folder in sorted({(store.root / path).parent for path in originals}):
+        for path in _hidden(folder):
+            if path.is_file() and f"{_relative(store, folder)}/{hash_file(path)}" in originals:
+                remove_path(path, tally=tally, kind="archive")
+    songs = [one.song.encode() for one in chosen]
+    for folder in (store.path("error"), *sorted(store.root.glob("*-input"))):
+        for path in _hidden(folder):
+            said = b"\n".join(document.read_bytes() for document in path.rglob("*.json"))
+            if any(song in said for song in songs):
+                remove_path(path, tally=tally, kind="quarantine" if folder == store.path("error") else "hand_offs")
 
 
 def erase_put_aside(store: Store, *, names: Names, tally: Tally) -> None:
@@ -103,21 +120,6 @@ def _erase_original(archive_path: str, *, store: Store, ledger: Ledger, tally: T
             remove_stored(store, f"{archive_path}.pruned.json", tally=tally, kind="archive")  # what a sweep left of it
     finally:
         os.close(descriptor)
-
-
-def _erase_hidden(traces: Traces, *, store: Store, tally: Tally) -> None:
-    """Remove what a sweep that was killed had renamed out of sight and not removed yet: nobody else looks there."""
-    if traces.archive_path.startswith(ORIGINALS):
-        for path in _hidden((store.root / traces.archive_path).parent):
-            if path.is_file() and hash_file(path) == traces.archive_path.rpartition("/")[2]:
-                remove_path(path, tally=tally, kind="archive")
-    for folder, kind in (
-        (store.path("error"), "quarantine"),
-        *((one, "hand_offs") for one in store.root.glob("*-input")),
-    ):
-        for path in _hidden(folder):
-            if any(traces.song.encode() in document.read_bytes() for document in path.rglob("*.json")):
-                remove_path(path, tally=tally, kind=kind)
 
 
 def _hidden(folder: Path) -> list[Path]:
