@@ -104,6 +104,12 @@ class ErrorCode(Enum):
     BACKUP_DAMAGED = CodeFacts(
         "the backup is not what it was when it was made", "choose another from `pipelinectl backup list`", 500
     )
+    BACKUP_INCOMPLETE = CodeFacts(
+        "the backup was made, but lacks what could not be read",
+        "bring the originals back (upload them again, or from another backup) or delete the songs; until then no older "
+        "backup is removed",
+        500,
+    )
     UNKNOWN_BACKUP = CodeFacts("there is no such backup", "choose one from `pipelinectl backup list`", 404)
     BACKUP_LOCKED = CodeFacts("the backup is encrypted", "name the key with --identity", 403)
     HOME_IN_USE = CodeFacts("the home or the store is not empty", "restore into an empty one", 409)

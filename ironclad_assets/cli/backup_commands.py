@@ -81,6 +81,9 @@ def create_backup_command(
         list[str] | None,
         typer.Option("--with", help="Also copy: library, stages; give it again for both.", show_default=False),
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="The folder's disk was replaced or emptied: begin there anew.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a backup while everything runs: ledger, Dagster's databases, originals, what is known of each song.
@@ -103,6 +106,7 @@ def create_backup_command(
             passphrase=require_passphrase(passphrase_file),
             extras=_read_extras(extras or []),
             by_hand=True,
+            anew=anew,
         )
         made = create_backup(settings, wish=wish, actor=installation.actor, report=tell(as_json=as_json))
         same_disk = on_the_same_disk(settings, folder=made.folder)

@@ -11,7 +11,13 @@ import dagster as dg
 
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.settings import Settings
-from ironclad_assets.upkeep.backup.create import BackupWish, choose_expired, create_backup, split_recipients
+from ironclad_assets.upkeep.backup.create import (
+    BackupWish,
+    choose_expired,
+    create_backup,
+    on_the_same_disk,
+    split_recipients,
+)
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.verify import Subset, verify_backup
 
@@ -46,7 +52,8 @@ def perform_backup(settings: Settings) -> dict[str, Any]:  # any JSON value
     """Make a backup as the settings say, verify it, remove the expired; return figures about it.
 
     Raises:
-        PermanentFailure: with `BACKUP_DAMAGED`, where it is not what was written; older ones are kept then.
+        PermanentFailure: `BACKUP_DAMAGED`, where it is not what was written; `BACKUP_INCOMPLETE`, where it is there and
+            lacks what could not be read. Older ones are kept then.
         TransientFailure: with `BUSY`.
         StorageUnavailable: the store or the backups' disk is away or full.
     """
@@ -57,6 +64,11 @@ def perform_backup(settings: Settings) -> dict[str, Any]:  # any JSON value
         verified = verify_backup(repository, made.manifest.id, subset=subset, mend=True)
     if not verified.whole:
         raise failure(ErrorCode.BACKUP_DAMAGED, f"{made.manifest.id}: {'; '.join(verified.damage[:5])}")
+    if made.lacking:
+        raise failure(
+            ErrorCode.BACKUP_INCOMPLETE,
+            f"{made.manifest.id} lacks {len(made.lacking)}: {', '.join(made.lacking[:5])}; {made.warnings[0]}",
+        )
     with repository.removing():
         expired = choose_expired(repository, keep=settings.backup_keep, keep_days=None, scheduled_only=True)
         freed = repository.remove(expired)
@@ -69,6 +81,7 @@ def perform_backup(settings: Settings) -> dict[str, Any]:  # any JSON value
         "verified_bytes": verified.read_bytes,
         "removed": len(expired),
         "freed_bytes": freed,
+        "same_disk": on_the_same_disk(settings, folder=made.folder),
         "warnings": list(made.warnings),
     }
 

@@ -41,9 +41,12 @@ KNOWN_STORES = "stores.json"
 """File in the home that remembers which store each root had, so that an empty mount point is not made one."""
 
 
+NOTE_ENDING = ".pruned.json"
+
+
 def note_of(original: Path) -> Path:
     """Return the note that stays where an original was older than its limit."""
-    return original.with_name(f"{original.name}.pruned.json")
+    return original.with_name(f"{original.name}{NOTE_ENDING}")
 
 
 @dataclass(frozen=True, slots=True)

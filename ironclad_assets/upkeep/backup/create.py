@@ -25,16 +25,15 @@ from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup.manifest import BackupManifest, Contents, Extra, StoredObject, render_contents
 from ironclad_assets.upkeep.backup.objects import ObjectWriter
+from ironclad_assets.upkeep.backup.places import enter
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.seal import make_seal
+from ironclad_assets.upkeep.backup.songs import SongCollector, dumped_songs
 from ironclad_assets.upkeep.backup.sources import (
     NAME_KEY,
     Collector,
     collect_dagster,
     collect_home,
-    collect_song,
-    dumped_songs,
-    public_settings,
 )
 from ironclad_assets.upkeep.erase.tombstones import FILE_NAME, merge_file
 
@@ -50,7 +49,7 @@ Report = Callable[[str], None]
 class BackupWish:
     """What somebody wants of a backup. `folder` None is the configured one, else the store's own.
 
-    `by_hand`: a person asked for it, not a schedule.
+    `by_hand`: a person asked for it, not a schedule. `anew`: the folder's disk was replaced or emptied.
     """
 
     folder: Path | None = None
@@ -58,17 +57,23 @@ class BackupWish:
     passphrase: str | None = None
     extras: Sequence[Extra] = ()
     by_hand: bool = False
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A backup that was made. `added` names the objects that were not in the repository before."""
+    """A backup that was made.
+
+    `added` names the objects that were not in the repository before, `lacking` what should be in it and could not
+    be read: originals, by their songs, and databases.
+    """
 
     manifest: BackupManifest
     folder: Path
     copied_bytes: int
     added: frozenset[str]
     warnings: tuple[str, ...]
+    lacking: tuple[str, ...]
 
 
 def backup_folder(settings: Settings, *, folder: Path | None = None) -> Path:
@@ -103,7 +108,7 @@ def create_backup(settings: Settings, *, wish: BackupWish, actor: str, report: R
         raise StorageUnavailable(f"{store.sentinel} is missing; there is no store to copy", code=ErrorCode.STORAGE_AWAY)
     ledger = Ledger(settings.ledger_url)
     repository = Repository(backup_folder(settings, folder=wish.folder))
-    repository.create()
+    enter(settings, repository, anew=wish.anew)
     with repository.writing(), _scratch(settings) as scratch:
         repository.sweep()
         report("looking at what is there")
@@ -179,14 +184,7 @@ def _fill(
     collector.add(dump, place="ledger", path=LEDGER_FILE)
     collect_home(collector, settings=settings, scratch=scratch, sealed=writer.seal is not None)
     songs = _collect_songs(collector, dump=dump, store=store, ledger=ledger, wish=wish, report=report)
-    contents = Contents(
-        files=tuple(collector.files),
-        gone=tuple(collector.gone),
-        missing=tuple(collector.missing),
-        rows=facts.rows,
-        settings=public_settings(settings),
-        warnings=tuple(collector.warnings),
-    )
+    contents = collector.contents(rows=facts.rows, settings=settings)
     stored = _add_listing(writer, contents, scratch=scratch)
     writer.flush()
     manifest = BackupManifest(
@@ -213,6 +211,7 @@ def _fill(
         copied_bytes=writer.copied_bytes,
         added=frozenset(writer.added),
         warnings=tuple(collector.warnings),
+        lacking=(*collector.missing, *collector.lacking),
     )
 
 
@@ -233,14 +232,10 @@ def _collect_songs(
     collector: Collector, *, dump: Path, store: Store, ledger: Ledger, wish: BackupWish, report: Report
 ) -> int:
     """Put in the files of every song in the ledger's copy; return how many songs there are."""
+    songs = SongCollector(collector, store, extras=wish.extras, is_gone=lambda song: _is_gone(ledger, song))
     count = 0
     for one in dumped_songs(dump):
-        if not collect_song(collector, one, store=store, extras=wish.extras):
-            if _is_gone(ledger, one.song):
-                collector.gone.append(one.song)
-            else:
-                collector.missing.append(one.song)
-                collector.warnings.append(f"the original of {one.song} is not in the store: {one.archive_path}")
+        songs.add(one)
         count += 1
         if count % SONGS_TOLD == 0:
             report(f"copied the files of {count} songs")

@@ -47,12 +47,13 @@ class BackedUpFile(_Model):
 class Contents(_Model):
     """Everything in a backup. Settings are without secrets; `warnings` name what could not be copied.
 
-    Every song of the ledger's copy has its original in `files`, but for those that were deleted meanwhile (`gone`) and
-    those whose original the store had lost (`missing`).
+    Every song of the ledger's copy has its original in `files`, but for those that were deleted meanwhile (`gone`),
+    those whose original was older than its limit (`pruned`), and those whose original was lost (`missing`).
     """
 
     files: tuple[BackedUpFile, ...]
     gone: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     rows: dict[str, int]
     settings: dict[str, Any]  # any JSON value

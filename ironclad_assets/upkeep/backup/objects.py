@@ -10,7 +10,8 @@ import hmac
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,10 @@ _READ_ONLY = 0o400
 
 class SourceChanged(Exception):  # noqa: N818 - a circumstance, not an error
     """A file is not what it was said to be: it was replaced meanwhile, or it is damaged."""
+
+
+class SourceUnreadable(StorageUnavailable):
+    """A file is there and cannot be read, so that it is left out; the backups' own disk is not at fault."""
 
 
 @dataclass(slots=True)
@@ -68,33 +73,57 @@ class ObjectWriter:
 
         Raises:
             SourceChanged: it is not what `sha256` says, or changed while it was read.
+            SourceUnreadable: it is there and cannot be read.
             FileNotFoundError: it is gone.
             StorageUnavailable: the repository is full, read-only or away.
         """
-        digest = sha256 or hash_file(source)
+        with _reading(source):
+            size = source.stat().st_size
+            digest = sha256 or hash_file(source)
         name = self._name(digest)
         present = self._find(name)
         if present is not None:
+            if self.seal is None and present.size_bytes != size:
+                raise SourceChanged(str(source))
             self.used[name] = present
-            return present, source.stat().st_size, digest
-        size = source.stat().st_size
+            return present, size, digest
         self._require_room(size)
         temporary = self._incoming / secrets.token_hex(16)
         try:
-            if link and self.seal is None and self._link(source, temporary):
-                stored, seen = StoredObject(name=name, size_bytes=size, sha256=hash_file(temporary)), None
-                if stored.sha256 != digest:
-                    raise SourceChanged(str(source))
-            else:
-                stored, seen = self._copy(source, temporary, name=name)
+            linked = link and self.seal is None and self._link(source, temporary)
+            stored, seen = self._seen(source, temporary, name) if linked else self._copy(source, temporary, name)
+            if seen != (size, digest):
+                raise SourceChanged(str(source))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        if seen is not None and seen != (size, digest):
-            temporary.unlink()
-            raise SourceChanged(str(source))
         self._keep(temporary, stored)
         return stored, size, digest
+
+    def has(self, sha256: str) -> bool:
+        """Return whether the repository has this content, as far as its size tells."""
+        return self._find(self._name(sha256)) is not None
+
+    def find_earlier(self, sha256: str, *, read: bool) -> StoredObject | None:
+        """Return the object with this content that is there already; None where none is good.
+
+        Args:
+            sha256: of the content.
+            read: read it whole; else its size is believed.
+        """
+        present = self._find(self._name(sha256))
+        if present is None:
+            return None
+        if read and not self._is_good(present):
+            return None
+        self.used[present.name] = present
+        return present
+
+    def _is_good(self, stored: StoredObject) -> bool:
+        try:
+            return hash_file(self.repository.object_file(stored.name)) == stored.sha256
+        except OSError:
+            return False
 
     def flush(self) -> None:
         """Sync what waits, then give it its names, durably."""
@@ -128,17 +157,20 @@ class ObjectWriter:
         file = self.repository.object_file(name)
         try:
             size = file.stat().st_size
-        except FileNotFoundError:
-            return None
-        known = self.known.get(name)
+            known = self.known.get(name)
+            sha256 = hash_file(file) if known is None else known.sha256
+        except OSError:
+            return None  # what cannot be read is written again
         if known is None:  # an interrupted backup brought it
-            sha256 = hash_file(file)
             known = StoredObject(name=name, size_bytes=size, sha256=sha256)
             return known if self.seal is not None or sha256 == name else None
         return known if known.size_bytes == size else None
 
     def _require_room(self, size: int) -> None:
-        free = shutil.disk_usage(self.repository.folder).free
+        try:
+            free = shutil.disk_usage(self.repository.folder).free
+        except OSError as error:
+            raise atomic.storage_error(error, self.repository.folder) from error
         if free - size < self.reserve_bytes:
             raise StorageUnavailable(
                 f"{self.repository.folder} has {free / 1e9:.2f} GB free, and its reserve of "
@@ -155,11 +187,21 @@ class ObjectWriter:
             return False  # another file system, or one without links
         return True
 
-    def _copy(self, source: Path, temporary: Path, *, name: str) -> tuple[StoredObject, tuple[int, str]]:
-        with source.open("rb") as reader:
+    def _seen(self, source: Path, linked: Path, name: str) -> tuple[StoredObject, tuple[int, str]]:
+        """Read what a source's other name leads to; return it as an object, and its size and SHA-256."""
+        with _reading(source):
+            size, sha256 = linked.stat().st_size, hash_file(linked)
+        return StoredObject(name=name, size_bytes=size, sha256=sha256), (size, sha256)
+
+    def _copy(self, source: Path, temporary: Path, name: str) -> tuple[StoredObject, tuple[int, str]]:
+        """Write a source's content, sealed if so; return it as an object, and size and SHA-256 of the content."""
+        with _reading(source):
+            reader = source.open("rb")
+        plain = Passing(reader, heed=self.heed)
+        with reader:
             try:
                 with temporary.open("xb") as writer:
-                    plain, target = Passing(reader, heed=self.heed), Passing(writer)
+                    target = Passing(writer)
                     if self.seal is None:
                         copy_stream(plain, target)
                     else:
@@ -167,6 +209,8 @@ class ObjectWriter:
                     writer.flush()
                     os.fchmod(writer.fileno(), _READ_ONLY)
             except OSError as error:
+                if error is plain.error:
+                    raise _unreadable(source, error) from error
                 raise atomic.storage_error(error, self.repository.folder) from error
         stored = StoredObject(name=name, size_bytes=target.size_bytes, sha256=target.sha256)
         return stored, (plain.size_bytes, plain.sha256)
@@ -179,6 +223,22 @@ class ObjectWriter:
         self._waiting_bytes += stored.size_bytes
         if len(self._waiting) >= BATCH or self._waiting_bytes >= BATCH_BYTES:
             self.flush()
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    """Tell an error of a source from one of the repository; one that is gone stays `FileNotFoundError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: Path, error: OSError) -> SourceUnreadable:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return SourceUnreadable(f"{source} cannot be read: {reason}", code=ErrorCode.STORAGE_AWAY)
 
 
 def sync_file_system(folder: Path) -> None:

@@ -27,7 +27,8 @@ from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.restored_files import PARTIALS, Placer, entries, inside
 from ironclad_assets.upkeep.backup.restored_jobs import queue_again, rebuild_library
 from ironclad_assets.upkeep.backup.seal import Keys
-from ironclad_assets.upkeep.backup.sources import SMALL_STAGES, public_settings
+from ironclad_assets.upkeep.backup.songs import SMALL_STAGES
+from ironclad_assets.upkeep.backup.sources import public_settings
 from ironclad_assets.upkeep.backup.verify import open_file, read_contents
 from ironclad_assets.upkeep.erase import tombstones
 
@@ -272,7 +273,12 @@ class _Restore:
             self._result.requeued = queue_again(self._ledger)
         if self._wish.rebuild:
             self._report("looking which songs have to be made again")
-            self._result.rebuilt = rebuild_library(self._ledger, self._store)
+            rebuilt = rebuild_library(self._ledger, self._store)
+            self._result.rebuilt = rebuilt.queued
+            self._result.warnings += [
+                f"{song} is not whole in the library and cannot be made again: its original is not there"
+                for song in rebuilt.lost
+            ]
         detail = f"{', '.join(self._wish.parts)} of {self._manifest.created_at}"
         self._ledger.audit.write("restore", self._manifest.id, actor=actor, detail=detail)
 

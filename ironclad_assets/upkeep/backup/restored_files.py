@@ -13,6 +13,7 @@ from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.pipeline.ownership import set_mark
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import hash_file
+from ironclad_assets.storage.store import NOTE_ENDING
 from ironclad_assets.upkeep.backup.manifest import BackedUpFile, StoredObject
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.seal import Keys, Passing
@@ -77,7 +78,8 @@ class Placer:
 def _mode(one: BackedUpFile) -> int:
     if one.place != "store":
         return _HOME_MODE
-    return _ORIGINAL_MODE if one.path.startswith("archive/") else _STORE_MODE
+    is_original = one.path.startswith("archive/") and not one.path.endswith(NOTE_ENDING)
+    return _ORIGINAL_MODE if is_original else _STORE_MODE
 
 
 def entries(folder: Path, *, but: frozenset[str]) -> list[str]:

@@ -3,6 +3,7 @@
 Bringing back files and rows is `restore`'s.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ironclad_assets.contracts.v1.job import JobState
@@ -25,22 +26,34 @@ def queue_again(ledger: Ledger) -> int:
     return count
 
 
-def rebuild_library(ledger: Ledger, store: Store) -> int:
-    """Queue a new attempt for every complete song whose files are not in the library; return how many.
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How many songs are made again, and which cannot be, for their original is not there."""
+
+    queued: int
+    lost: tuple[str, ...]
+
+
+def rebuild_library(ledger: Ledger, store: Store) -> Rebuilt:
+    """Queue a new attempt for every complete song whose files are not in the library.
 
     A song whose artifacts are here is only filed again; else it is made again, from its original, with its options.
     """
-    count, line = 0, 0
+    count, line, lost = 0, 0, []
     while found := ledger.completions(after=line, limit=AT_ONCE):
         line = found[-1][0]
         for _, job in found:
             latest = ledger.latest_job(job.song)
             if latest is None or latest.job_uuid != job.job_uuid or latest.state is not JobState.COMPLETED:
                 continue
-            if not _stands(store, job.song) and not ledger.deletions.is_deleted(job.song):
-                ledger.retry(job.job_uuid, actor=ACTOR)
-                count += 1
-    return count
+            if _stands(store, job.song) or ledger.deletions.is_deleted(job.song):
+                continue
+            if not _has_original(store, ledger.song(job.song).archive_path):
+                lost.append(job.song)
+                continue
+            ledger.retry(job.job_uuid, actor=ACTOR)
+            count += 1
+    return Rebuilt(count, tuple(lost))
 
 
 def _stands(store: Store, song: str) -> bool:
@@ -51,6 +64,11 @@ def _stands(store: Store, song: str) -> bool:
         return False
     entry = LibraryEntry.model_validate(manifest.payload)
     return all(_has_size(store.library(item.root) / item.file.path, item.file.size_bytes) for item in entry.files)
+
+
+def _has_original(store: Store, archive_path: str) -> bool:
+    mirror = store.mirror
+    return store.path(archive_path).is_file() or (mirror is not None and mirror.objects.head(archive_path) is not None)
 
 
 def _has_size(path: Path, size_bytes: int) -> bool:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.ledger.dump import iter_lines, iter_rows
 from ironclad_assets.storage.hashing import hash_file
+from ironclad_assets.storage.store import NOTE_ENDING
 from ironclad_assets.upkeep.backup.manifest import BackedUpFile, BackupManifest, Contents, StoredObject, parse_contents
 from ironclad_assets.upkeep.backup.repository import DAMAGED, Repository
 from ironclad_assets.upkeep.backup.seal import Keys, Passing
@@ -193,14 +194,15 @@ def _verify_rows(dump: BinaryIO, contents: Contents) -> None:
     next(lines, None)
     rows: dict[str, int] = {}
     originals = set()
-    excused = {*contents.gone, *contents.missing}
+    excused = {*contents.gone, *contents.pruned, *contents.missing}
     for table, row in iter_rows(lines):
         rows[table] = rows.get(table, 0) + 1
         if table == "songs" and row["sha256"] and row["song"] not in excused:
             originals.add((row["archive_path"], row["sha256"]))
     if rows != contents.rows:
         raise failure(ErrorCode.BACKUP_DAMAGED, "the copy of the ledger has other rows than were counted")
-    archived = {(one.path, one.sha256) for one in contents.files if one.path.startswith("archive/")}
+    in_archive = [one for one in contents.files if one.path.startswith("archive/")]
+    archived = {(one.path, one.sha256) for one in in_archive if not one.path.endswith(NOTE_ENDING)}
     if archived != originals:
         differing = sorted(path for path, _ in archived ^ originals)
         raise failure(ErrorCode.BACKUP_DAMAGED, f"songs and originals do not match: {', '.join(differing[:5])}")

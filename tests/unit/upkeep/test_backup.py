@@ -170,21 +170,6 @@ def test_song_deleted_meanwhile_is_left_out_and_said(installed: Installed, folde
     assert verify_backup(Repository(folder), made.manifest.id).whole
 
 
-@pytest.mark.parametrize("harm", ["missing", "damaged"])
-def test_original_that_the_store_lost_is_told_and_the_rest_is_saved(
-    installed: Installed, folder: Path, harm: str
-) -> None:
-    installed.add_song(1)
-    installed.add_song(2)
-    path = installed.store.path(installed.ledger.song("s1").archive_path)
-    path.chmod(0o644)
-    path.unlink() if harm == "missing" else path.write_bytes(b"z")
-    made = make(installed, folder)
-    assert any("s1" in line for line in made.warnings)
-    assert contents_of(made).missing == ("s1",)
-    assert verify_backup(Repository(folder), made.manifest.id).whole
-
-
 def test_backup_that_fails_leaves_nothing_but_what_the_next_sweeps(installed: Installed, folder: Path, monkeypatch):
     """Nothing partial is ever visible."""
     installed.add_song(1)

@@ -1,0 +1,71 @@
+"""Where this home's backups go, remembered, so that the mount point of a disk that is away is not taken for the disk.
+
+Every folder of backups has an id of its own, and the home remembers which id it found where. Backups in the store's
+own folder need none: the store has one.
+"""
+
+import json
+import uuid
+from pathlib import Path
+
+from ironclad_assets.errors import ErrorCode, StorageUnavailable
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
+from ironclad_assets.upkeep.backup.repository import Repository
+
+KNOWN_BACKUPS = "backups.json"
+ID_FILE = ".backups-id"
+
+
+def known_folders(settings: Settings) -> list[Path]:
+    """Return every folder that this home has made backups in, and the configured one."""
+    folders = [Path(folder) for folder in _read(settings)]
+    configured = settings.backup_path
+    return list(dict.fromkeys([*folders, *([configured.expanduser().absolute()] if configured else [])]))
+
+
+def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
+    """Make the folder ready for a backup, and remember it.
+
+    Args:
+        settings: of the installation.
+        repository: the backups in the folder.
+        anew: it is another disk, or was emptied, and somebody said so.
+
+    Raises:
+        StorageUnavailable: `STORAGE_AWAY`, where this home made backups there and they are not there now.
+    """
+    known = _read(settings)
+    place, file = str(repository.folder), repository.folder / ID_FILE
+    expected, found = known.get(place), _id_in(file)
+    own = repository.folder.is_relative_to(settings.store_root.expanduser().absolute())
+    if expected not in (None, found) and not own and not anew:
+        raise StorageUnavailable(
+            f"{place} has {'no backups of this home' if found is None else 'the backups of another'}: its disk is not "
+            "mounted; if it was replaced or emptied, say so once: pipelinectl backup create --anew",
+            code=ErrorCode.STORAGE_AWAY,
+        )
+    repository.create()
+    if found is None:
+        found = str(uuid.uuid4())
+        atomic.write_bytes(file, f"{found}\n".encode(), mode=0o600)
+    if expected != found:
+        atomic.write_json(settings.home_dir / KNOWN_BACKUPS, {**known, place: found})
+
+
+def _read(settings: Settings) -> dict[str, str]:
+    file = settings.home_dir / KNOWN_BACKUPS
+    try:
+        known: dict[str, str] = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return known
+
+
+def _id_in(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise atomic.storage_error(error, file) from error

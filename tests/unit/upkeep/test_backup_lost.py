@@ -1,0 +1,264 @@
+"""Backups where something is lost: it is named, what can be saved is saved, and what an earlier backup has stays."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.sensors.backup import perform_backup
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.store import Store, note_of
+from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
+from ironclad_assets.upkeep.backup.manifest import Contents
+from ironclad_assets.upkeep.backup.objects import ObjectWriter
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.restore import Restored, RestoreWish, restore_backup
+from ironclad_assets.upkeep.backup.verify import read_contents, verify_backup
+from tests.unit.upkeep.installations import Installed, install, tree
+
+
+@pytest.fixture
+def installed(settings: Settings) -> Iterator[Installed]:
+    """An installation without songs."""
+    made = install(settings)
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the backups go: not the store's own folder."""
+    return tmp_path / "backups"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Settings:
+    """An empty machine."""
+    return Settings(home=tmp_path / "new", disk_reserve_bytes=1)
+
+
+def make(installed: Installed, folder: Path, **wish: object) -> Made:
+    return create_backup(installed.settings, wish=BackupWish(folder=folder, **wish), actor="me")  # type: ignore[arg-type]
+
+
+def contents_of(made: Made) -> Contents:
+    repository = Repository(made.folder)
+    return read_contents(repository, repository.manifest(made.manifest.id))
+
+
+def paths(made: Made) -> set[str]:
+    return {one.path for one in contents_of(made).files}
+
+
+def original_of(installed: Installed, song: str) -> Path:
+    return installed.store.path(installed.ledger.song(song).archive_path)
+
+
+def bring_back(made: Made, settings: Settings) -> Restored:
+    wish = RestoreWish(repository=Repository(made.folder), backup=made.manifest.id)
+    return restore_backup(settings, wish=wish, actor="me")
+
+
+def harm_file(path: Path, *, harm: str, monkeypatch) -> None:
+    """Lose a file, or let its disk fail in the middle of it."""
+    if harm == "unreadable":
+        let_disk_fail(path, monkeypatch=monkeypatch)
+        return
+    content = path.read_bytes()
+    path.unlink()
+    if harm != "missing":
+        atomic.write_bytes(path, b"z" * len(content) if harm == "damaged" else content[:-1])
+
+
+def let_disk_fail(failing: Path, *, monkeypatch) -> None:
+    """Let every read of a file fail, as a bad sector does."""
+    opened, inode = Path.open, failing.stat().st_ino
+
+    def open_failing(self: Path, mode: str = "r", *rest: object, **options: object) -> object:
+        stream = opened(self, mode, *rest, **options)  # type: ignore[call-overload]
+        return Failing(stream) if mode == "rb" and os.fstat(stream.fileno()).st_ino == inode else stream
+
+    monkeypatch.setattr(Path, "open", open_failing)
+
+
+class Failing:
+    """A file of which nothing can be read."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> "Failing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def readinto(self, *_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    read = readinto
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
+@pytest.mark.parametrize("harm", ["missing", "damaged", "cut off", "unreadable"])
+def test_original_that_the_store_lost_is_told_and_the_rest_is_saved(
+    installed: Installed, folder: Path, harm: str, links: bool, monkeypatch
+) -> None:
+    """Promise 18: a disk that begins to fail is when a backup is needed."""
+    if not links:
+        monkeypatch.setattr(ObjectWriter, "_link", lambda *_: False)
+    installed.complete_song(installed.add_song(1))
+    installed.add_song(2)
+    harm_file(original_of(installed, "s1"), harm=harm, monkeypatch=monkeypatch)
+    made = make(installed, folder)
+    assert [line for line in made.warnings if "the original of s1" in line]
+    assert made.lacking == contents_of(made).missing == ("s1",)
+    assert installed.ledger.song("s2").archive_path in paths(made)
+    assert "output/Artist/s1/01 - Title.flac" in paths(made), "nothing makes it again"
+    assert verify_backup(Repository(folder), made.manifest.id).whole
+
+
+def test_encrypted_backup_goes_on_past_a_file_that_cannot_be_read(
+    installed: Installed, folder: Path, monkeypatch
+) -> None:
+    pyrage = pytest.importorskip("pyrage")
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    installed.add_song(1)
+    installed.add_song(2)
+    let_disk_fail(original_of(installed, "s1"), monkeypatch=monkeypatch)
+    made = make(installed, folder, recipients=(recipient,))
+    assert made.lacking == ("s1",)
+    assert (made.manifest.songs, made.manifest.warnings) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "metadata.json", "01 - Title.flac", "lyrics.txt"])
+def test_file_that_cannot_be_read_is_left_out_and_named(
+    installed: Installed, folder: Path, name: str, monkeypatch
+) -> None:
+    installed.complete_song(installed.add_song(1))
+    sidecar = installed.store.path("sidecars/s1/lyrics.txt")
+    atomic.make_folder(sidecar.parent)
+    atomic.write_bytes(sidecar, b"la la")
+    failing = next(path for path in sorted(installed.store.root.rglob(name)) if "stems" not in path.parts)
+    let_disk_fail(failing, monkeypatch=monkeypatch)
+    made = make(installed, folder, extras=("library",))
+    assert [line for line in made.warnings if os.strerror(errno.EIO) in line]
+    assert made.lacking == ()
+    assert failing.relative_to(installed.store.root).as_posix() not in paths(made)
+    assert installed.ledger.song("s1").archive_path in paths(made)
+    assert verify_backup(Repository(folder), made.manifest.id).whole
+
+
+def test_broken_database_of_dagster_keeps_nothing_else_out(installed: Installed, folder: Path) -> None:
+    installed.add_song(1)
+    (installed.settings.dagster_home / "schedules" / "schedules.db").write_bytes(b"no database at all" * 100)
+    made = make(installed, folder)
+    assert made.lacking == ("dagster/schedules/schedules.db",)
+    assert installed.ledger.song("s1").archive_path in paths(made)
+    assert {"history/runs.db", "history/runs/index.db"} <= paths(made)
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged", "cut off"])
+def test_original_that_the_store_lost_stays_as_an_earlier_backup_has_it(
+    installed: Installed, target: Settings, folder: Path, harm: str, monkeypatch
+) -> None:
+    """Promise 18: not gone from the backups after as many nights as are kept."""
+    installed.add_song(1)
+    original = original_of(installed, "s1")
+    content = original.read_bytes()
+    settings = installed.settings.model_copy(update={"backup_path": folder, "backup_keep": 1})
+    perform_backup(settings)
+    harm_file(original, harm=harm, monkeypatch=monkeypatch)
+    for _ in range(3):
+        figures = perform_backup(settings)
+        told = ["an earlier backup" in line for line in figures["warnings"]]
+        assert told == ([] if harm == "damaged" else [True]), "what has its size is read by `verify`, not every night"
+    repository = Repository(folder)
+    assert len(repository.ids()) == 1
+    wish = RestoreWish(repository=repository, backup=repository.find(None))
+    restore_backup(target, wish=wish, actor="me")
+    assert (target.store_root / original.relative_to(installed.store.root)).read_bytes() == content
+
+
+def test_object_that_is_damaged_too_is_not_taken_for_the_original(installed: Installed, folder: Path) -> None:
+    installed.add_song(1)
+    first = make(installed, folder)
+    original = original_of(installed, "s1")
+    stored = Repository(folder).object_file(installed.ledger.song("s1").sha256)
+    size = original.stat().st_size
+    original.unlink()
+    stored.unlink()
+    atomic.write_bytes(stored, b"z" * size)
+    made = make(installed, folder)
+    assert (first.lacking, made.lacking) == ((), ("s1",))
+
+
+def test_schedule_that_lacks_an_original_fails_and_removes_no_older_backup(installed: Installed, folder: Path) -> None:
+    settings = installed.settings.model_copy(update={"backup_path": folder, "backup_keep": 1})
+    installed.add_song(1)
+    perform_backup(settings)
+    installed.add_song(2)
+    original_of(installed, "s2").unlink()
+    for count in (2, 3):
+        with pytest.raises(IroncladError, match="s2") as caught:
+            perform_backup(settings)
+        assert caught.value.code is ErrorCode.BACKUP_INCOMPLETE
+        assert len(Repository(folder).ids()) == count
+    installed.ledger.deletions.request_song("s2", actor="me")
+    perform_backup(settings)
+    assert len(Repository(folder).ids()) == 1
+
+
+def prune_original(installed: Installed, song: str) -> Path:
+    """Do to an original what a sweep does once it is older than its limit."""
+    original = original_of(installed, song)
+    atomic.write_bytes(note_of(original), b"{}")
+    original.unlink()
+    return original
+
+
+def test_song_whose_original_was_older_than_its_limit_comes_back_from_the_library(
+    installed: Installed, target: Settings, folder: Path
+) -> None:
+    """GLOBAL-003: what cannot be made again is in every backup."""
+    installed.complete_song(installed.add_song(1))
+    make(installed, folder)
+    original = prune_original(installed, "s1")
+    made = make(installed, folder)
+    contents = contents_of(made)
+    assert (made.warnings, made.lacking, contents.pruned, contents.missing) == ((), (), ("s1",), ())
+    assert original.relative_to(installed.store.root).as_posix() not in paths(made), "its time was over"
+    assert verify_backup(Repository(folder), made.manifest.id).whole
+    restored = bring_back(made, target)
+    assert (restored.rebuilt, restored.warnings) == (0, [])
+    store, ledger = Store(target.store_root, 1), Ledger(target.ledger_url)
+    assert tree(store.path("output")) == tree(installed.store.path("output"))
+    note = note_of(store.path(ledger.song("s1").archive_path))
+    assert json.loads(note.read_bytes()) == {}
+    assert note.stat().st_mode & 0o777 == 0o644
+    ledger.close()
+
+
+def test_song_that_nothing_can_make_again_is_told_and_not_queued(
+    installed: Installed, target: Settings, folder: Path
+) -> None:
+    installed.complete_song(installed.add_song(1))
+    prune_original(installed, "s1")
+    next(installed.store.path("output").rglob("*.flac")).unlink()
+    made = make(installed, folder)
+    restored = bring_back(made, target)
+    assert restored.rebuilt == 0
+    assert [line for line in restored.warnings if "s1 is not whole in the library" in line]
+    ledger = Ledger(target.ledger_url)
+    latest = ledger.latest_job("s1")
+    assert latest is not None
+    assert (latest.state, latest.attempt) == (JobState.COMPLETED, 1)
+    ledger.close()

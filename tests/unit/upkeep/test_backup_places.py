@@ -1,0 +1,112 @@
+"""Where backups go: a mount point whose disk is away is not taken for the disk; deletions reach every place."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger.tombstones import digest_of
+from ironclad_assets.sensors.backup import perform_backup
+from ironclad_assets.settings import Settings
+from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
+from ironclad_assets.upkeep.backup.places import KNOWN_BACKUPS, known_folders
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.erase import tombstones
+from ironclad_assets.upkeep.erase.eraser import Eraser
+from tests.unit.upkeep.installations import Installed, install
+from tests.unit.upkeep.test_erase import Scheduler
+
+
+@pytest.fixture
+def installed(settings: Settings) -> Iterator[Installed]:
+    """An installation with a song."""
+    made = install(settings)
+    made.add_song(1)
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A mount point."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    return folder
+
+
+def make(installed: Installed, folder: Path | None, *, anew: bool = False) -> Made:
+    return create_backup(installed.settings, wish=BackupWish(folder=folder, anew=anew), actor="me")
+
+
+@pytest.mark.parametrize("below", [".", "ironclad/backups"])
+def test_mount_point_whose_disk_is_away_is_not_taken_for_it(installed: Installed, disk: Path, below: str) -> None:
+    """Promise 14: nothing is written where nobody will look for it."""
+    folder = disk / below
+    make(installed, folder)
+    away = disk.rename(disk.with_name("away"))
+    disk.mkdir()
+    for _ in range(2):
+        with pytest.raises(IroncladError, match="--anew") as caught:
+            make(installed, folder)
+        assert caught.value.code is ErrorCode.STORAGE_AWAY
+        assert not list(disk.iterdir())
+    disk.rmdir()
+    away.rename(disk)
+    make(installed, folder)
+    assert len(Repository(folder.resolve()).ids()) == 2
+
+
+def test_another_disk_is_another(installed: Installed, disk: Path) -> None:
+    make(installed, disk)
+    disk.rename(disk.with_name("away"))
+    (installed.settings.home_dir / KNOWN_BACKUPS).rename(installed.settings.home_dir / "aside")
+    make(installed, disk)
+    (installed.settings.home_dir / "aside").rename(installed.settings.home_dir / KNOWN_BACKUPS)
+    with pytest.raises(IroncladError, match="the backups of another"):
+        make(installed, disk)
+
+
+def test_disk_that_was_replaced_is_taken_once_somebody_says_so(installed: Installed, disk: Path) -> None:
+    make(installed, disk)
+    shutil.rmtree(disk)
+    make(installed, disk, anew=True)
+    make(installed, disk)
+    assert len(Repository(disk).ids()) == 2
+
+
+def test_backups_of_an_older_release_are_taken_as_they_are(installed: Installed, disk: Path) -> None:
+    make(installed, disk)
+    (disk / ".backups-id").unlink()
+    (installed.settings.home_dir / KNOWN_BACKUPS).unlink()
+    make(installed, disk)
+    assert len(Repository(disk).ids()) == 2
+
+
+def test_stores_own_backups_go_with_the_store(installed: Installed) -> None:
+    """A store that was replaced is found by its own id; nobody has to say it twice."""
+    perform_backup(installed.settings)
+    shutil.rmtree(installed.settings.store_root / "backups")
+    perform_backup(installed.settings)
+
+
+def test_home_knows_every_place(installed: Installed, disk: Path, tmp_path: Path) -> None:
+    make(installed, disk)
+    make(installed, None)
+    configured = installed.settings.model_copy(update={"backup_path": tmp_path / "nas"})
+    assert known_folders(configured) == [disk, installed.settings.store_root / "backups", tmp_path / "nas"]
+
+
+def test_a_deletion_reaches_every_place_that_is_there(installed: Installed, disk: Path, tmp_path: Path) -> None:
+    """Promise 16: a backup made by hand does not bring back what was deleted since."""
+    make(installed, disk)
+    make(installed, tmp_path / "usb")
+    shutil.rmtree(tmp_path / "usb")
+    installed.ledger.deletions.request_song("s1", actor="me")
+    Eraser(
+        settings=installed.settings, ledger=installed.ledger, store=installed.store, elsewhere=Scheduler(), alone=True
+    ).work()
+    stones = {stone.digest for stone in tombstones.read_file(disk / tombstones.FILE_NAME)}
+    assert digest_of("song", "s1") in stones
+    assert not (tmp_path / "usb").exists(), "a disk that is away gets them with its next backup"
