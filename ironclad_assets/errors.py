@@ -115,7 +115,7 @@ class ErrorCode(Enum):
     HOME_IN_USE = CodeFacts("the home or the store is not empty", "restore into an empty one", 409)
     SWEEP_TOO_LARGE = CodeFacts(
         "a sweep would remove more than its share of the store",
-        "look at the dry run; if it is right, run it again with --confirm",
+        "see what was left with `pipelinectl prune --dry-run --confirm`; if it may go, run that without --dry-run",
         409,
     )
     CLOCK_DOUBTFUL = CodeFacts(

@@ -92,6 +92,8 @@ def prune(
             print_json(_swept_document(swept))
         else:
             _show_swept(swept)
+        if swept.refusal is not None:
+            raise swept.refusal
 
 
 def verify(song: OneSong = None, subset: Subset = None, as_json: AsJson = False) -> None:
@@ -159,13 +161,21 @@ def _show_plan(swept: Swept, removals: Iterable[Removal], *, limit: int, as_json
         print(f"... and {shown - limit} more; --limit 0 shows all")
     print(_summary(swept.planned, swept.bytes_planned, words="would go"))
     if swept.refusal is not None:
-        print(printable(f"without --confirm the sweep would be refused: {swept.refusal.describe()}"))
+        said = "this would be left" if swept.left else "the sweep would be refused"
+        print(printable(f"without --confirm {said}: {swept.refusal.describe()}"))
+    _show_left(swept)
 
 
 def _show_swept(swept: Swept) -> None:
     print(_summary(swept.removed, swept.bytes_removed, words="gone"))
     for why, count in sorted(swept.skipped.items()):
         print(printable(f"{count} left: {why}"))
+    _show_left(swept)
+
+
+def _show_left(swept: Swept) -> None:
+    for user_id, size_bytes in swept.left.most_common():
+        print(printable(f"left without --confirm: {size_bytes / 1e6:.1f} MB of {user_id or 'nobody'}"))
 
 
 def _summary(files: dict[str, int], sizes: dict[str, int], *, words: str) -> str:
@@ -182,6 +192,7 @@ def _swept_document(swept: Swept) -> dict[str, Any]:  # any JSON value
         "removed": {Kind(kind).value: count for kind, count in swept.removed.items()},
         "removed_bytes": {Kind(kind).value: size for kind, size in swept.bytes_removed.items()},
         "skipped": dict(swept.skipped),
+        "left_bytes": dict(swept.left),
         "store_bytes": swept.store_bytes,
         "refusal": None if swept.refusal is None else error_document(swept.refusal),
     }

@@ -15,11 +15,11 @@ from pydantic import Field
 from ironclad_assets.assets.lifeline import follow_supervisor
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.resources.outcome import dagster_failure
+from ironclad_assets.resources.outcome import dagster_failure, describe_failure
 from ironclad_assets.sensors.runs_of_old import drop_old_runs
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.prune.plan import REPLACEABLE, Kind, Removal
+from ironclad_assets.upkeep.prune.plan import Kind, Removal
 from ironclad_assets.upkeep.prune.sweep import Sweep, Swept
 from ironclad_assets.upkeep.verify.verification import Part, Verification, Verified
 
@@ -62,16 +62,15 @@ def prune_files(
 ) -> None:
     """Let go of what is not needed any more, or show what would go.
 
-    What a retry makes again goes even where the rest is refused for being more than its share of the store.
+    Fails where something was left for being more than its share of the store; the rest is gone all the same.
     """
     follow_supervisor()
-    kinds = frozenset(Kind(kind) for kind in config.kinds)
     sweep = Sweep(
         store=store,
         ledger=ledger,
         settings=settings,
         actor=f"run:{context.run.run_id}",
-        kinds=kinds,
+        kinds=frozenset(Kind(kind) for kind in config.kinds),
         user_id=config.user or None,
         confirmed=config.confirm,
     )
@@ -81,13 +80,15 @@ def prune_files(
                 shown = [one for _, one in zip(range(MOST_ROWS), removals, strict=False)]
                 context.add_output_metadata({**_swept_metadata(swept), "removals": _removal_table(shown)})
             return
-        harmless = sweep.of(kinds & REPLACEABLE).run()
-        context.log.info(f"event=prune removed={dict(harmless.removed)}")
-        rest = sweep.of(kinds - REPLACEABLE).run()
+        swept = sweep.run()
+        context.log.info(f"event=prune removed={dict(swept.removed)}")
         ledger.usage.drop_old_shares()
     except IroncladError as error:
         raise dagster_failure(error) from error
-    context.add_output_metadata(_swept_metadata(harmless + rest))
+    if swept.refusal is not None:
+        metadata = {**describe_failure(swept.refusal), **_swept_metadata(swept)}
+        raise dg.Failure(swept.refusal.describe(), metadata=metadata, allow_retries=False)
+    context.add_output_metadata(_swept_metadata(swept))
 
 
 @dg.op

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import IO
 
@@ -50,8 +50,9 @@ class Swept:
         removed: the same of what went; empty in a dry run.
         bytes_removed: bytes of those.
         skipped: how often something planned was left, by reason.
+        left: bytes that stay until somebody confirms, by the user whose they are; they are not among those planned.
         store_bytes: bytes of the whole store.
-        refusal: why a sweep does nothing without being confirmed, if so.
+        refusal: why a sweep leaves something, or everything, without being confirmed, if so.
     """
 
     planned: Counter[str] = field(default_factory=Counter)
@@ -59,20 +60,9 @@ class Swept:
     removed: Counter[str] = field(default_factory=Counter)
     bytes_removed: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
     store_bytes: int = 0
     refusal: IroncladError | None = None
-
-    def __add__(self, other: "Swept") -> "Swept":
-        """Return what two sweeps of one store came to together."""
-        return Swept(
-            planned=self.planned + other.planned,
-            bytes_planned=self.bytes_planned + other.bytes_planned,
-            removed=self.removed + other.removed,
-            bytes_removed=self.bytes_removed + other.bytes_removed,
-            skipped=self.skipped + other.skipped,
-            store_bytes=max(self.store_bytes, other.store_bytes),
-            refusal=self.refusal or other.refusal,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +88,11 @@ class Sweep:
     clock: Clock = field(default_factory=Clock)
     tell: Tell = keep_quiet
 
-    def of(self, kinds: frozenset[Kind]) -> "Sweep":
-        """Return the same sweep for these kinds alone."""
-        return replace(self, kinds=kinds)
-
     @contextmanager
     def plan(self) -> Iterator[tuple[Swept, Iterable[Removal]]]:
         """Give what a sweep would take now, counted and as a list that can be read while the block lasts.
+
+        What is beyond the share is not in it, unless it is confirmed.
 
         Raises:
             StorageUnavailable: the store is away or another one: then nothing is known of what may go.
@@ -113,30 +101,33 @@ class Sweep:
         with tempfile.TemporaryFile("w+", encoding="utf-8", prefix="ironclad-prune-") as kept:
             believed = believe(self.ledger, self.settings, clock=self.clock)
             swept = Swept()
-            lost = 0
+            lost: Counter[str] = Counter()
+            number = 0
             for number, one in enumerate(self._removals(self._ground(believed.now)), start=1):
                 kept.write(f"{one.to_line()}\n")
+                if one.kind not in REPLACEABLE:
+                    lost[one.user_id] += self._lost_bytes(one)
+                self.tell("planned", number)
+            swept.store_bytes = measure(self.store.root, but=BACKUPS) if number else 0
+            if not self.confirmed:
+                doubt = failure(ErrorCode.CLOCK_DOUBTFUL, believed.doubt) if believed.doubt else None
+                swept.refusal = doubt or self._leave(swept, lost)
+            removals = _Kept(kept, left=frozenset(swept.left))
+            for one in removals:
                 swept.planned[one.kind] += one.files
                 swept.bytes_planned[one.kind] += one.size_bytes
-                lost += 0 if one.kind in REPLACEABLE else self._lost_bytes(one)
-                self.tell("planned", number)
-            swept.store_bytes = measure(self.store.root, but=BACKUPS) if swept.planned.total() else 0
-            if believed.doubt:
-                swept.refusal = failure(ErrorCode.CLOCK_DOUBTFUL, believed.doubt)
-            else:
-                swept.refusal = self._too_large(lost, of=swept.store_bytes)
-            yield swept, _Kept(kept)
+            yield swept, removals
 
     def run(self) -> Swept:
-        """Take what the plan says.
+        """Take what the plan says; a `refusal` of what it came to says that something was left for the share.
 
         Raises:
-            IroncladError: `SWEEP_TOO_LARGE` or `CLOCK_DOUBTFUL` unless it is confirmed; nothing was touched.
+            IroncladError: `CLOCK_DOUBTFUL` unless it is confirmed; nothing was touched.
             StorageUnavailable: the store is away, or went away: what comes after is not touched.
             TransientFailure: `BUSY`, another sweep is at work.
         """
         with only_sweep(self.settings), self.plan() as (swept, removals):
-            if swept.refusal is not None and not self.confirmed:
+            if swept.refusal is not None and not swept.left:
                 raise swept.refusal
             hands = Hands(self._ground(self.clock.wall()), actor=self.actor)
             done = 0
@@ -186,28 +177,39 @@ class Sweep:
             return (self.store.root / one.path).lstat().st_size
         return one.size_bytes
 
-    def _too_large(self, lost: int, *, of: int) -> IroncladError | None:
-        """Return the refusal of a sweep that takes more than its share of what could not be made again."""
-        most = int(self.settings.prune_share * of)
-        if lost <= most:
+    def _leave(self, swept: Swept, lost: Counter[str]) -> IroncladError | None:
+        """Choose whose removals are left because all would be more than the share; return why, if any are.
+
+        Who loses least comes first, so that nobody's large expiry keeps what others may let go. What is nobody's is
+        left or taken as a whole too: a ledger of another day makes everything that.
+        """
+        most = int(self.settings.prune_share * swept.store_bytes)
+        room = most
+        for user_id, size_bytes in sorted(lost.items(), key=lambda item: (item[1], item[0])):
+            room -= size_bytes
+            if room < 0 < size_bytes:
+                swept.left[user_id] = size_bytes
+        if not swept.left:
             return None
         return failure(
             ErrorCode.SWEEP_TOO_LARGE,
-            f"{lost} bytes would go that cannot be made again; of {of} bytes in the store a sweep "
-            f"takes {most} ({self.settings.prune_share:.0%})",
+            f"{swept.left.total()} bytes that cannot be made again stay, of {len(swept.left)} owners: "
+            f"of {swept.store_bytes} bytes in the store a sweep takes {most} ({self.settings.prune_share:.0%})",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A plan in a file, read from its start each time."""
+    """A plan in a file, read from its start each time; what `left` have that cannot be made again is not in it."""
 
     file: IO[str]
+    left: frozenset[str]
 
     def __iter__(self) -> Iterator[Removal]:
         self.file.seek(0)
-        for line in self.file:
-            yield Removal.from_line(line)
+        for one in map(Removal.from_line, self.file):
+            if one.kind in REPLACEABLE or one.user_id not in self.left:
+                yield one
 
 
 def _together(one: Removal) -> tuple[str, ...]:

@@ -55,7 +55,12 @@ def test_too_much_is_refused_until_it_is_confirmed(world, run):
     said = run("prune", "--json")
     assert said.exit_code == Exit.REFUSED
     assert json.loads(said.stderr)["error"]["code"] == "sweep_too_large"
-    assert "would be refused: sweep_too_large" in run("prune", "--dry-run").stdout
+    assert json.loads(said.stdout)["left_bytes"] == {"": 100_000}
+    shown = run("prune", "--dry-run").stdout
+    assert "without --confirm this would be left: sweep_too_large" in shown
+    assert "left without --confirm: 0.1 MB of nobody" in shown
+    assert "store:stages/stems/gone" not in shown
+    assert "store:stages/stems/gone" in run("prune", "--dry-run", "--confirm").stdout
     assert run("prune", "--confirm").exit_code == Exit.OK
     assert not (world.store.root / "stages/stems/gone").exists()
 

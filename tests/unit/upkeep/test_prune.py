@@ -215,12 +215,10 @@ def test_a_sweep_takes_no_more_than_its_share_unless_confirmed(world):
     world.song()
     world.put("stages/stems/gone/abc/x", b"x" * 100_000)
     before = world.files()
-    with pytest.raises(IroncladError) as caught:
-        world.prune(confirmed=False)
-    assert caught.value.code is ErrorCode.SWEEP_TOO_LARGE
+    with world.sweep(confirmed=False).plan() as (swept, removals):
+        assert (swept.refusal.code, list(removals)) == (ErrorCode.SWEEP_TOO_LARGE, [])
+    assert world.prune(confirmed=False).refusal.code is ErrorCode.SWEEP_TOO_LARGE
     assert world.files() == before
-    with world.sweep(confirmed=False).plan() as (swept, _):
-        assert swept.refusal is not None
     world.put("archive/big", b"x" * 2_000_000)
     world.prune(confirmed=False)
     assert not (world.store.root / "stages/stems/gone").exists()
@@ -317,9 +315,9 @@ def test_a_share_counts_originals_though_backups_have_their_bytes_too(world):
     create_backup(world.settings, wish=BackupWish(), actor="test")
     for original in world.store.archive.glob("??/*"):
         world.touch(original, 5)
-    with pytest.raises(IroncladError, match="600000 bytes would go that cannot be made again") as caught:
-        world.prune(Kind.OLD, confirmed=False)
-    assert caught.value.code is ErrorCode.SWEEP_TOO_LARGE
+    refusal = world.prune(Kind.OLD, confirmed=False).refusal
+    assert refusal.code is ErrorCode.SWEEP_TOO_LARGE
+    assert refusal.detail.startswith("600000 bytes that cannot be made again stay, of 1 owners: ")
     assert len(list(world.store.archive.glob("??/*"))) == 6
 
 
@@ -353,3 +351,16 @@ def test_a_record_that_cannot_be_read_keeps_nobody_elses_files_longer(world, how
     swept = world.prune(Kind.OLD)
     assert sum(swept.skipped.values()) > 0
     assert [path for path in world.store.library("output").rglob("*.flac") if other in path.name] == []
+
+
+def test_what_one_user_has_too_much_of_keeps_nobody_elses_files(world):
+    """Promise 17: one user's large expiry waits for a confirmation; what others may lose goes without one."""
+    world.limit("keep_originals_days", 1)
+    large = world.song(user="bob", content=b"b" * 900_000, age_days=5)
+    small = world.song(content=b"a" * 50_000, age_days=5)
+    with world.sweep(Kind.OLD, confirmed=False).plan() as (swept, removals):
+        listed = [one.path for one in removals]
+    assert listed == [world.ledger.song(small).archive_path]
+    assert world.prune(Kind.OLD, confirmed=False).left == swept.left == {"bob": 900_000}
+    originals = {path.name for path in world.store.archive.glob("??/*") if len(path.name) == 64}
+    assert originals == {world.ledger.song(large).sha256}
