@@ -19,7 +19,7 @@ from dagster._core.events import DagsterEventType  # no public name for the filt
 from ironclad_assets.contracts.v1.job import STAGES, Job, JobError, JobState
 from ironclad_assets.errors import ErrorCode, StorageUnavailable, failure
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.ledger.worker import is_alive
+from ironclad_assets.ledger.worker import is_alive, is_local
 from ironclad_assets.resources.machines import OtherMachines, is_elsewhere
 from ironclad_assets.resources.quarantine import quarantine_song
 from ironclad_assets.sensors.dispatch import run_key
@@ -86,6 +86,8 @@ def reconcile(
         run = instance.get_run_by_id(job.run_id) if job.run_id else None
         if run is not None and not run.is_finished and is_alive(worker):
             continue
+        if run is None and is_local(worker) and is_alive(worker):
+            continue  # somebody deleted the run in Dagster; its process goes on and ends the job itself
         if run is not None and not run.is_finished:
             instance.report_run_failed(run, "the process of the run is gone")
         if ledger.job(job.job_uuid).state is not JobState.RUNNING:

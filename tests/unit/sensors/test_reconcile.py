@@ -59,6 +59,18 @@ def test_living_run_is_left_alone(ledger, add_song, instance):
     assert ledger.job(job.job_uuid).state is JobState.RUNNING
 
 
+def test_song_whose_run_was_deleted_is_not_worked_on_twice(ledger, add_song, instance):
+    """Dagster's UI deletes runs that are under way, and not their processes: the song waits for its own to end."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    job = start(ledger, instance, add_song(1), worker=identify_process(process.pid))
+    instance.delete_run(RUN)
+    assert reconcile(ledger, instance, starting=False).requeued == ()
+    assert ledger.job(job.job_uuid).state is JobState.RUNNING
+    process.kill()
+    process.communicate()
+    assert reconcile(ledger, instance, starting=False).requeued == (job.job_uuid,)
+
+
 def test_song_that_keeps_killing_its_process_is_failed_at_the_limit_and_quarantined(
     ledger, add_song, instance, dead_worker, store
 ):
