@@ -7,7 +7,7 @@ ledger and the manifests need none of it.
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -18,17 +18,17 @@ PAGE = 200
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
-def drop_old_runs(instance: dg.DagsterInstance, *, home: Path, days: float, pretend: bool = False) -> int:
-    """Delete runs that ended more than `days` ago, but for the last good one of each song and job; return how many.
+def drop_old_runs(instance: dg.DagsterInstance, *, home: Path, before: datetime, pretend: bool = False) -> int:
+    """Delete runs that ended `before`, but for the last good one of each song and job; return how many.
 
     Args:
         instance: whose runs.
         home: DAGSTER_HOME, which has a database and a folder for each run.
-        days: how long runs stay.
+        before: aware; what ended later stays.
         pretend: only count.
     """
     dropped = 0
-    for run_id in _old_runs(instance, before=datetime.now(UTC) - timedelta(days=days)):
+    for run_id in _old_runs(instance, before=before.astimezone(UTC)):
         dropped += 1
         if not pretend:
             _drop(instance, run_id, home=home)

@@ -19,7 +19,8 @@ from ironclad_assets.resources.outcome import dagster_failure, describe_failure
 from ironclad_assets.sensors.runs_of_old import drop_old_runs
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.prune.plan import Kind, Removal
+from ironclad_assets.upkeep.prune.guard import Clock, believe
+from ironclad_assets.upkeep.prune.plan import DAY_S, Kind, Removal
 from ironclad_assets.upkeep.prune.sweep import Sweep, Swept
 from ironclad_assets.upkeep.verify.verification import Part, Verification, Verified
 
@@ -92,13 +93,24 @@ def prune_files(
 
 
 @dg.op
-def prune_runs(context: dg.OpExecutionContext, config: PruneConfig, settings: dg.ResourceParam[Settings]) -> None:
-    """Let go of Dagster's own runs that ended long ago."""
+def prune_runs(
+    context: dg.OpExecutionContext,
+    config: PruneConfig,
+    ledger: dg.ResourceParam[Ledger],
+    settings: dg.ResourceParam[Settings],
+) -> None:
+    """Let go of Dagster's own runs that ended long ago, by the clock that files are kept by.
+
+    Where that is doubtful nothing goes; the step that takes files then says why and fails.
+    """
     if settings.keep_runs_days is None or config.user or Kind.OLD.value not in config.kinds:
         return
-    dropped = drop_old_runs(
-        context.instance, home=settings.dagster_home, days=settings.keep_runs_days, pretend=config.dry_run
-    )
+    believed = believe(ledger, settings, clock=Clock())
+    if believed.doubt and not config.confirm:
+        context.log.warning(f"event=prune_runs left=all reason={believed.doubt!r}")
+        return
+    before = datetime.fromtimestamp(believed.now - settings.keep_runs_days * DAY_S, tz=UTC)
+    dropped = drop_old_runs(context.instance, home=settings.dagster_home, before=before, pretend=config.dry_run)
     context.add_output_metadata({"runs": dg.MetadataValue.int(dropped)})
 
 

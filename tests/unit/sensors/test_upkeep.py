@@ -1,10 +1,12 @@
 """The jobs that look after the store: what a run of them does and shows, when they run, and that they meet no song."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.utils import make_new_run_id
 
 from ironclad_assets.contracts.v1.job import JobState
@@ -13,7 +15,8 @@ from ironclad_assets.sensors.reconcile import reconcile
 from ironclad_assets.sensors.runs_of_old import drop_old_runs
 from ironclad_assets.sensors.upkeep import _part_request, build_upkeep_schedules, prune_store, verify_store
 from ironclad_assets.settings import Settings
-from tests.unit.upkeep.worlds import make_world
+from ironclad_assets.upkeep.prune.guard import Clock, keep_witness
+from tests.unit.upkeep.worlds import DAY_S, make_world
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_a_dead_sweep_is_reported_failed_and_touches_no_job(world):
         assert world.ledger.latest_job(waiting).state is JobState.QUEUED
 
 
-def test_old_runs_go_but_for_the_last_good_one_of_each_song(world, run, monkeypatch, tmp_path):
+def test_old_runs_go_but_for_the_last_good_one_of_each_song(world, run, tmp_path):
     """Dagster keeps everything for ever: what ended long ago goes, a song stays materialized."""
     tags = {"dagster/partition": "s1"}
     made = []
@@ -140,9 +143,38 @@ def test_old_runs_go_but_for_the_last_good_one_of_each_song(world, run, monkeypa
     (tmp_path / "history" / "runs").mkdir(parents=True)
     database = tmp_path / "history" / "runs" / f"{made[0]}.db"
     database.touch()
-    assert drop_old_runs(run.instance, home=tmp_path, days=1) == 0
-    monkeypatch.setattr("ironclad_assets.sensors.runs_of_old.timedelta", lambda days: -timedelta(days=days))
-    assert drop_old_runs(run.instance, home=tmp_path, days=1, pretend=True) == 3
-    assert drop_old_runs(run.instance, home=tmp_path, days=1) == 3
+    yesterday, tomorrow = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
+    assert drop_old_runs(run.instance, home=tmp_path, before=yesterday) == 0
+    assert drop_old_runs(run.instance, home=tmp_path, before=tomorrow, pretend=True) == 3
+    assert drop_old_runs(run.instance, home=tmp_path, before=tomorrow) == 3
     assert [one.run_id for one in run.instance.get_runs()] == [made[2]]
     assert not database.exists()
+
+
+def ended_days_ago(instance: dg.DagsterInstance, days: float) -> str:
+    """Add a run that ended so long ago; return its id."""
+    one = dg.DagsterRun(job_name=process_song.name, run_id=make_new_run_id(), status=dg.DagsterRunStatus.FAILURE)
+    instance.add_run(one)
+    at = (datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None)
+    with instance.run_storage.connect() as connection:
+        connection.execute(RunsTable.update().where(RunsTable.c.run_id == one.run_id).values(update_timestamp=at))
+    return one.run_id
+
+
+def test_a_clock_that_jumped_takes_no_young_run(world, run):
+    """Promise 17: the last sweep was a moment ago by the seconds since the boot, and 200 days ago by the clock."""
+    young = ended_days_ago(run.instance, 199)
+    keep_witness(world.settings, clock=Clock(wall=lambda: time.time() - 200 * DAY_S))
+    assert not run(prune_store, fails=True).success
+    assert run.instance.get_run_by_id(young) is not None
+    assert run(prune_store, confirm=True).success
+    assert run.instance.get_run_by_id(young) is None
+
+
+def test_runs_are_as_old_as_the_ledger_knows_where_nothing_else_speaks_for_the_clock(world, run):
+    """Promise 17: after a boot, before a first sweep."""
+    world.song(state=JobState.QUEUED)
+    world.lines_are_old(0.9)
+    young, old = ended_days_ago(run.instance, 90.5), ended_days_ago(run.instance, 91)
+    assert run(prune_store).success
+    assert [run.instance.get_run_by_id(one) is None for one in (young, old)] == [False, True]
