@@ -15,7 +15,7 @@ from ironclad_assets.ledger.database import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 VERSION_TABLE = "ledger_version"  # its own: Dagster keeps another in the same Postgres
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 

@@ -1,7 +1,8 @@
 """What each user had of a day or a minute: songs taken in, minutes of audio, songs handed in.
 
 Minutes count from when a song came and from when work on it first began. Songs count also after they were deleted:
-`forgotten_songs` remembers of each whose it was, when it came and how long it was. Bytes are counted in `usage`.
+`forgotten_songs` remembers of each whose it was, when it came, from when its minutes count, how long it was, and what
+it took of its user's turns, which are the business of `turns`. Bytes are counted in `usage`.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from ironclad_assets.errors import ErrorCode
 from ironclad_assets.ledger.rows import utc_time
 from ironclad_assets.ledger.tables import forgotten_songs, jobs, songs, stage_timings
+from ironclad_assets.ledger.turns import is_lately, seconds_of_audio
 
 WORK = "staged_chunks"
 """The stage with which work on a song begins: it was measured, and not refused for the minutes of its day."""
@@ -38,7 +40,7 @@ def audio_minutes(
     begun = select(_first_begun(user_id, since=day_start()).subquery().c.song)
     counted = union(select(songs.c.song).where(_counts_as_uploaded(user_id)), begun)
     chosen = select(func.sum(length)).where(songs.c.song.in_(counted), songs.c.song != without)
-    gone = select(func.sum(forgotten_songs.c.seconds)).where(_recently_forgotten(user_id, since=day_start()))
+    gone = select(func.sum(forgotten_songs.c.seconds)).where(_forgotten_minutes(user_id))
     return sum(float(connection.execute(query).scalar() or 0.0) for query in (chosen, gone)) / 60.0
 
 
@@ -51,23 +53,20 @@ def oldest_minutes(connection: Connection, user_id: str) -> str | None:
         connection,
         select(func.min(begun.c.at)),
         select(func.min(songs.c.uploaded_at)).where(uploaded),
-        _oldest_forgotten(user_id, since=since),
+        select(func.min(forgotten_songs.c.minutes_at)).where(_forgotten_minutes(user_id), forgotten_songs.c.taken_in),
     )
 
 
 def oldest_upload(connection: Connection, user_id: str | None, *, since: str) -> str | None:
     """Return when the first song after a time came, also where it was deleted meanwhile; None where there was none."""
     there = select(func.min(songs.c.uploaded_at)).where(_recent(user_id, since=since), _submitted(user_id))
-    return _oldest(connection, there, _oldest_forgotten(user_id, since=since))
+    gone = _recently_forgotten(user_id, since=since), _submitted(user_id, gone=True)
+    return _oldest(connection, there, select(func.min(forgotten_songs.c.uploaded_at)).where(*gone))
 
 
 def _oldest(connection: Connection, *queries: Select[str]) -> str | None:
     times = (connection.execute(query).scalar() for query in queries)
     return min((str(at) for at in times if at is not None), default=None)
-
-
-def _oldest_forgotten(user_id: str | None, *, since: str) -> Select[str]:
-    return select(func.min(forgotten_songs.c.uploaded_at)).where(_recently_forgotten(user_id, since=since))
 
 
 def _counts_as_uploaded(user_id: str | None) -> ColumnElement[bool]:
@@ -96,26 +95,48 @@ def _first_begun(user_id: str | None, *, since: str) -> Select[str, str]:
 
 
 def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
-    """Let songs that will be forgotten count for the limits of their day, and drop what counts no more.
-
-    A song that came earlier and was first worked on within the day is remembered as if it had come then.
-    """
+    """Let songs that will be forgotten count for their day's limits and for turns, and drop what counts no more."""
     drop_old_shares(connection)
-    begun = _first_begun(None, since=day_start()).subquery()
+    begun, worked = _first_begun(None, since=day_start()).subquery(), _worked_on(chosen).subquery()
     length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
-    counted = case((begun.c.song.is_(None) & _refused_for_length(), 0.0), else_=length)
-    came = _recent(None, since=day_start())
+    uncounted = ~_taken_in() | (begun.c.song.is_(None) & _refused_for_length())
+    columns = {
+        "user_id": songs.c.user_id,
+        "uploaded_at": songs.c.uploaded_at,
+        "seconds": case((uncounted, 0.0), else_=length),
+        "minutes_at": func.coalesce(begun.c.at, songs.c.uploaded_at),
+        "taken_in": _taken_in(),
+        "worked_at": worked.c.at,
+        "worked_seconds": func.coalesce(worked.c.times, 0) * seconds_of_audio,
+    }
+    counts = _recent(None, since=day_start()) | begun.c.song.is_not(None) | worked.c.song.is_not(None)
     shares = (
-        select(songs.c.user_id, case((came, songs.c.uploaded_at), else_=begun.c.at), counted)
+        select(*columns.values())
         .join(begun, begun.c.song == songs.c.song, isouter=True)
-        .where(songs.c.song.in_(chosen), came | begun.c.song.is_not(None), _taken_in())
+        .join(worked, worked.c.song == songs.c.song, isouter=True)
+        .where(songs.c.song.in_(chosen), counts)
     )
-    connection.execute(insert(forgotten_songs).from_select(["user_id", "uploaded_at", "seconds"], shares))
+    connection.execute(insert(forgotten_songs).from_select(list(columns), shares))
+
+
+def _worked_on(chosen: Sequence[str]) -> Select[str, str, int]:
+    """Return the query of those of the songs that count for turns, when one was last begun (``at``) and how often."""
+    return (
+        select(jobs.c.song, func.max(jobs.c.started_at).label("at"), func.count().label("times"))
+        .where(jobs.c.song.in_(chosen), is_lately(jobs.c.started_at))
+        .group_by(jobs.c.song)
+    )
 
 
 def drop_old_shares(connection: Connection) -> None:
-    """Forget of deleted songs what counts for no limit of a day any more, inside a transaction."""
-    connection.execute(delete(forgotten_songs).where(forgotten_songs.c.uploaded_at <= day_start()))
+    """Forget of deleted songs what counts neither for a limit of a day nor for turns any more, in a transaction."""
+    times = (
+        forgotten_songs.c.uploaded_at,
+        forgotten_songs.c.minutes_at,
+        func.coalesce(forgotten_songs.c.worked_at, ""),
+    )
+    since = day_start()
+    connection.execute(delete(forgotten_songs).where(*(at <= since for at in times)))
 
 
 def _taken_in() -> ColumnElement[bool]:
@@ -123,9 +144,11 @@ def _taken_in() -> ColumnElement[bool]:
     return songs.c.archive_path.startswith("archive/")
 
 
-def _submitted(user_id: str | None) -> ColumnElement[bool]:
+def _submitted(user_id: str | None, *, gone: bool = False) -> ColumnElement[bool]:
     """Return whether a song counts for the rate: for a user's always, for that of all only where it was taken in."""
-    return _taken_in() if user_id is None else true()
+    if user_id is not None:
+        return true()
+    return forgotten_songs.c.taken_in.is_(True) if gone else _taken_in()
 
 
 def _refused_for_length() -> ColumnElement[bool]:
@@ -141,18 +164,27 @@ def _refused_for_length() -> ColumnElement[bool]:
 
 def songs_per_day(connection: Connection, user_id: str | None) -> int:
     """Return how many songs were taken in within a day."""
-    return _count(connection, user_id, _taken_in(), since=day_start())
+    since = day_start()
+    return _count(connection, user_id, _taken_in(), forgotten_songs.c.taken_in.is_(True), since=since)
 
 
 def submissions(connection: Connection, user_id: str | None) -> int:
     """Return how many songs were handed in within a minute."""
-    return _count(connection, user_id, _submitted(user_id), since=utc_time(seconds_ago=MINUTE_S))
+    since = utc_time(seconds_ago=MINUTE_S)
+    return _count(connection, user_id, _submitted(user_id), _submitted(user_id, gone=True), since=since)
 
 
-def _count(connection: Connection, user_id: str | None, *which: ColumnElement[bool], since: str) -> int:
+def _count(
+    connection: Connection,
+    user_id: str | None,
+    which: ColumnElement[bool],
+    which_gone: ColumnElement[bool],
+    *,
+    since: str,
+) -> int:
     """Return how many songs came since a time, those that were deleted meanwhile included."""
-    there = select(func.count()).where(_recent(user_id, since=since), *which)
-    gone = select(func.count()).where(_recently_forgotten(user_id, since=since))
+    there = select(func.count()).where(_recent(user_id, since=since), which)
+    gone = select(func.count()).where(_recently_forgotten(user_id, since=since), which_gone)
     return sum(int(connection.execute(query).scalar_one()) for query in (there, gone))
 
 
@@ -163,4 +195,9 @@ def _recent(user_id: str | None, *, since: str) -> ColumnElement[bool]:
 
 def _recently_forgotten(user_id: str | None, *, since: str) -> ColumnElement[bool]:
     recent = forgotten_songs.c.uploaded_at > since
+    return recent if user_id is None else (forgotten_songs.c.user_id == user_id) & recent
+
+
+def _forgotten_minutes(user_id: str | None) -> ColumnElement[bool]:
+    recent = forgotten_songs.c.minutes_at > day_start()
     return recent if user_id is None else (forgotten_songs.c.user_id == user_id) & recent

@@ -185,7 +185,13 @@ forgotten_songs = Table(
     Column("user_id", String(64), nullable=False),
     Column("uploaded_at", String(32), nullable=False),
     Column("seconds", Float, nullable=False, comment="of audio, as limits of a day count it"),
+    Column("minutes_at", String(32), nullable=False, comment="from when its minutes count"),
+    Column("taken_in", Boolean(create_constraint=False), nullable=False, server_default=text("true")),
+    Column("worked_at", String(32), nullable=True, comment="when work on it last began"),
+    Column("worked_seconds", Float, nullable=False, server_default="0"),
     Index("forgotten_songs_user_uploaded", "user_id", "uploaded_at"),
+    Index("forgotten_songs_user_minutes", "user_id", "minutes_at"),
+    Index("forgotten_songs_worked", "worked_at"),
     comment="what was deleted within a day of its upload: who hands in and deletes has had his share all the same",
 )
 stored_artifacts = Table(

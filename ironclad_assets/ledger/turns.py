@@ -1,10 +1,10 @@
 """Fair turns: in which order waiting jobs deserve a run (QUEUE-003, docs/control.md).
 
 Priority decides first. Among equals the user who had the fewest seconds of audio worked on goes first: what
-counts is the audio of the user's jobs that are being worked on or were begun within the last hour, plus that of
-the user's own waiting jobs before this one. A job that waits again, after a hold or a crash, had nothing yet. Then
-the order of submission (not of time: a clock jump reorders nothing). One statement says it, so that SQLite and
-Postgres agree.
+counts is the audio of the user's jobs that are being worked on or were begun within the last hour, also of songs
+that were deleted since, plus that of the user's own waiting jobs before this one. A job that waits again, after a
+hold or a crash, had nothing yet. Then the order of submission (not of time: a clock jump reorders nothing). One
+statement says it, so that SQLite and Postgres agree.
 """
 
 from sqlalchemy import Float, Select, cast, func, literal, null, select, union, union_all
@@ -14,7 +14,7 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.ledger.pauses import not_paused
 from ironclad_assets.ledger.retries import LONGEST_WAIT_S
 from ironclad_assets.ledger.rows import utc_time
-from ironclad_assets.ledger.tables import jobs, songs
+from ironclad_assets.ledger.tables import forgotten_songs, jobs, songs
 
 REMEMBERED_S = 3600.0
 """How long a job that was begun counts for its user, as seconds of wall time."""
@@ -65,8 +65,8 @@ def in_turn(which: ColumnElement[bool]) -> Select[int, str, str, int, float]:
         .join(songs, songs.c.song == jobs.c.song)
         .where(which)
     )
-    # What a user had stands before all that the user waits for, as one more row: cheaper than a join.
-    row = union_all(waiting, _had_by_user()).subquery().c
+    # What a user had stands before all that the user waits for, as further rows: cheaper than a join.
+    row = union_all(waiting, _had_by_user(), _had_and_forgotten()).subquery().c
     before = func.sum(row.seconds).over(
         partition_by=row.user_id, order_by=(row.priority.desc(), row.sequence), rows=(None, -1)
     )
@@ -85,23 +85,40 @@ def count_in_hand() -> Select[str, int]:
     return select(jobs.c.user_id, func.count()).where(_any_of(RUNNING, DISPATCHED)).group_by(jobs.c.user_id)
 
 
+def is_lately(begun_at: ColumnElement[str] | ColumnElement[str | None]) -> ColumnElement[bool]:
+    """Return the condition that what was begun at a time still counts for its user's turns."""
+    return begun_at.between(utc_time(seconds_ago=REMEMBERED_S), utc_time(seconds_ago=-CLOCK_SLACK_S))
+
+
 def _had_by_user() -> Select[int, str, str, int, float]:
     """Return the query of the seconds of audio that each user had: in hand now, or begun within the hour.
 
     The rows look like those of jobs, with a priority above any.
     """
-    since, until = utc_time(seconds_ago=REMEMBERED_S), utc_time(seconds_ago=-CLOCK_SLACK_S)
     return (
-        select(
-            literal(0).label("sequence"),
-            null().label("job_uuid"),
-            jobs.c.user_id,
-            literal(BEFORE_ALL).label("priority"),
-            func.sum(seconds_of_audio).label("seconds"),
-        )
+        _had(jobs.c.user_id, seconds_of_audio)
         .join(songs, songs.c.song == jobs.c.song)
-        .where(_any_of(RUNNING, DISPATCHED, jobs.c.started_at.between(since, until)), ~WAITING)
+        .where(_any_of(RUNNING, DISPATCHED, is_lately(jobs.c.started_at)), ~WAITING)
         .group_by(jobs.c.user_id)
+    )
+
+
+def _had_and_forgotten() -> Select[int, str, str, int, float]:
+    """Return the query of the same for songs that were deleted: who deletes what is done has had it all the same."""
+    return (
+        _had(forgotten_songs.c.user_id, forgotten_songs.c.worked_seconds)
+        .where(is_lately(forgotten_songs.c.worked_at))
+        .group_by(forgotten_songs.c.user_id)
+    )
+
+
+def _had(user_id: ColumnElement[str], seconds: ColumnElement[float]) -> Select[int, str, str, int, float]:
+    return select(
+        literal(0).label("sequence"),
+        null().label("job_uuid"),
+        user_id,
+        literal(BEFORE_ALL).label("priority"),
+        func.sum(seconds).label("seconds"),
     )
 
 

@@ -23,6 +23,8 @@ from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import make_song
 
+LONG_AGO = dict.fromkeys(("uploaded_at", "minutes_at"), "2020-01-01T00:00:00.000000+00:00")
+
 
 def fresh(number: int, *, user_id: str = "ada", seconds_ago: float = 0.0, **values: object) -> SongIdentity:
     at = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="microseconds")
@@ -305,15 +307,46 @@ def test_who_hands_in_and_deletes_has_had_his_share(ledger: Ledger, name: str, w
     assert error.retry_after_s == pytest.approx(window_s - 20, abs=10)
 
 
+def test_a_song_of_yesterday_that_was_begun_today_counts_for_the_minutes_alone_when_it_was_deleted(
+    ledger: Ledger,
+) -> None:
+    """What was not handed in today is no song of today, whatever became of it."""
+    limit(ledger, "audio_minutes_per_day", 120)
+    assert stage(ledger, bring(ledger, 1, seconds_ago=25 * 3600), minutes=60)
+    before = ledger.usage.of("ada")
+    assert (before.songs_per_day, before.submissions_per_minute, before.audio_minutes_per_day) == (0, 0, 60)
+    deletion = ledger.deletions.request_song("s1", actor="test")
+    ledger.deletions.forget_songs(["s1"], receipt=deletion.receipt, removed={})
+    assert ledger.usage.of("ada") == before.model_copy(update={"stored_bytes": 0})
+    limit(ledger, "audio_minutes_per_day", 60)
+    assert refused(ledger, 2).retry_after_s == pytest.approx(86_400, abs=60)
+
+
+def test_refused_files_that_are_deleted_have_been_handed_in_all_the_same(ledger: Ledger) -> None:
+    limit(ledger, "submissions_per_minute", 2)
+    ledger.limits.set(LimitScope.SYSTEM, "", "submissions_per_minute", 2, actor="test")
+    error = JobError(code="too_large", detail="", remedy="")
+    for number in (1, 2):
+        song = fresh(number, sha256="", archive_path="error/s/original")
+        ledger.register(song, JobOptions(), actor="t", error=error)
+        deletion = ledger.deletions.request_song(song.song, actor="test")
+        ledger.deletions.forget_songs([song.song], receipt=deletion.receipt, removed={})
+    assert refused(ledger, 3).code is ErrorCode.RATE_LIMITED
+    used = ledger.usage.of("ada")
+    assert (used.songs_per_day, used.audio_minutes_per_day, used.submissions_per_minute) == (0, 0, 2)
+    assert ledger.usage.system().submissions_per_minute == 0
+    bring(ledger, 4, user_id="bob")
+
+
 def test_a_share_that_counts_no_more_is_not_kept(ledger: Ledger) -> None:
     bring(ledger, 1)
     bring(ledger, 2, user_id="bob")
     with ledger._database.write() as connection:
         forget_songs(connection, ["s1"], receipt="r")
-        connection.execute(update(forgotten_songs).values(uploaded_at="2020-01-01T00:00:00.000000+00:00"))
+        connection.execute(update(forgotten_songs).values(LONG_AGO))
         forget_songs(connection, ["s2"], receipt="r")
         assert connection.execute(select(forgotten_songs.c.user_id)).scalars().all() == ["bob"]
-        connection.execute(update(forgotten_songs).values(uploaded_at="2020-01-01T00:00:00.000000+00:00"))
+        connection.execute(update(forgotten_songs).values(LONG_AGO))
     ledger.usage.drop_old_shares()
     with ledger._database.read() as connection:
         assert connection.execute(select(forgotten_songs)).all() == []

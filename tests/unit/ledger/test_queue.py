@@ -15,7 +15,7 @@ from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.queue import Wait
 from ironclad_assets.ledger.retries import LONGEST_WAIT_S, RetryPolicy
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.ledger.tables import jobs
+from ironclad_assets.ledger.tables import forgotten_songs, jobs
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import DEAD, ERROR, add_song, counted_statements, make_song
 
@@ -92,6 +92,47 @@ def test_what_was_begun_more_than_an_hour_ago_or_in_the_future_counts_no_more(le
         with ledger._database.write() as connection:
             connection.execute(update(jobs).where(jobs.c.job_uuid == had).values(started_at=began))
         assert order(ledger) == [first, second]
+
+
+def delete_song(ledger: Ledger, song: str) -> None:
+    deletion = ledger.deletions.request_song(song, actor="test")
+    ledger.deletions.forget_songs([song], receipt=deletion.receipt, removed={})
+
+
+def test_whoever_deletes_what_is_done_has_had_his_turn(ledger: Ledger) -> None:
+    """Else a user with 1,000 songs deletes each when it is done and is always the one who had nothing yet."""
+    for number in range(4):
+        add_long(ledger, number, user_id="ada", seconds=200.0)
+    for number in range(4, 8):
+        add_long(ledger, number, user_id="bob", seconds=200.0)
+    users = []
+    while found := ledger.dispatchable(limit=1):
+        job = found[0]
+        ledger.begin_run(job.song, run_id=f"r{len(users)}", worker=current_worker(), actor="run")
+        ledger.complete(job.job_uuid, actor="run")
+        if job.user_id == "ada":
+            delete_song(ledger, job.song)
+        users.append(job.user_id)
+    assert users == ["ada", "bob"] * 4
+
+
+def test_what_was_begun_twice_counts_twice_also_when_it_was_deleted(ledger: Ledger) -> None:
+    first = add_long(ledger, 1, user_id="ada", seconds=100.0)
+    for run, job_uuid in enumerate([first, None]):
+        again = job_uuid or ledger.retry(first, actor="test").job_uuid
+        ledger.begin_run("s1", run_id=f"r{run}", worker=current_worker(), actor="run")
+        ledger.complete(again, actor="run")
+    before = add_long(ledger, 2, user_id="bob", seconds=150.0)
+    ledger.begin_run("s2", run_id="r2", worker=current_worker(), actor="run")
+    ledger.complete(before, actor="run")
+    mine, other = add_long(ledger, 3, user_id="ada", seconds=10.0), add_long(ledger, 4, user_id="bob", seconds=10.0)
+    assert order(ledger) == [other, mine]
+    delete_song(ledger, "s1")
+    assert order(ledger) == [other, mine]
+    long_ago = (datetime.now(UTC) - timedelta(hours=1, minutes=1)).isoformat(timespec="microseconds")
+    with ledger._database.write() as connection:
+        connection.execute(update(forgotten_songs).values(worked_at=long_ago))
+    assert order(ledger) == [mine, other], "after an hour it is forgotten here too"
 
 
 def test_seconds_are_those_decoded_else_expected_else_guessed_from_the_size(ledger: Ledger) -> None:

@@ -1,17 +1,18 @@
 """The ledger's schema: made, taken back, checked, refused."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import insert, select, text
 
 from ironclad_assets.errors import ErrorCode, StorageUnavailable, TransientFailure
 from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.ledger.tables import metadata
+from ironclad_assets.ledger.tables import forgotten_songs, metadata
 from tests.unit.ledger.conftest import add_song
 
 
@@ -38,7 +39,7 @@ def test_migrations_go_up_down_and_up_again(url: str) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
 def test_an_earlier_schema_with_data_comes_up_and_goes_back(url: str, version: str) -> None:
     """QUEUE-001: jobs, songs and history are the same before and after, whichever way."""
     ledger, database = Ledger(url), Database(url)
@@ -53,6 +54,38 @@ def test_an_earlier_schema_with_data_comes_up_and_goes_back(url: str, version: s
     ledger.migrate()
     assert (ledger.job(job_uuid), ledger.history(job_uuid)) == before
     ledger.close()
+    database.close()
+
+
+def test_what_deleted_songs_took_of_their_users_day_comes_up_and_goes_back(url: str) -> None:
+    """QUEUE-001: a share that only the newer schema can tell is not counted by the older one as something else."""
+    now, yesterday, earlier = (
+        (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="microseconds") for hours in (0, 25, 1)
+    )
+    database = Database(url)
+    schema.migrate(database, to="0004")
+    with database.write() as connection:
+        connection.execute(
+            text("INSERT INTO forgotten_songs (user_id, uploaded_at, seconds) VALUES ('ada', :at, 600)"), {"at": now}
+        )
+    schema.migrate(database)
+    columns = ("user_id", "uploaded_at", "seconds", "minutes_at", "taken_in", "worked_at", "worked_seconds")
+    with database.write() as connection:
+        assert connection.execute(select(*(forgotten_songs.c[name] for name in columns))).all() == [
+            ("ada", now, 600.0, now, True, None, 0.0)
+        ]
+        for row in (
+            ("bob", yesterday, 60.0, earlier, True, now, 60.0),
+            ("eve", now, 0.0, now, False, None, 0.0),
+            ("kim", earlier, 30.0, now, True, now, 30.0),
+        ):
+            connection.execute(insert(forgotten_songs).values(dict(zip(columns, row, strict=True))))
+    schema.migrate(database, to="0004")
+    with database.read() as connection:
+        left = connection.execute(text("SELECT user_id, uploaded_at, seconds FROM forgotten_songs ORDER BY user_id"))
+        assert left.all() == [("ada", now, 600.0), ("bob", earlier, 60.0), ("kim", earlier, 30.0)]
+    schema.migrate(database)
+    schema.check_schema(database)
     database.close()
 
 
