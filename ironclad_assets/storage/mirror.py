@@ -8,6 +8,8 @@ alone. Artifacts, of which many files must appear as one, are `storage/publicati
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,10 +27,19 @@ LASTING = ("archive", "stages", "sidecars", "error")
 
 MANIFEST = "manifest.json"
 ORIGINALS = "archive/"
+STAGES = "stages"
 TRIES = 2
 READ_ONLY = 0o444
 PRESENT_S = 5.0
 """How long the object store is believed to be there without asking again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """The objects of a file or folder that is to go: those by which it is seen, and what nobody finds without them."""
+
+    seen_by: tuple[str, ...] = ()
+    rest: tuple[str, ...] = ()
 
 
 class Mirror:
@@ -190,13 +201,35 @@ class Mirror:
         Raises:
             StorageUnavailable: it cannot be removed now; some of it may be gone.
         """
-        if relative.partition("/")[0] not in LASTING:
-            return
-        keys = [relative, *(stored.path for stored in self.objects.list(relative))]
-        manifests = [key for key in keys if key.endswith(f"/{MANIFEST}")]
-        if manifests:
-            self.objects.delete(manifests)
-        self.objects.delete([key for key in keys if key not in manifests])
+        parting = self.look_up(relative)
+        self.objects.delete(parting.seen_by)
+        self.objects.delete(parting.rest)
+
+    def look_up(self, relative: str) -> Parting:
+        """Return the objects of the file or folder `relative`, none for what is of this machine alone.
+
+        Raises:
+            StorageUnavailable: the object store does not answer.
+        """
+        top = relative.partition("/")[0]
+        if top not in LASTING:
+            return Parting()
+        keys = dict.fromkeys((relative, *(stored.path for stored in self.objects.list(relative))))
+        seen_by = tuple(key for key in keys if top != STAGES or key.endswith(f"/{MANIFEST}"))
+        return Parting(seen_by, tuple(key for key in keys if key not in seen_by))
+
+    def hide(self, parting: Parting) -> None:
+        """Remove what it is seen by, within seconds: whoever asks keeps others waiting.
+
+        Raises:
+            StorageUnavailable: the object store did not say that it is done; it may be all the same.
+        """
+        self.objects.delete(parting.seen_by, at_once=True)
+
+    def forget(self, parting: Parting) -> None:
+        """Remove what is not seen any more; what cannot be removed now is swept with the leftovers."""
+        with suppress(StorageUnavailable):
+            self.objects.delete(parting.rest)
 
     def lasting(self, prefix: str) -> Iterator[Stored]:
         """Yield the objects below the folder `prefix`."""

@@ -26,11 +26,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is known of an object without reading it; `sha256` only of those that `upload` made."""
+    """What is known of an object without reading it; `sha256` only of those that `upload` made.
+
+    `modified_at` is the time of its last change in Unix seconds.
+    """
 
     size_bytes: int
     etag: str
     sha256: str | None
+    modified_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +106,10 @@ class Objects(Protocol):
     def list(self, prefix: str) -> Iterator[Stored]:
         """Yield the objects below the folder `prefix`, all for an empty one."""
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; those that are not there are fine."""
+    def delete(self, keys: Iterable[str], *, at_once: bool = False) -> None:
+        """Remove objects; those that are not there are fine.
+
+        Args:
+            keys: their names.
+            at_once: within seconds or not at all, because somebody is kept waiting.
+        """

@@ -38,7 +38,7 @@ READ_BYTES = 16 * 1024 * 1024
 """How much one request reads of a large object; what breaks off is asked for again from there."""
 
 PROBE_S = 5.0
-"""How long the question whether the store is there may take, once and once more."""
+"""How long what somebody waits for may take, once and once more: whether the store is there, removing at once."""
 
 DELETED_AT_ONCE = 1_000
 
@@ -82,7 +82,9 @@ class S3Objects:
             except FileNotFoundError as error:
                 _refuse_missing_bucket(error)
                 return None
-            return Head(found.meta["size"], found.meta["e_tag"] or "", found.attributes.get(_SHA256))
+            meta = found.meta
+            changed = meta["last_modified"].timestamp()
+            return Head(meta["size"], meta["e_tag"] or "", found.attributes.get(_SHA256), changed)
 
     def read(self, key: str, *, known: str | None = None) -> Content | None:
         with self._told(key, "read"):
@@ -210,11 +212,12 @@ class S3Objects:
                 for found in batch:
                     yield Stored(found["path"], found["size"], found["last_modified"].timestamp())
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def delete(self, keys: Iterable[str], *, at_once: bool = False) -> None:
         wanted = list(keys)
+        store = self._quick if at_once else self._store
         for start in range(0, len(wanted), DELETED_AT_ONCE):
             with self._told(wanted[start], "write"):
-                obstore.delete(self._store, wanted[start : start + DELETED_AT_ONCE])
+                obstore.delete(store, wanted[start : start + DELETED_AT_ONCE])
 
     @contextmanager
     def _told(self, key: str, doing: str) -> Iterator[None]:

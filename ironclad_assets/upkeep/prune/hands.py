@@ -1,15 +1,14 @@
 """Carrying out removals, so that a kill at any moment leaves nothing torn and no job loses what it needs.
 
-What goes is renamed while its song is held idle in the ledger: a file gets a hidden name that the next sweep would
-finish off, an artifact loses its manifest first. Bytes are freed afterwards. One line of the audit says what one song
-lost for one reason; it is written in the same transaction.
+What goes is put aside (`aside`) while its song is held idle in the ledger, and goes where the store lasts (`beyond`)
+in the same moment; where either fails, it is put back. Bytes are freed afterwards. One line of the audit says what one
+song lost for one reason; it is written in the same transaction.
 """
 
 import fcntl
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,8 +20,11 @@ from sqlalchemy import Connection
 from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.sealed import seal
 from ironclad_assets.storage.store import note_of
+from ironclad_assets.upkeep.prune.aside import Aside
+from ironclad_assets.upkeep.prune.beyond import Beyond
 from ironclad_assets.upkeep.prune.guard import require_store
 from ironclad_assets.upkeep.prune.orphans import NOTE
 from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal
@@ -54,20 +56,32 @@ class Hands:
         """Carry out removals of one song and kind, together, or skip those that no longer should be.
 
         Raises:
-            StorageUnavailable: the store went away; nothing after that is touched.
+            StorageUnavailable: the store went away. As after any error, what had gone by then is gone everywhere and
+                written down, the rest is where it was.
         """
         require_store(self.ground.store, self.ground.settings)
-        taken = Taken()
-        hidden: list[Path] = []
-        with self._allowed(group[0]) as (connection, why_not):
-            if connection is None or why_not:
-                return Taken(skipped=[(one, why_not) for one in group])
-            hidden += self._take_all(group, taken, connection)
-            if taken.removed:
-                self._forget(connection, taken.removed)
-                self._write_line(connection, taken.removed)
-        for path in hidden:
-            _free(path)
+        beyond = Beyond(self.ground.store)
+        beyond.look_up(group)
+        taken, asides = Taken(), list[Aside]()
+        try:
+            with self._allowed(group[0]) as (connection, why_not):
+                if connection is None or why_not:
+                    return Taken(skipped=[(one, why_not) for one in group])
+                failed = self._take_all(group, taken, connection, beyond=beyond, asides=asides)
+                if taken.removed:
+                    self._forget(connection, taken.removed)
+                    self._write_line(connection, taken.removed)
+        except BaseException:
+            for aside in reversed(asides):
+                aside.put_back()
+            beyond.restore(group)
+            raise
+        for aside in asides:
+            aside.free()
+        beyond.finish(taken.removed)
+        if failed is not None:
+            beyond.restore(group)
+            raise failed
         return taken
 
     @contextmanager
@@ -75,7 +89,7 @@ class Hands:
         """Give a transaction in which what the removal needs holds, and goes on holding; else say why not."""
         sweeps = self.ground.ledger.sweeps
         with ExitStack() as stack:
-            if one.path.startswith("archive/"):
+            if one.path.startswith(ORIGINALS):
                 stack.enter_context(_hold_originals((self.ground.store.root / one.path).parent))
             if one.guard == "idle":
                 if not stack.enter_context(_no_analysis(one, self.ground)):
@@ -93,9 +107,19 @@ class Hands:
                 connection, _ = stack.enter_context(sweeps.hold_idle(()))
                 yield connection, ""
 
-    def _take_all(self, group: Sequence[Removal], taken: Taken, connection: Connection) -> list[Path]:
-        """Take away what is still what was planned; return what is hidden and waits to be freed."""
-        hidden: list[Path] = []
+    def _take_all(
+        self,
+        group: Sequence[Removal],
+        taken: Taken,
+        connection: Connection,
+        *,
+        beyond: Beyond,
+        asides: list[Aside],
+    ) -> Exception | None:
+        """Take away what is still what was planned, until something fails; return that error.
+
+        What is put aside here waits to be freed, or to be put back.
+        """
         filed = [one for one in group if one.how is How.UNFILE]
         if filed:
             gone = unfile(filed, ground=self.ground, connection=connection)
@@ -108,9 +132,19 @@ class Hands:
             if why:
                 taken.skipped.append((one, why))
                 continue
-            hidden += self._take(one)
+            aside = Aside()
+            try:
+                self._put_aside(one, aside)
+                beyond.hide(one)
+            except Exception as error:  # noqa: BLE001 - what went before it is gone, and must be written down
+                aside.put_back()
+                return error
+            except BaseException:
+                aside.put_back()
+                raise
+            asides.append(aside)
             taken.removed.append(one)
-        return hidden
+        return None
 
     def _changed(self, one: Removal) -> str:
         """Return why something is not what was planned to go, or nothing."""
@@ -122,30 +156,23 @@ class Hands:
         same = (status.st_ino, status.st_mtime_ns) == (one.inode, one.changed_ns)
         return "" if same else "it changed meanwhile"
 
-    def _take(self, one: Removal) -> list[Path]:
-        """Rename one thing out of sight; return its hidden names."""
+    def _put_aside(self, one: Removal, aside: Aside) -> None:
+        """Rename one thing out of sight, its note first."""
         path = self.ground.folder(one.base) / one.path
         if one.how is How.MOVE:
-            self._move(path, one)
-            self._discard(one)
-            return []
+            self._move(path, one, aside)
+            return
         if one.how is How.RETIRE:
-            _keep_note(path / "manifest.json", note=path / PRUNED, one=one, actor=self.actor)
-        elif one.path.startswith("archive/") and one.kind is Kind.OLD:
-            note = {"original": path.name, "songs": list(one.holders), **_facts(one, actor=self.actor)}
-            atomic.write_json(note_of(path), seal(note))
-        targets = [path / name for name in one.names] or [path]
-        found = [_hide(target) for target in targets if os.path.lexists(target)]
-        self._discard(one)
-        return found
+            manifest = json.loads((path / "manifest.json").read_bytes())
+            aside.write(path / PRUNED, {"manifest": manifest, **_facts(one, actor=self.actor)})
+        elif one.path.startswith(ORIGINALS) and one.kind is Kind.OLD:
+            songs = {"original": path.name, "songs": list(one.holders)}
+            aside.write(note_of(path), {**songs, **_facts(one, actor=self.actor)})
+        for target in [path / name for name in one.names] or [path]:
+            if os.path.lexists(target):
+                aside.hide(target)
 
-    def _discard(self, one: Removal) -> None:
-        """Let the store forget it elsewhere too; here it is gone already."""
-        for relative in one.paths if one.base == "store" else ():
-            if "/" in relative:
-                self.ground.store.discard(relative)
-
-    def _move(self, path: Path, one: Removal) -> None:
+    def _move(self, path: Path, one: Removal, aside: Aside) -> None:
         """Move an orphan below ``orphaned/``, its note first: what has a note is never taken for left-over writing."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         folder = self.ground.store.root / "orphaned" / f"{stamp}-{secrets.token_hex(8)}"
@@ -155,12 +182,7 @@ class Hands:
         atomic.write_json(work / NOTE, seal({**note, **_facts(one, actor=self.actor)}))
         work.rename(folder)
         atomic.sync_folder(folder.parent)
-        try:
-            path.rename(folder / _MOVED)
-        except OSError:  # another file system: the copy is whole before the original goes
-            _copy(path, folder / _MOVED)
-            _free(_hide(path))
-        atomic.sync_folder(folder)
+        aside.move(path, folder / _MOVED)
 
     def _forget(self, connection: Connection, removed: Sequence[Removal]) -> None:
         """Keep the ledger's count of what is stored in step."""
@@ -182,7 +204,7 @@ def _stage_of(one: Removal) -> str | None:
     """Return the stage whose stored bytes go with it, or the original."""
     if one.how is How.RETIRE or (one.kind is Kind.CORRUPT and one.path.startswith("stages/")):
         return one.path.split("/")[1]
-    return ORIGINAL if one.path.startswith("archive/") and one.holders else None
+    return ORIGINAL if one.path.startswith(ORIGINALS) and one.holders else None
 
 
 def _facts(one: Removal, *, actor: str) -> dict[str, object]:
@@ -196,51 +218,11 @@ def _facts(one: Removal, *, actor: str) -> dict[str, object]:
     }
 
 
-def _keep_note(manifest: Path, *, note: Path, one: Removal, actor: str) -> None:
-    document = {"manifest": json.loads(manifest.read_bytes()), **_facts(one, actor=actor)}
-    atomic.write_json(note, seal(document))
-
-
-def _hide(path: Path) -> Path:
-    """Give a file or folder a hidden name beside its own; a sweep that is killed leaves that to the next."""
-    hidden = path.with_name(f".{secrets.token_hex(16)}{atomic.PARTIAL_SUFFIX}")
-    try:
-        path.rename(hidden)
-    except OSError as error:
-        raise atomic.storage_error(error, path) from error
-    return hidden
-
-
-def _free(hidden: Path) -> None:
-    """Remove what is hidden; what cannot be removed now is left over for the next sweep."""
-    with suppress(OSError):
-        if hidden.is_dir() and not hidden.is_symlink():
-            shutil.rmtree(hidden)
-        else:
-            hidden.unlink()
-        atomic.sync_folder(hidden.parent)
-
-
-def _copy(source: Path, target: Path) -> None:
-    work = target.with_name(f".{secrets.token_hex(16)}{atomic.PARTIAL_SUFFIX}")
-    if source.is_dir():
-        shutil.copytree(source, work, symlinks=True)
-    else:
-        shutil.copy2(source, work, follow_symlinks=False)
-    for path in (work, *work.rglob("*")) if work.is_dir() else (work,):
-        if not path.is_symlink():
-            atomic.sync_file(path)
-    work.rename(target)
-
-
 @contextmanager
 def _hold_originals(folder: Path) -> Iterator[None]:
     """Wait for uploads that have stored an original in the folder and not registered its song; keep others waiting."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield
-        return
+    atomic.make_folder(folder)  # an upload waits for its lock as this does
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)

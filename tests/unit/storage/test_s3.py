@@ -3,6 +3,8 @@
 import io
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -130,6 +132,21 @@ def test_listing_names_what_is_below_the_prefix_alone(objects, s3):
     assert [stored.path for stored in objects.list("a")] == ["a/1", "a/2"]
     assert len(list(objects.list(""))) == 3
     assert next(iter(objects.list("a"))).size_bytes == 1
+
+
+def test_what_somebody_waits_for_is_over_in_seconds(s3, monkeypatch):
+    monkeypatch.setattr(client, "PROBE_S", 0.3)
+    settings = Settings(**s3.environment())
+    objects = S3Objects(settings.object_store_url, settings=settings)
+    answer = threading.Event()
+    s3.fault = lambda number, request: answer.wait(5) and None
+    began = time.monotonic()
+    try:
+        with pytest.raises(StorageUnavailable):
+            objects.delete(["a"], at_once=True)
+        assert time.monotonic() - began < 2
+    finally:
+        answer.set()
 
 
 def test_deleting_what_is_not_there_is_fine(objects):

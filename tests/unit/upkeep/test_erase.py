@@ -33,7 +33,7 @@ from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
 from ironclad_assets.upkeep.erase.names import Names
 from ironclad_assets.upkeep.erase.tally import Tally
-from ironclad_assets.upkeep.prune import hands
+from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.plan import Kind
 from tests.forgetting import places_of
 from tests.unit.upkeep.worlds import World, make_world
@@ -132,9 +132,9 @@ def test_what_a_killed_sweep_had_hidden_of_a_song_goes_with_the_song(
     world.limit("keep_originals_days", 1)
     done, failed = world.song(age_days=5), world.song(state=JobState.FAILED, age_days=5)
     quarantine = world.put(f"error/{failed}/error.json", json.dumps({"song": failed}).encode()).parent
-    monkeypatch.setattr(hands, "_free", lambda hidden: None)
+    monkeypatch.setattr(Aside, "free", lambda self: None)
     world.prune(Kind.OLD)
-    hands._hide(quarantine)
+    Aside().hide(quarantine)
     assert {path.parent.name for path in world.store.root.rglob("*.part")} > {"error"}
     for song in (done, failed):
         ask(world, song)

@@ -10,6 +10,7 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.storage.artifacts import find_reusable
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
+from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, make_world
@@ -282,6 +283,7 @@ def kill_in_the_sweep(world, monkeypatch, *kinds):
 
     with monkeypatch.context() as patch:
         patch.setattr(Hands, "_write_line", die)
+        patch.setattr(Aside, "put_back", lambda self: None)
         with pytest.raises(Killed):
             world.prune(*kinds)
 

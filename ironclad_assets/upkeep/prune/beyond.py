@@ -1,0 +1,67 @@
+"""The other half of a removal, where the store lasts in an object store; nothing where it lasts in its root.
+
+What an object store is slow at is asked before the ledger is held, and removed after it. While it is held there is one
+short request for a removal, so that others wait for seconds at most: a deletion has no condition in S3, so nothing but
+the ledger keeps an upload of the same bytes, or a run, from coming in between.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ironclad_assets.errors import IroncladError
+from ironclad_assets.storage.hashing import hash_file
+from ironclad_assets.storage.mirror import ORIGINALS, Parting
+from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.prune.plan import Removal
+
+
+@dataclass(slots=True)
+class Beyond:
+    """What of one group of removals is beyond this machine."""
+
+    store: Store
+    _partings: dict[str, list[Parting]] = field(default_factory=dict)
+
+    def look_up(self, group: Sequence[Removal]) -> None:
+        """Find what is to go there.
+
+        Raises:
+            StorageUnavailable: the object store does not answer; nothing was touched.
+        """
+        mirror = self.store.mirror
+        if mirror is None:
+            return
+        for one in group:
+            if one.base != "store":
+                continue
+            self._partings[one.path] = [mirror.look_up(path) for path in one.paths if "/" in path]
+
+    def hide(self, one: Removal) -> None:
+        """Let nobody see it there any more, in seconds.
+
+        Raises:
+            StorageUnavailable: that cannot be done now, or it is not known whether it was.
+        """
+        for parting in self._partings.get(one.path, ()):
+            if self.store.mirror is not None and parting.seen_by:
+                self.store.mirror.hide(parting)
+
+    def finish(self, removed: Sequence[Removal]) -> None:
+        """Remove what is not seen any more."""
+        for one in removed:
+            for parting in self._partings.get(one.path, ()):
+                if self.store.mirror is not None:
+                    self.store.mirror.forget(parting)
+
+    def restore(self, group: Sequence[Removal]) -> None:
+        """Put originals there again that are here: of a failure it is not known what it did."""
+        mirror = self.store.mirror
+        if mirror is None:
+            return
+        for one in group:
+            path = self.store.root / one.path
+            if one.path.startswith(ORIGINALS) and path.is_file():
+                with suppress(IroncladError, OSError):
+                    if mirror.objects.head(one.path) is None and hash_file(path) == path.name:
+                        mirror.publish_original(path, relative=one.path, sha256=path.name)

@@ -1,0 +1,147 @@
+"""Sweeps of a store that lasts in a bucket: what goes here goes there, and nothing that is needed goes there."""
+
+import sqlite3
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from ironclad_assets.errors import StorageUnavailable
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage.housekeeping import publish_everything
+from ironclad_assets.storage.opening import open_store
+from ironclad_assets.upkeep.prune.hands import Hands
+from ironclad_assets.upkeep.prune.plan import Kind
+from ironclad_assets.upkeep.recount import recount
+from tests.unit.upkeep.worlds import World, make_world
+
+SONG = b"what two users bring" * 100
+
+
+def machine(s3, folder: Path, name: str) -> tuple[Settings, object]:
+    settings = Settings(home=folder / name, disk_reserve_bytes=1, **s3.environment())
+    store = open_store(settings)
+    store.create()
+    return settings, store
+
+
+@pytest.fixture
+def world(request, s3, tmp_path):
+    """An installation whose store lasts in a bucket, over SQLite or the kind of database that the test names."""
+    settings, store = machine(s3, tmp_path, "here")
+    on_postgres = getattr(request, "param", "sqlite") == "postgres"
+    url = request.getfixturevalue("postgres_url") if on_postgres else f"sqlite:///{settings.home_dir / 'ledger.db'}"
+    world = make_world(settings, store, url=url, folder=tmp_path)
+    yield world
+    world.ledger.close()
+
+
+def complete(world: World, age_days: float = 0.0) -> str:
+    """Return a song of which everything is in the bucket, and counted."""
+    song = world.song(age_days=age_days, content=SONG)
+    publish_everything(world.store)
+    recount(world.ledger, store=world.store)
+    return song
+
+
+@pytest.fixture
+def old(world):
+    """A song whose original is older than its limit."""
+    world.limit("keep_originals_days", 1)
+    return complete(world, age_days=3)
+
+
+def original_of(world: World, song: str) -> str:
+    return world.ledger.song(song).archive_path
+
+
+def counted(world: World, song: str) -> set[str]:
+    return set(world.ledger.usage.stored(song))
+
+
+def take(world: World, planned: list):
+    return Hands(world.sweep()._ground(time.time()), actor="test").carry_out(planned)
+
+
+def bucket(s3) -> set[str]:
+    return set(s3.keys())
+
+
+def visible(world: World) -> set[str]:
+    """Return the files of the store that have names, but for locks."""
+    return {path for path in world.files() if "/." not in f"/{path}" and not path.startswith("orphaned/")}
+
+
+def fail_from(s3, first: int, how: str) -> None:
+    """Let the bucket go away with its `first` request from now; or let the answer to that one and the next be lost."""
+    begun = len(s3.requests)
+
+    def fault(number, request):
+        at = number - begun
+        return (
+            "drop" if how == "away" and at >= first else "lose" if how == "lost" and first <= at <= first + 1 else None
+        )
+
+    s3.fault = fault
+
+
+@pytest.mark.parametrize("how", ["away", "lost"])
+@pytest.mark.parametrize("kind", [Kind.OLD, Kind.INTERMEDIATE])
+def test_a_bucket_that_fails_in_the_middle_leaves_all_of_a_thing_or_nothing(world, s3, old, kind, how):
+    """Promise 17: what is here is in the bucket and is counted, or none of the three."""
+    stages = ("staged_chunks", "stems", "recombined_track")
+    things = [original_of(world, old)] if kind is Kind.OLD else [f"stages/{stage}/{old}" for stage in stages]
+    before = visible(world)
+    for first in range(1, 40):
+        fail_from(s3, first, how)
+        world.store.mirror._present_until_s = 0.0
+        swept = None
+        with suppress(StorageUnavailable):
+            swept = world.prune(kind)
+        s3.fault = lambda number, request: None
+        if swept is not None:
+            break
+        for thing in things:
+            stage = "original" if kind is Kind.OLD else thing.split("/")[1]
+            name = thing if kind is Kind.OLD else f"{thing}/manifest.json"
+            assert (name in visible(world)) is (stage in counted(world, old))
+            assert how == "lost" or (f"store/{name}" in bucket(s3)) is (stage in counted(world, old))
+            if kind is Kind.OLD and name in visible(world):
+                assert f"store/{name}" in bucket(s3), "its bytes are not there again"
+        if not all(thing.startswith("stages/") for thing in things):
+            assert visible(world) == before
+        assert not list(world.store.root.rglob(".*.part"))
+    assert first > 2
+    world.prune(kind)
+    assert not [path for path in visible(world) for thing in things if path.startswith(thing) and "pruned" not in path]
+    assert world.verify() == []
+
+
+def test_a_ledger_that_fails_at_the_end_leaves_the_original_everywhere(world, s3, old, monkeypatch):
+    def fail(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(Hands, "_write_line", fail)
+    with pytest.raises(RuntimeError):
+        world.prune(Kind.OLD)
+    assert original_of(world, old) in visible(world)
+    assert f"store/{original_of(world, old)}" in bucket(s3)
+    assert "original" in counted(world, old)
+
+
+def test_nobody_who_writes_the_ledger_waits_for_more_than_one_short_request(world, s3, old):
+    held: list[str] = []
+
+    def look(number, request):
+        with closing(sqlite3.connect(world.settings.home_dir / "ledger.db", timeout=0)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                held.append(request.method)
+
+    world.store.mirror._present_until_s = 0.0
+    s3.fault = look
+    swept = world.prune(Kind.OLD, Kind.INTERMEDIATE)
+    assert swept.removed[Kind.OLD]
+    assert held == ["POST"] * 4  # an original and three manifests, each in a deletion of its own
