@@ -6,6 +6,7 @@ alone. Artifacts, of which many files must appear as one, are `storage/publicati
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -179,6 +180,17 @@ class Mirror:
                 continue
             return True
         raise PermanentFailure(f"{self.name}/{key} differs from its checksum", code=ErrorCode.ARTIFACT_DAMAGED)
+
+    def hash(self, key: str) -> str:
+        """Read an object and return its SHA-256; that of nothing where it is not there.
+
+        Raises:
+            StorageUnavailable: it cannot be read now.
+        """
+        with Path(os.devnull).open("wb") as nowhere:
+            proof = _Proof(nowhere)
+            self.objects.download(key, cast(BinaryIO, proof))
+            return proof.digest.hexdigest()
 
     def fetch_folder(self, relative: str) -> None:
         """Bring the small files of a folder into the root that are not there.

@@ -22,7 +22,7 @@ from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.errors import ErrorCode, PermanentFailure, StorageUnavailable
 from ironclad_assets.storage import atomic
-from ironclad_assets.storage.hashing import carry_on, hash_file
+from ironclad_assets.storage.hashing import carry_on, hash_file, hash_json
 from ironclad_assets.storage.manifests import parse_manifest
 from ironclad_assets.storage.mirror import MANIFEST, Mirror
 from ironclad_assets.storage.objects import Conflict
@@ -145,6 +145,29 @@ class Publication:
             return False
         head = self._objects.head(self._object(record.folder, file))
         return head is not None and (head.size_bytes, head.sha256) == (file.size_bytes, file.sha256)
+
+    def is_whole(self) -> bool:
+        """Return whether the object store has an artifact that can be read, whatever is here.
+
+        An object without a SHA-256 of ours is read; a manifest of a newer release is not ours to doubt.
+
+        Raises:
+            StorageUnavailable: the object store does not answer.
+        """
+        try:
+            found = self._find()
+        except PermanentFailure:
+            return True
+        manifest = None if found is None else found.manifest
+        if manifest is None or hash_json(manifest.payload) != manifest.payload_sha256:
+            return False
+        return all(self._proves(self._object(manifest.folder, file), file) for file in manifest.files)
+
+    def _proves(self, key: str, file: FileRecord) -> bool:
+        head = self._objects.head(key)
+        if head is None or head.size_bytes != file.size_bytes:
+            return False
+        return (head.sha256 or self._mirror.hash(key)) == file.sha256
 
     @property
     def used_at(self) -> float | None:

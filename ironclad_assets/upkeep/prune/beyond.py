@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import ORIGINALS, Parting
+from ironclad_assets.storage.publication import Publication
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.prune.plan import Removal
+from ironclad_assets.upkeep.prune.plan import Kind, Removal
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Beyond:
 
     store: Store
     _partings: dict[str, list[Parting]] = field(default_factory=dict)
+    _stays: dict[str, Publication] = field(default_factory=dict)
 
     def look_up(self, group: Sequence[Removal]) -> None:
         """Find what is to go there.
@@ -35,7 +37,16 @@ class Beyond:
         for one in group:
             if one.base != "store":
                 continue
+            if one.kind is Kind.CORRUPT:
+                publication = self.store.stage(one.path.split("/")[1], one.song).publication
+                if publication is not None and publication.is_whole():
+                    self._stays[one.path] = publication
+                    continue
             self._partings[one.path] = [mirror.look_up(path) for path in one.paths if "/" in path]
+
+    def stays(self, one: Removal) -> bool:
+        """Return whether only the copy here is damaged, so that the good one there stays and still counts."""
+        return one.path in self._stays
 
     def hide(self, one: Removal) -> None:
         """Let nobody see it there any more, in seconds.
@@ -48,11 +59,14 @@ class Beyond:
                 self.store.mirror.hide(parting)
 
     def finish(self, removed: Sequence[Removal]) -> None:
-        """Remove what is not seen any more."""
+        """Remove what is not seen any more, and let the good copy there take the place of a damaged one here."""
         for one in removed:
             for parting in self._partings.get(one.path, ()):
                 if self.store.mirror is not None:
                     self.store.mirror.forget(parting)
+            if self.stays(one):
+                with suppress(IroncladError):  # else whoever reads it fetches it
+                    self._stays[one.path].refresh()
 
     def restore(self, group: Sequence[Removal]) -> None:
         """Put originals there again that are here: of a failure it is not known what it did."""

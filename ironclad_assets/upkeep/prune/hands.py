@@ -69,7 +69,7 @@ class Hands:
                     return Taken(skipped=[(one, why_not) for one in group])
                 failed = self._take_all(group, taken, connection, beyond=beyond, asides=asides)
                 if taken.removed:
-                    self._forget(connection, taken.removed)
+                    self._forget(connection, [one for one in taken.removed if not beyond.stays(one)])
                     self._write_line(connection, taken.removed)
         except BaseException:
             for aside in reversed(asides):

@@ -9,12 +9,13 @@ import pytest
 
 from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.settings import Settings
+from ironclad_assets.storage.artifacts import find_reusable, load_artifact
 from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.recount import recount
-from tests.unit.upkeep.worlds import World, make_world
+from tests.unit.upkeep.worlds import NOTHING, World, make_world
 
 SONG = b"what two users bring" * 100
 
@@ -71,6 +72,42 @@ def bucket(s3) -> set[str]:
 def visible(world: World) -> set[str]:
     """Return the files of the store that have names, but for locks."""
     return {path for path in world.files() if "/." not in f"/{path}" and not path.startswith("orphaned/")}
+
+
+def damage(world: World, song: str) -> Path:
+    file = next(world.store.root.glob(f"stages/stems/{song}/*/audio.f32"))
+    file.write_bytes(b"\0" * file.stat().st_size)
+    assert {finding.code for finding in world.verify()} == {"file_damaged"}
+    return file
+
+
+def test_local_damage_leaves_the_good_copy_in_the_bucket_and_it_comes_back(world, s3):
+    song = complete(world)
+    damage(world, song)
+    before = s3.keys("store/stages/stems")
+    assert world.prune(Kind.CORRUPT).removed[Kind.CORRUPT]
+    assert list(world.store.root.glob("orphaned/*/content"))
+    assert s3.keys("store/stages/stems") == before
+    found = load_artifact(world.store.stage("stems", song), type(NOTHING))
+    assert (found.folder / "audio.f32").read_bytes() == f"stems of {song}".encode() * 50
+    assert "stems" in counted(world, song)
+    assert world.verify() == []
+
+
+@pytest.mark.parametrize("wrong", ["a file", "the manifest", "a file is missing"])
+def test_damage_here_and_in_the_bucket_makes_room_for_a_retry(world, s3, wrong):
+    song = complete(world)
+    damage(world, song)
+    ending = "manifest.json" if wrong == "the manifest" else "audio.f32"
+    key = next(key for key in s3.keys("store/stages/stems") if key.endswith(ending))
+    if wrong == "a file is missing":
+        s3.remove(key)
+    else:
+        s3.replace(key, b"\0" * len(s3.content(key)))
+    world.prune(Kind.CORRUPT)
+    assert s3.keys("store/stages/stems") == []
+    assert find_reusable(world.store.stage("stems", song), type(NOTHING), key="a" * 64) is None
+    assert "stems" not in counted(world, song)
 
 
 def fail_from(s3, first: int, how: str) -> None:
