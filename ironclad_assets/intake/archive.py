@@ -137,6 +137,16 @@ class ArchiveCopy:
         except OSError as error:
             raise atomic.storage_error(error, destination) from error
 
+    def make_last(self) -> None:
+        """Put the stored copy where the store lasts again, if a sweep elsewhere took it before its song was registered.
+
+        Raises:
+            StorageUnavailable: it cannot be made to last now; the same upload made again does.
+        """
+        if self._store.mirror is not None:
+            path = self._store.path(self.archive_path)
+            self._store.mirror.require_original(path, relative=self.archive_path, sha256=self.sha256)
+
     def close(self) -> None:
         """Close both files and remove the copy if it never got its name."""
         self._closed = True

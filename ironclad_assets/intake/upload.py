@@ -120,6 +120,7 @@ class Upload:
                     actor=self._delivery.actor,
                     priority=self._delivery.priority,
                 )
+                self._copy.make_last()
         except Refusal:
             is_registered = self._ledger.admission.is_registered
             drop_unregistered(self._store, archive_path=archive_path, is_registered=is_registered)

@@ -15,6 +15,7 @@ from ironclad_assets.ledger.changes import insert_job
 from ironclad_assets.ledger.reads import find_song, latest_job
 from ironclad_assets.ledger.rows import error_values, new_job_values, song_values, write_history
 from ironclad_assets.ledger.rules import Rules
+from ironclad_assets.ledger.sweeps import take_original_turn
 from ironclad_assets.ledger.tables import songs
 from ironclad_assets.ledger.terms import hold_for_terms
 from ironclad_assets.ledger.usage import ORIGINAL, record_stored, stored_bytes
@@ -54,6 +55,8 @@ def register_song(connection: Connection, new: Newcomer, *, rules: Rules, rate_c
         Refusal: see `admission.admit`; for a refused file `admission.admit_refused`.
     """
     song, error = new.song, new.error
+    if error is None:
+        take_original_turn(connection, song.archive_path)
     earlier = _keep_earlier(connection, song)  # first, as everywhere: then the user's turn
     take_user_turn(connection, song.user_id)
     known = find_registration(connection, song)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, func, select
 
 from ironclad_assets.contracts.v1.job import JobState
-from ironclad_assets.ledger.database import Database
+from ironclad_assets.ledger.database import Database, take_turns
 from ironclad_assets.ledger.tables import audit, history, jobs, songs
 
 PAGE = 500
@@ -92,19 +92,27 @@ class Sweeps:
         return max((last for last in lasts if last is not None), default=None)
 
     @contextmanager
-    def hold_idle(self, names: Sequence[str]) -> Iterator[tuple[Connection, bool]]:
+    def hold_idle(self, names: Sequence[str], *, archive_path: str | None = None) -> Iterator[tuple[Connection, bool]]:
         """Keep songs from getting work meanwhile; say whether all are there and none has any now.
 
-        What happens inside must be quick: on SQLite nobody else writes meanwhile.
+        With `archive_path`, which is their original, also whether nobody else has it, and nobody registers it
+        meanwhile. What happens inside must be quick: on SQLite nobody else writes meanwhile.
         """
         with self._database.write() as connection:
-            yield connection, _all_idle(connection, names)
+            alone = True
+            if archive_path is not None:
+                take_original_turn(connection, archive_path)
+                sharing = connection.execute(select(songs.c.song).where(songs.c.archive_path == archive_path))
+                alone = set(sharing.scalars()) == set(names)
+            yield connection, alone and _all_idle(connection, names)
 
     @contextmanager
     def hold_unknown(self, *, song: str | None = None, archive_path: str | None = None) -> Iterator[Connection | None]:
         """Give a transaction if no song has this id, or no song this original; else None."""
         wanted = songs.c.song == song if song is not None else songs.c.archive_path == archive_path
         with self._database.write() as connection:
+            if archive_path is not None:
+                take_original_turn(connection, archive_path)
             known = connection.execute(select(songs.c.song).where(wanted).limit(1)).first()
             yield connection if known is None else None
 
@@ -114,6 +122,11 @@ class Sweeps:
             wanted &= songs.c.user_id == user_id
         with self._database.read() as connection:
             return _with_jobs(connection, wanted, limit=PAGE)
+
+
+def take_original_turn(connection: Connection, archive_path: str) -> None:
+    """Keep whoever registers an original, or lets it go, waiting for each other; before any row is locked."""
+    take_turns(connection, f"original:{archive_path}")
 
 
 def _with_jobs(connection: Connection, wanted: object, *, limit: int | None) -> list[SweptSong]:

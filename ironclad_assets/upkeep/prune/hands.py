@@ -95,8 +95,8 @@ class Hands:
                 if not stack.enter_context(_no_analysis(one, self.ground)):
                     yield None, "it is being analysed"
                     return
-                connection, idle = stack.enter_context(sweeps.hold_idle(one.holders))
-                yield connection, "" if idle else "a job of its song has begun"
+                connection, why_not = stack.enter_context(self._hold_idle(one))
+                yield connection, why_not
             elif one.guard == "unknown_song":
                 found = stack.enter_context(sweeps.hold_unknown(song=one.song))
                 yield found, "" if found is not None else "the ledger knows the song by now"
@@ -106,6 +106,17 @@ class Hands:
             else:
                 connection, _ = stack.enter_context(sweeps.hold_idle(()))
                 yield connection, ""
+
+    @contextmanager
+    def _hold_idle(self, one: Removal) -> Iterator[tuple[Connection, str]]:
+        """Hold the songs of a removal; say why it may not be now: work of theirs, or of others with that original."""
+        hold_idle = self.ground.ledger.sweeps.hold_idle
+        if one.kind is Kind.OLD and one.path.startswith(ORIGINALS):
+            with hold_idle(one.holders, archive_path=one.path) as (connection, alone):
+                yield connection, "" if alone else "a job of its songs has begun, or another song has it by now"
+        else:
+            with hold_idle(one.holders) as (connection, idle):
+                yield connection, "" if idle else "a job of its song has begun"
 
     def _take_all(
         self,

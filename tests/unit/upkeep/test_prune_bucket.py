@@ -1,16 +1,20 @@
 """Sweeps of a store that lasts in a bucket: what goes here goes there, and nothing that is needed goes there."""
 
 import sqlite3
+import threading
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import StorageUnavailable
+from ironclad_assets.intake.upload import Delivery, Upload
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.artifacts import find_reusable, load_artifact
 from ironclad_assets.storage.housekeeping import publish_everything
+from ironclad_assets.storage.mirror import Mirror
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
@@ -182,3 +186,71 @@ def test_nobody_who_writes_the_ledger_waits_for_more_than_one_short_request(worl
     swept = world.prune(Kind.OLD, Kind.INTERMEDIATE)
     assert swept.removed[Kind.OLD]
     assert held == ["POST"] * 4  # an original and three manifests, each in a deletion of its own
+
+
+BOTH = pytest.mark.parametrize("world", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def upload(world, s3, tmp_path):
+    """Return what makes an upload of the old song's bytes on another machine that is copied, and not registered yet."""
+    settings, store = machine(s3, tmp_path, "there")
+    made = []
+
+    def make(user: str) -> Upload:
+        source = tmp_path / "again.flac"
+        source.write_bytes(SONG)
+        delivery = Delivery(user_id=user, options=JobOptions(), door="api", actor=user)
+        made.append(Upload(source, delivery=delivery, ledger=world.ledger, store=store, settings=settings))
+        assert made[-1].advance()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@BOTH
+def test_bytes_that_another_machine_took_in_after_the_plan_stay(world, s3, old, upload):
+    """Promise 1: accepted means durable; two machines share the ledger and the bucket."""
+    planned = world.plan(Kind.OLD)
+    upload("bob").finish()
+    taken = take(world, planned)
+    assert [why for _, why in taken.skipped] == ["a job of its songs has begun, or another song has it by now"]
+    assert f"store/{original_of(world, old)}" in bucket(s3)
+    assert "original" in counted(world, old)
+
+
+@BOTH
+@pytest.mark.parametrize("user", ["ada", "bob"])
+def test_bytes_that_go_while_another_machine_registers_them_are_in_the_bucket_then(
+    world, s3, old, upload, user, monkeypatch
+):
+    planned, register = world.plan(Kind.OLD), world.ledger.register
+
+    def sweep_first(*args, **options):
+        assert take(world, planned).removed
+        return register(*args, **options)
+
+    monkeypatch.setattr(world.ledger, "register", sweep_first)
+    job = upload(user).finish().job
+    assert f"store/{original_of(world, old)}" in bucket(s3)
+    assert "original" in counted(world, job.song)
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+def test_nobody_registers_bytes_while_their_removal_is_decided(world, s3, old, upload, monkeypatch):
+    """Writers of a server run side by side: whoever comes second hears of the other."""
+    planned, hide = world.plan(Kind.OLD), Mirror.hide
+    registering = threading.Thread(target=upload("bob").finish)
+
+    def hide_late(mirror, parting):
+        registering.start()
+        registering.join(0.5)
+        assert registering.is_alive()
+        hide(mirror, parting)
+
+    monkeypatch.setattr(Mirror, "hide", hide_late)
+    assert take(world, planned).removed
+    registering.join()
+    assert f"store/{original_of(world, old)}" in bucket(s3)
