@@ -13,6 +13,7 @@ from ironclad_assets.ledger.usage import ORIGINAL
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.sizes import stored_size
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.prune.songs import lasts_elsewhere
 
 COUNTED = (*STAGES, "song_analysis")
 
@@ -45,7 +46,8 @@ def _measure_all(
 
 def _measure(song: SongIdentity, *, store: Store) -> Iterator[tuple[str, int]]:
     """Yield what is stored of a song: a stage, or `ORIGINAL`, and its bytes."""
-    if song.sha256 and store.path(song.archive_path).is_file():
+    here = store.path(song.archive_path).is_file()
+    if song.sha256 and (here or lasts_elsewhere(store, song.archive_path)):
         yield ORIGINAL, song.size_bytes
     for stage in COUNTED:
         try:

@@ -26,6 +26,7 @@ from ironclad_assets.storage.store import note_of
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.beyond import Beyond
 from ironclad_assets.upkeep.prune.guard import require_store
+from ironclad_assets.upkeep.prune.library import NOT_HERE
 from ironclad_assets.upkeep.prune.orphans import NOTE
 from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal
 from ironclad_assets.upkeep.prune.unfile import unfile
@@ -163,7 +164,7 @@ class Hands:
         try:
             status = (path / one.names[0] if one.names else path).lstat()
         except (FileNotFoundError, NotADirectoryError):
-            return "it is gone already"
+            return "" if one.how is How.REMOVE and one.inode == NOT_HERE else "it is gone already"
         same = (status.st_ino, status.st_mtime_ns) == (one.inode, one.changed_ns)
         return "" if same else "it changed meanwhile"
 

@@ -12,9 +12,13 @@ from pydantic import ValidationError
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import SweptSong
+from ironclad_assets.ledger.usage import ORIGINAL
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal, freed_bytes, names_in, weigh
+from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal, Weight, freed_bytes, names_in, weigh
 from ironclad_assets.upkeep.prune.songs import unix_time
+
+NOT_HERE = 0
+"""Inode of an original that is in the object store alone."""
 
 
 def old_files(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
@@ -95,7 +99,7 @@ def old_original(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
         limit_s = ground.retention.originals_s(other.user_id)
         if limit_s is None or other.state.active or not _is_old(other, limit_s=limit_s, ground=ground):
             return
-    weight = weigh(ground.store.root / one.archive_path)
+    weight = weigh(ground.store.root / one.archive_path) or _weigh_there(sharing, ground=ground)
     if weight is None or ground.age_s(weight.newest) <= limit_s_of(sharing, ground=ground):
         return
     yield Removal(
@@ -103,6 +107,15 @@ def old_original(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
         weight.size_bytes, weight.files, weight.inode, weight.changed_ns,
         song=one.song, user_id=one.user_id, holders=tuple(other.song for other in sharing),
     )  # fmt: skip
+
+
+def _weigh_there(sharing: list[SweptSong], *, ground: Ground) -> Weight | None:
+    """Look at an original that is not here where the store lasts; None where it went already, by the ledger's count."""
+    mirror = ground.store.mirror
+    if mirror is None or not any(ORIGINAL in ground.ledger.usage.stored(one.song) for one in sharing):
+        return None
+    head = mirror.objects.head(sharing[0].archive_path)
+    return None if head is None else Weight(head.size_bytes, 1, head.modified_at, inode=NOT_HERE, changed_ns=0)
 
 
 def limit_s_of(sharing: list[SweptSong], *, ground: Ground) -> float:

@@ -182,10 +182,8 @@ class _Look:
         try:
             size = (self._ground.store.root / self._one.archive_path).stat().st_size
         except FileNotFoundError:
-            return (
-                lasts_elsewhere(self._ground.store, self._one.archive_path)
-                or note_of(self._ground.store.root / self._one.archive_path).exists()
-            )
+            noted = note_of(self._ground.store.root / self._one.archive_path).exists()
+            return noted or lasts_elsewhere(self._ground.store, self._one.archive_path)
         return size == self._one.size_bytes
 
     def _is_filed(self) -> bool:

@@ -15,7 +15,7 @@ from typing import IO
 from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, failure
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
-from ironclad_assets.storage.mirror import ORIGINALS
+from ironclad_assets.storage.mirror import LASTING, ORIGINALS
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune.corrupt import corrupt
 from ironclad_assets.upkeep.prune.guard import Clock, believe, keep_witness, only_sweep, require_store
@@ -108,7 +108,7 @@ class Sweep:
                 if one.kind not in REPLACEABLE:
                     lost[one.user_id] += self._lost_bytes(one)
                 self.tell("planned", number)
-            swept.store_bytes = measure(self.store.root, but=BACKUPS) if number else 0
+            swept.store_bytes = self._measure(lost.total()) if number else 0
             if not self.confirmed:
                 doubt = failure(ErrorCode.CLOCK_DOUBTFUL, believed.doubt) if believed.doubt else None
                 swept.refusal = doubt or self._leave(swept, lost)
@@ -176,6 +176,13 @@ class Sweep:
         with suppress(OSError):
             return (self.store.root / one.path).lstat().st_size
         return one.size_bytes
+
+    def _measure(self, lost: int) -> int:
+        """Return the bytes of the whole store; most of it may be in the bucket, which is asked only where that matters."""
+        here = measure(self.store.root, but=BACKUPS)
+        if self.store.mirror is None or lost <= int(self.settings.prune_share * here):
+            return here
+        return max(here, sum(one.size_bytes for folder in LASTING for one in self.store.lasting(folder)))
 
     def _leave(self, swept: Swept, lost: Counter[str]) -> IroncladError | None:
         """Choose whose removals are left because all would be more than the share; return why, if any are.

@@ -16,10 +16,11 @@ from ironclad_assets.storage.artifacts import find_reusable, load_artifact
 from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.mirror import Mirror
 from ironclad_assets.storage.opening import open_store
+from ironclad_assets.storage.store import note_of
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.recount import recount
-from tests.unit.upkeep.worlds import NOTHING, World, make_world
+from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, make_world
 
 SONG = b"what two users bring" * 100
 
@@ -254,3 +255,53 @@ def test_nobody_registers_bytes_while_their_removal_is_decided(world, s3, old, u
     assert take(world, planned).removed
     registering.join()
     assert f"store/{original_of(world, old)}" in bucket(s3)
+
+
+def later(world: World, days: float) -> None:
+    """Let days pass: what is in the bucket has the server's time."""
+    world.ahead_s, world.boot_s = world.ahead_s + days * DAY_S, world.boot_s + days * DAY_S
+
+
+@BOTH
+def test_an_old_original_goes_though_this_machine_has_no_copy_of_it(world, s3, old):
+    path = world.store.path(original_of(world, old))
+    path.unlink()
+    assert world.prune(Kind.OLD).removed == {}, "it was put into the bucket just now"
+    later(world, 2)
+    assert [one.size_bytes for one in world.plan(Kind.OLD)] == [len(SONG)]
+    assert world.prune(Kind.OLD).bytes_removed[Kind.OLD] == len(SONG)
+    assert f"store/{original_of(world, old)}" not in bucket(s3)
+    assert "original" not in counted(world, old)
+    assert note_of(path).exists()
+    asked = len(s3.requests)
+    assert world.plan(Kind.OLD) == []
+    assert not [one for one in s3.requests[asked:] if one.method == "HEAD"], "what went costs no question every night"
+
+
+def test_an_original_that_was_fetched_after_the_plan_stays(world, old):
+    path = world.store.path(original_of(world, old))
+    path.unlink()
+    later(world, 2)
+    planned = world.plan(Kind.OLD)
+    world.store.original(original_of(world, old))
+    assert take(world, planned).removed == []
+    assert path.exists()
+
+
+def test_the_share_of_a_sweep_is_that_of_the_bucket(world, s3, old):
+    for number in range(20):
+        world.song(content=SONG + bytes([number]))
+    publish_everything(world.store)
+    for folder in ("archive", "stages", "output", "output-stems"):
+        for file in world.store.path(folder).rglob("*"):
+            if file.is_file() and file.name != "manifest.json":
+                file.unlink()
+    later(world, 2)
+    with world.sweep(Kind.OLD).plan() as (swept, _):
+        assert swept.store_bytes > 20 * len(SONG)
+
+
+def test_a_recount_counts_what_is_in_the_bucket_alone(world, old):
+    world.store.path(original_of(world, old)).unlink()
+    assert recount(world.ledger, store=world.store) == 0
+    assert "original" in counted(world, old)
