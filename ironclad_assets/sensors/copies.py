@@ -12,9 +12,8 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.resources.outcome import dagster_failure
 from ironclad_assets.sensors.upkeep import UPKEEP_TAG
 from ironclad_assets.settings import Settings
-from ironclad_assets.storage.housekeeping import remove_leftovers
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.copies import evict_copies
+from ironclad_assets.upkeep.copies import evict_copies, remove_old_leftovers
 
 LEFTOVERS_AT_HOUR = 4
 
@@ -36,8 +35,7 @@ def evict_local_copies(
     """Let go of local copies beyond their limit."""
     follow_supervisor()
     try:
-        removed = remove_leftovers(store) if config.leftovers else 0
-        shown = {"leftover_bytes": dg.MetadataValue.int(removed)}
+        shown: dict[str, dg.IntMetadataValue] = {}
         if settings.object_store_cache_bytes is not None:
             done = evict_copies(store, ledger=ledger, limit_bytes=settings.object_store_cache_bytes)
             shown |= {
@@ -45,6 +43,8 @@ def evict_local_copies(
                 "freed_bytes": dg.MetadataValue.int(done.freed_bytes),
                 "kept_bytes": dg.MetadataValue.int(done.kept_bytes),
             }
+        removed = remove_old_leftovers(store, ledger=ledger, settings=settings) if config.leftovers else 0
+        shown["leftover_bytes"] = dg.MetadataValue.int(removed)
     except IroncladError as error:
         raise dagster_failure(error) from error
     context.add_output_metadata(shown)

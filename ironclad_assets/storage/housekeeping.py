@@ -6,7 +6,6 @@ Nothing here removes the only copy of anything. When it runs, and what is in use
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -88,10 +87,16 @@ def measure_copies(store: Store) -> int:
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
-def remove_leftovers(store: Store, *, older_than_s: float = LEFTOVER_S) -> int:
+def remove_leftovers(store: Store, *, now: float, older_than_s: float = LEFTOVER_S) -> int:
     """Remove files of artifacts in the bucket that no manifest names; return their bytes.
 
-    Publications that were killed leave them, and so do those that lost.
+    Publications that were killed leave them, and so do those that lost. One that is on its way has such files too, so
+    a clock that is not believed is not to be gone by.
+
+    Args:
+        store: whose bucket is meant.
+        now: the time by which ages are measured, in Unix seconds.
+        older_than_s: how long ago they must have been put there.
 
     Raises:
         StorageUnavailable: the store or the object store is away.
@@ -99,7 +104,7 @@ def remove_leftovers(store: Store, *, older_than_s: float = LEFTOVER_S) -> int:
     if store.mirror is None:
         return 0
     store.require_present()
-    before, removed = time.time() - older_than_s, 0
+    before, removed = now - older_than_s, 0
     for prefix, group in groupby(store.mirror.lasting("stages"), key=lambda found: found.path.split("/")[1:3]):
         found = list(group)
         old = [one for one in found if one.modified_at < before and not one.path.endswith(f"/{MANIFEST}")]

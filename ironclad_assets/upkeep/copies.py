@@ -1,11 +1,14 @@
-"""Local copies of a store that lasts in an object store: which of them nobody works with, so that they may go."""
+"""A store that lasts in an object store: which local copies nobody works with, and which leftovers there are old."""
 
 from collections.abc import Callable
 
+from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.storage.housekeeping import Evicted, evict
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage.housekeeping import Evicted, evict, remove_leftovers
 from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.prune.guard import Clock, believe
 
 
 def evict_copies(store: Store, *, ledger: Ledger, limit_bytes: int) -> Evicted:
@@ -15,6 +18,19 @@ def evict_copies(store: Store, *, ledger: Ledger, limit_bytes: int) -> Evicted:
         StorageUnavailable: the store or the object store is away.
     """
     return evict(store, limit_bytes=limit_bytes, in_use=tell_in_use(ledger))
+
+
+def remove_old_leftovers(store: Store, *, ledger: Ledger, settings: Settings, clock: Clock | None = None) -> int:
+    """Remove what killed publications left in the bucket a day ago, by a clock that can be believed; return its bytes.
+
+    Raises:
+        IroncladError: `CLOCK_DOUBTFUL`: what is on its way now may look old; nothing was touched.
+        StorageUnavailable: the store or the object store is away.
+    """
+    believed = believe(ledger, settings, clock=clock or Clock())
+    if believed.doubt:
+        raise failure(ErrorCode.CLOCK_DOUBTFUL, believed.doubt)
+    return remove_leftovers(store, now=believed.now)
 
 
 def tell_in_use(ledger: Ledger) -> Callable[[str], bool]:

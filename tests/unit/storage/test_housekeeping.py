@@ -1,6 +1,7 @@
 """Local copies that may go, leftovers in the bucket, and moving a store into a bucket."""
 
 import os
+import time
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_store_that_lasts_in_its_root_loses_nothing(tmp_path):
     lone.create()
     persist(lone, OLD)
     assert evict_all(lone).copies == 0
-    assert remove_leftovers(lone, older_than_s=-1) == 0
+    assert remove_leftovers(lone, now=time.time(), older_than_s=-1) == 0
     assert publish_everything(lone).artifacts == 0
     assert see(lone) == OLD
 
@@ -125,9 +126,9 @@ def test_leftovers_of_killed_publications_go_after_a_day_and_nothing_else_does(s
     s3.replace("store/stages/stems/s3/x/a.bin", b"x")
     s3.replace("store/stages/stems/s3/y/a.bin", b"x")
     before = s3.keys("store")
-    assert remove_leftovers(store) == 0
+    assert remove_leftovers(store, now=time.time()) == 0
     assert s3.keys("store") == before
-    assert remove_leftovers(store, older_than_s=-60) == len(b"left over") + len(b"never finished")
+    assert remove_leftovers(store, now=time.time(), older_than_s=-60) == len(b"left over") + len(b"never finished")
     assert len(s3.keys("store")) == len(before) - 2
     assert see(store) == OLD
 

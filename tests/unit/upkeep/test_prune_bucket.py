@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.errors import StorageUnavailable
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.intake.upload import Delivery, Upload
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.artifacts import find_reusable, load_artifact
@@ -17,6 +17,7 @@ from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.mirror import Mirror
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import note_of
+from ironclad_assets.upkeep.copies import remove_old_leftovers
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.recount import recount
@@ -305,3 +306,17 @@ def test_a_recount_counts_what_is_in_the_bucket_alone(world, old):
     world.store.path(original_of(world, old)).unlink()
     assert recount(world.ledger, store=world.store) == 0
     assert "original" in counted(world, old)
+
+
+def test_leftovers_are_not_judged_by_a_clock_that_jumped(world, s3, old):
+    """What a publication that is on its way has put there is no leftover, whatever the clock says."""
+    s3.replace("store/stages/stems/s9/on-its-way/vocals.f32", b"half of it")
+    world.prune()  # leaves a witness of the clocks
+    world.ahead_s = 3650 * DAY_S
+    with pytest.raises(IroncladError) as caught:
+        remove_old_leftovers(world.store, ledger=world.ledger, settings=world.settings, clock=world.clock)
+    assert caught.value.code is ErrorCode.CLOCK_DOUBTFUL
+    assert "store/stages/stems/s9/on-its-way/vocals.f32" in bucket(s3)
+    world.ahead_s, world.boot_s = 2 * DAY_S, world.boot_s + 2 * DAY_S
+    assert remove_old_leftovers(world.store, ledger=world.ledger, settings=world.settings, clock=world.clock) >= 10
+    assert "store/stages/stems/s9/on-its-way/vocals.f32" not in bucket(s3)
