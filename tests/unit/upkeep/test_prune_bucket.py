@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
+from ironclad_assets.engine_host.locks import hold_lock
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, failure
 from ironclad_assets.intake.upload import Delivery, Upload
 from ironclad_assets.settings import Settings
+from ironclad_assets.storage import housekeeping
 from ironclad_assets.storage.artifacts import find_reusable, load_artifact
 from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.mirror import Mirror
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import note_of
-from ironclad_assets.upkeep.copies import remove_old_leftovers
+from ironclad_assets.upkeep.copies import evict_copies, remove_old_leftovers
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.recount import recount
@@ -320,3 +322,15 @@ def test_leftovers_are_not_judged_by_a_clock_that_jumped(world, s3, old):
     world.ahead_s, world.boot_s = 2 * DAY_S, world.boot_s + 2 * DAY_S
     assert remove_old_leftovers(world.store, ledger=world.ledger, settings=world.settings, clock=world.clock) >= 10
     assert "store/stages/stems/s9/on-its-way/vocals.f32" not in bucket(s3)
+
+
+def test_copies_that_an_analysis_reads_are_not_let_go(world, old, monkeypatch):
+    """Its job has ended, so that the ledger does not know of it."""
+    monkeypatch.setattr(housekeeping, "SMALL_BYTES", 1)
+    lock = world.store.stage("song_analysis", old).path / ".lock"
+    files = list(world.store.root.glob(f"stages/stems/{old}/*/audio.f32"))
+    with hold_lock(lock, busy=failure(ErrorCode.BUSY, "it is being analysed")):
+        evict_copies(world.store, ledger=world.ledger, limit_bytes=0)
+        assert all(file.exists() for file in files)
+    evict_copies(world.store, ledger=world.ledger, limit_bytes=0)
+    assert not any(file.exists() for file in files)
