@@ -20,6 +20,7 @@ from ironclad_assets.storage.mirror import Mirror
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import note_of
 from ironclad_assets.upkeep.copies import evict_copies, remove_old_leftovers
+from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.recount import recount
@@ -334,3 +335,30 @@ def test_copies_that_an_analysis_reads_are_not_let_go(world, old, monkeypatch):
         assert all(file.exists() for file in files)
     evict_copies(world.store, ledger=world.ledger, limit_bytes=0)
     assert not any(file.exists() for file in files)
+
+
+@pytest.mark.parametrize("moment", ["before the bucket", "after the bucket"])
+def test_a_sweep_that_is_killed_between_here_and_the_bucket_is_carried_on(world, s3, old, monkeypatch, moment):
+    class Killed(BaseException):
+        """The process ends here."""
+
+    hide = Mirror.hide
+
+    def die(mirror, parting):
+        if moment == "after the bucket":
+            hide(mirror, parting)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "hide", die)
+        patch.setattr(Aside, "put_back", lambda self: None)
+        with pytest.raises(Killed):
+            world.prune(Kind.OLD)
+    assert "original" in counted(world, old)
+    if moment == "before the bucket":
+        assert world.store.original(original_of(world, old)).read_bytes() == SONG
+    later(world, 3)
+    world.prune(Kind.OLD, Kind.PARTIAL)
+    assert original_of(world, old) not in visible(world)
+    assert f"store/{original_of(world, old)}" not in bucket(s3)
+    assert not list(world.store.root.rglob(".*.part"))
