@@ -138,18 +138,22 @@ def _unfiled(library: Path, *, ground: Ground) -> Iterator[Removal]:
 
 
 def _without_entry(marked: list[tuple[str, str]], *, ground: Ground) -> Iterator[Removal]:
-    """Yield files whose song is unknown, or has neither an entry nor a job that filed it.
+    """Yield files whose song is unknown, or has neither an entry nor a job that filed it, whatever came later.
 
     A complete song whose entry is away has good files all the same: the entry was damaged, or is another machine's.
     """
     known = ground.ledger.sweeps.find({song for _, song in marked})
-    filed = {song for song in known if _has_entry(song, ground=ground)}
+    idle = {song for song, one in known.items() if not one.state.active and not _has_entry(song, ground=ground)}
+    unfiled = {song for song in idle if not _has_completed(song, ground=ground)}
     for path, song in marked:
-        one = known.get(song)
-        if one is None:
+        if song not in known:
             yield from _orphan(path, song=song, guard="unknown_song", ground=ground)
-        elif not one.state.active and one.state is not JobState.COMPLETED and song not in filed:
+        elif song in unfiled:
             yield from _orphan(path, song=song, guard="idle", ground=ground, why="its song has no library entry")
+
+
+def _has_completed(song: str, *, ground: Ground) -> bool:
+    return any(job.state is JobState.COMPLETED for job in ground.ledger.jobs_of(song))
 
 
 def _has_entry(song: str, *, ground: Ground) -> bool:

@@ -345,6 +345,23 @@ def test_good_files_of_a_complete_song_stay_where_only_its_entry_is_damaged(worl
     assert [path for path in filed if not path.exists()] == []
 
 
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELED])
+def test_good_files_of_a_complete_song_stay_though_a_retry_of_it_came_to_nothing(world, state):
+    """What the finding of a damaged entry asks for, on a song whose original went by its limit."""
+    world.limit("keep_originals_days", 1)
+    song = world.song(age_days=5)
+    world.prune()
+    filed = [path for root in ("output", "output-stems") for path in world.store.library(root).rglob("*.flac")]
+    damage_entry(world, song)
+    world.verify()
+    world.prune()
+    world.ledger.retry(world.ledger.latest_job(song).job_uuid, actor="test")
+    world.bring(song, state)
+    world.age(song, 5)
+    world.prune()
+    assert [path for path in filed if not path.exists()] == []
+
+
 @pytest.mark.parametrize("how", ["damaged", "missing"])
 def test_a_record_that_cannot_be_read_keeps_nobody_elses_files_longer(world, how):
     world.limit("keep_tracks_days", 1)
