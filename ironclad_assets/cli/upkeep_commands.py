@@ -168,12 +168,12 @@ def _show_plan(swept: Swept, removals: Iterable[Removal], *, limit: int, as_json
 
 def _show_swept(swept: Swept) -> None:
     print(_summary(swept.removed, swept.bytes_removed, words="gone"))
-    for why, count in sorted(swept.skipped.items()):
-        print(printable(f"{count} left: {why}"))
     _show_left(swept)
 
 
 def _show_left(swept: Swept) -> None:
+    for why, count in sorted(swept.skipped.items()):
+        print(printable(f"{count} left: {why}"))
     for user_id, size_bytes in swept.left.most_common():
         print(printable(f"left without --confirm: {size_bytes / 1e6:.1f} MB of {user_id or 'nobody'}"))
 

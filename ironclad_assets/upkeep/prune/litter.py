@@ -14,7 +14,18 @@ from typing import Literal
 from ironclad_assets.contracts.v1.base import SONG_PATTERN
 from ironclad_assets.pipeline.shelf import ROOTS
 from ironclad_assets.upkeep.prune.orphans import batches, hand_off_folders
-from ironclad_assets.upkeep.prune.plan import PARTIAL_S, Ground, Guard, How, Kind, Removal, Weight, names_in, weigh
+from ironclad_assets.upkeep.prune.plan import (
+    PARTIAL_S,
+    Ground,
+    Guard,
+    How,
+    Kind,
+    Removal,
+    Weight,
+    names_in,
+    names_seen_in,
+    weigh,
+)
 from ironclad_assets.upkeep.prune.retention import NOBODY
 from ironclad_assets.upkeep.prune.songs import TEMPORARY, unix_time
 
@@ -85,7 +96,7 @@ def _below(folder: str, *, ground: Ground) -> Iterator[Removal]:
     pending = [folder]
     while pending:
         current = pending.pop()
-        for entry in names_in(ground.store.root / current):
+        for entry in names_seen_in(ground.store.root / current):
             if TEMPORARY.fullmatch(entry.name):
                 yield from _left("store", f"{current}/{entry.name}", ground=ground)
             elif entry.is_dir(follow_symlinks=False):

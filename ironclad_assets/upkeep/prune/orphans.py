@@ -24,7 +24,18 @@ from ironclad_assets.pipeline.ownership import load_claims, read_mark
 from ironclad_assets.pipeline.shelf import COVER, ROOTS
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.prune.plan import DAY_S, PARTIAL_S, Ground, Guard, How, Kind, Removal, names_in, weigh
+from ironclad_assets.upkeep.prune.plan import (
+    DAY_S,
+    PARTIAL_S,
+    Ground,
+    Guard,
+    How,
+    Kind,
+    Removal,
+    names_in,
+    names_seen_in,
+    weigh,
+)
 from ironclad_assets.upkeep.prune.songs import ALL_STAGES, unix_time
 
 HAND_OFF = re.compile(r"[a-z0-9_-]+-input")
@@ -183,10 +194,10 @@ def _scan(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """Yield every visible file below a library root."""
+    """Yield every visible file below a library root, but for folders of others that may not be looked into."""
     pending = [folder]
     while pending:
-        for entry in names_in(pending.pop()):
+        for entry in names_seen_in(pending.pop()):
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):

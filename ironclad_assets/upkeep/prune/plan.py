@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -137,19 +138,17 @@ class Weight:
 
 
 def weigh(path: Path | str) -> Weight | None:
-    """Look at a file, or at a folder with all that is in it; None where there is nothing."""
+    """Look at a file, or at a folder with all that is in it; None where there is nothing, or not all can be seen."""
+    size, files = 0, 0
     try:
         status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    size, files, newest = 0, 0, status.st_mtime
-    if stat.S_ISDIR(status.st_mode):
-        for inner in walk(path):
+        newest = status.st_mtime
+        for inner in walk(path) if stat.S_ISDIR(status.st_mode) else (status,):
             size += freed_bytes(inner)
             files += 1
             newest = max(newest, inner.st_mtime)
-    else:
-        size, files = freed_bytes(status), 1
+    except OSError:
+        return None
     return Weight(size, files, newest, inode=status.st_ino, changed_ns=status.st_mtime_ns)
 
 
@@ -158,13 +157,17 @@ def freed_bytes(status: os.stat_result) -> int:
     return status.st_size if status.st_nlink == 1 else 0
 
 
-def walk(folder: Path | str) -> Iterator[os.stat_result]:
-    """Yield the status of everything below a folder that is no folder; links are not followed."""
+def walk(folder: Path | str, *, leniently: bool = False) -> Iterator[os.stat_result]:
+    """Yield the status of everything below a folder that is no folder; links are not followed.
+
+    `leniently`: what may not be looked at is passed over.
+    """
+    unseen = (OSError,) if leniently else (FileNotFoundError, NotADirectoryError)
     pending = [str(folder)]
     while pending:
         try:
             entries = os.scandir(pending.pop())
-        except (FileNotFoundError, NotADirectoryError):
+        except unseen:
             continue
         with entries:
             for entry in entries:
@@ -173,16 +176,16 @@ def walk(folder: Path | str) -> Iterator[os.stat_result]:
                     continue
                 try:
                     yield entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
+                except unseen:
                     continue
 
 
 def measure(folder: Path, *, but: str) -> int:
-    """Return the bytes of all files below a folder, without its folder `but`; each name of a file counts."""
+    """Return the bytes of all files below a folder that can be seen, without its folder `but`; each name counts."""
     inner = [entry for entry in names_in(folder) if entry.name != but]
     folders = [entry for entry in inner if entry.is_dir(follow_symlinks=False)]
     files = [entry for entry in inner if entry not in folders]
-    sizes = sum(status.st_size for one in folders for status in walk(one.path))
+    sizes = sum(status.st_size for one in folders for status in walk(one.path, leniently=True))
     return sizes + sum(one.stat(follow_symlinks=False).st_size for one in files)
 
 
@@ -193,3 +196,10 @@ def names_in(folder: Path | str) -> list[os.DirEntry[str]]:
             return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def names_seen_in(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder that may be another program's; none where it may not be looked into."""
+    with suppress(OSError):
+        return names_in(folder)
+    return []

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import IO
 
-from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, failure
+from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.mirror import LASTING, ORIGINALS
 from ironclad_assets.storage.store import Store
@@ -103,7 +104,7 @@ class Sweep:
             swept = Swept()
             lost: Counter[str] = Counter()
             number = 0
-            for number, one in enumerate(self._removals(self._ground(believed.now)), start=1):
+            for number, one in enumerate(self._removals(self._ground(believed.now), swept), start=1):
                 kept.write(f"{one.to_line()}\n")
                 if one.kind not in REPLACEABLE:
                     lost[one.user_id] += self._lost_bytes(one)
@@ -134,10 +135,8 @@ class Sweep:
             for _, group in groupby(removals, key=_together):
                 try:
                     taken = hands.carry_out(list(group))
-                except StorageUnavailable:
-                    raise
-                except (IroncladError, ValueError, FileNotFoundError) as error:  # what is broken stops nobody else's
-                    swept.skipped[f"it cannot be read: {type(error).__name__}"] += 1
+                except (IroncladError, ValueError, OSError) as error:  # what is broken stops nobody else's
+                    swept.skipped[f"it cannot be taken: {self._why_left(error)}"] += 1
                     continue
                 for one in taken.removed:
                     swept.removed[one.kind] += one.files
@@ -151,23 +150,50 @@ class Sweep:
     def _ground(self, now: float) -> Ground:
         return Ground(self.store, self.ledger, self.settings, Retention(self.ledger), now)
 
-    def _removals(self, ground: Ground) -> Iterator[Removal]:
+    def _removals(self, ground: Ground, swept: Swept) -> Iterator[Removal]:
         """Yield everything that may go, of the kinds and the user that are asked for; of one song together."""
         folders = hand_off_folders(ground)
         for one in self.ledger.sweeps.songs(user_id=self.user_id):
-            found = [*leftovers(one, ground=ground), *old_files(one, ground=ground), *old_original(one, ground=ground)]
-            for folder in folders:
-                found += hand_off(one, folder=folder, ground=ground)
+            found = [*self._seen(self._of_song(one, folders=folders, ground=ground), swept)]
             yield from sorted((item for item in found if item.kind in self.kinds), key=lambda item: item.kind)
         if Kind.CORRUPT in self.kinds:
-            yield from corrupt(ground, user_id=self.user_id)
+            yield from self._seen(corrupt(ground, user_id=self.user_id), swept)
         others: list[Iterator[Removal]] = [old_logs(ground)]
         if self.user_id is None:
             others += [litter(ground), orphans(ground), kept_long_enough(ground)]
         for stream in others:
-            for item in stream:
+            for item in self._seen(stream, swept):
                 if item.kind in self.kinds and self.user_id in (None, item.user_id):
                     yield item
+
+    @staticmethod
+    def _of_song(one: SweptSong, *, folders: list[str], ground: Ground) -> Iterator[Removal]:
+        """Yield everything that may go of a song that the ledger knows."""
+        yield from leftovers(one, ground=ground)
+        yield from old_files(one, ground=ground)
+        yield from old_original(one, ground=ground)
+        for folder in folders:
+            yield from hand_off(one, folder=folder, ground=ground)
+
+    def _seen(self, stream: Iterator[Removal], swept: Swept) -> Iterator[Removal]:
+        """Yield from a stream until something in it cannot be looked at, which stops no other.
+
+        Raises:
+            StorageUnavailable: it is the store that went away.
+        """
+        try:
+            yield from stream
+        except OSError as error:
+            swept.skipped[f"it cannot be looked at: {self._why_left(error)}"] += 1
+
+    def _why_left(self, error: IroncladError | ValueError | OSError) -> str:
+        """Return what went wrong with one thing, without its path; raise where the store or its bucket is away."""
+        require_store(self.store, self.settings)
+        if not isinstance(error, IroncladError):
+            return str(getattr(error, "strerror", "")) or type(error).__name__
+        if error.code is ErrorCode.STORAGE_AWAY and self.store.mirror is not None:
+            raise error
+        return error.code.code
 
     def _lost_bytes(self, one: Removal) -> int:
         """Return how much goes that cannot be made again: an original whose bytes a backup has too frees nothing."""

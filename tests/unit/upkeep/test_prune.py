@@ -1,8 +1,10 @@
 """Sweeps: what goes, what stays, and that a dry run says exactly that."""
 
+import errno
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
-from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, make_world
+from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, forbid, make_world
 
 RAW = {"staged_chunks", "stems", "recombined_track"}
 
@@ -383,3 +385,48 @@ def test_what_one_user_has_too_much_of_keeps_nobody_elses_files(world):
     assert world.prune(Kind.OLD, confirmed=False).left == swept.left == {"bob": 900_000}
     originals = {path.name for path in world.store.archive.glob("??/*") if len(path.name) == 64}
     assert originals == {world.ledger.song(large).sha256}
+
+
+@pytest.mark.parametrize(
+    "folder", ["input/ada/private", "output/Ann", "sidecars/gone", "orphaned/x", "stages/stems/s0001", "error/s0001"]
+)
+def test_a_folder_that_may_not_be_looked_into_stops_nobody_elses_sweep(world, monkeypatch, folder):
+    """Promise 6: such as a private one in the upload folder, or of a media server in the library."""
+    world.song(state=JobState.FAILED, age_days=100)
+    other = world.song(user="bob", age_days=8)
+    world.put(f"{folder}/file", age_days=100)
+    forbid(monkeypatch, world.store.root / folder)
+    world.prune()
+    assert not stages_of(world, other) & RAW
+    assert (world.store.root / folder / "file").exists()
+
+
+def test_folders_too_deep_to_be_named_stop_nobodys_sweep(world):
+    """Promise 6: any user can make them in a drop folder that is shared over the network."""
+    song = world.song(age_days=8)
+    folder = world.store.input / "ada"
+    folder.mkdir()
+    held = os.open(folder, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=held)
+        deeper = os.open("d" * 200, os.O_RDONLY, dir_fd=held)
+        os.close(held)
+        held = deeper
+    os.close(held)
+    world.prune()
+    assert not stages_of(world, song) & RAW
+
+
+def test_what_may_not_be_renamed_stops_nobody_elses_sweep(world, monkeypatch):
+    mine, other = world.song(age_days=8), world.song(user="bob", age_days=8)
+    real = Path.rename
+
+    def rename(path, target):
+        if path.parent == world.store.root / "stages" / "stems" / mine:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    swept = world.prune(Kind.INTERMEDIATE)
+    assert swept.skipped == {"it cannot be taken: storage_read_only": 1}
+    assert not stages_of(world, other) & RAW

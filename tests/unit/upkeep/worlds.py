@@ -1,5 +1,6 @@
 """Small installations with songs at every point of their lives, for sweeps and checks: files, rows, and their ages."""
 
+import errno
 import hashlib
 import os
 import time
@@ -7,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import pytest
 from sqlalchemy import update
 
 from ironclad_assets.contracts.v1.base import Contract
@@ -207,3 +210,15 @@ def make_world(settings: Settings, store: Store, *, url: str, folder: Path) -> W
     known = {str(store.root): store.sentinel.read_text(encoding="utf-8").strip()}
     atomic.write_json(settings.home_dir / "stores.json", known)
     return World(settings, store, ledger, folder)
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let nobody look into a folder, not even root."""
+    real = os.scandir
+
+    def scandir(path: str | Path = ".") -> Any:  # an iterator of entries
+        if str(path).startswith(str(folder)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
