@@ -64,5 +64,5 @@ def _entry_files(store: Store, song: str) -> tuple[EntryFile, ...]:
     try:
         manifest = read_manifest(StageFolder(store.root / "stages" / "library_entry" / song))
         return LibraryEntry.model_validate(manifest.payload).files
-    except (IroncladError, ValidationError):
+    except (IroncladError, ValidationError, OSError):
         return ()

@@ -71,9 +71,13 @@ def check_stage(store: Store, *, stage: str, song: str, heed: Heed = carry_on) -
     names = {entry.name: entry for entry in names_in(folder)}
     named = ""
     if "manifest.json" in names:
-        content = (folder / "manifest.json").read_bytes()
         try:
+            content = (folder / "manifest.json").read_bytes()
             manifest = parse_manifest(content, where=f"{path}/manifest.json")
+        except OSError as error:
+            detail = f"it cannot be read: {error.strerror}"
+            yield found(FindingCode.MANIFEST_DAMAGED, f"{path}/manifest.json", detail, song=song)
+            return
         except IroncladError as error:
             newer = error.code is ErrorCode.ARTIFACT_NEWER
             code = FindingCode.MANIFEST_NEWER if newer else FindingCode.MANIFEST_DAMAGED
@@ -161,7 +165,7 @@ def _manifest_or_none(store: Store, *, stage: str, song: str) -> Manifest | None
     path = store.root / "stages" / stage / song / "manifest.json"
     try:
         return parse_manifest(path.read_bytes(), where=str(path))
-    except (FileNotFoundError, IroncladError):
+    except (OSError, IroncladError):
         return None
 
 

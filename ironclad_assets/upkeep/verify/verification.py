@@ -5,9 +5,12 @@ is kept for `prune --kind corrupt`.
 """
 
 import hashlib
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from ironclad_assets.contracts.v1.base import SONG_PATTERN
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.settings import Settings
@@ -103,20 +106,31 @@ class Verification:
         if one.state.active:
             self.verified.busy += 1
             return
-        findings = [
-            *check_song(one, store=self.store, ledger=self.ledger, heed=self._heed),
-            *check_entry_files(one.song, store=self.store, heed=self._heed),
-        ]
+        findings = list(self._found_in(one))
         if findings and self.ledger.sweeps.find([one.song]).get(one.song) != one:
             self.verified.busy += 1
             return
         yield from findings
 
+    def _found_in(self, one: SweptSong) -> Iterator[Finding]:
+        """Yield what is wrong with a song; what cannot be looked at is, unless the store went away.
+
+        Raises:
+            StorageUnavailable: it did.
+        """
+        try:
+            yield from check_song(one, store=self.store, ledger=self.ledger, heed=self._heed)
+            yield from check_entry_files(one.song, store=self.store, heed=self._heed)
+        except OSError as error:
+            require_store(self.store, self.settings)
+            path = os.path.relpath(os.fsdecode(error.filename or self.store.root), self.store.root)
+            yield found(FindingCode.FILE_DAMAGED, path, f"it cannot be read: {error.strerror}", song=one.song)
+
     def _strangers(self, folder: str) -> Iterator[Finding]:
         """Yield what is named after songs that the ledger does not know."""
         for batch in batches(names_in(self.store.root / folder)):
             mine = [entry.name for entry in batch if self.part.has(entry.name) and not entry.name.startswith(".")]
-            known = self.ledger.sweeps.known(mine)
+            known = self.ledger.sweeps.known(name for name in mine if re.fullmatch(SONG_PATTERN, name))
             for name in mine:
                 if name not in known:
                     yield found(FindingCode.ORPHANED, f"{folder}/{name}", "the ledger knows no such song", song="")

@@ -1,8 +1,10 @@
 """Verifying: every byte of everything that has a record is read, and what differs is found."""
 
+import errno
 import json
 import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.verify.verification import Part, Verification
-from tests.unit.upkeep.worlds import World, make_world
+from tests.unit.upkeep.worlds import World, forbid, make_world
 
 
 @pytest.fixture
@@ -169,3 +171,44 @@ def test_a_store_that_is_away_is_not_verified(world):
     world.store.sentinel.unlink()
     with pytest.raises(StorageUnavailable):
         world.verify()
+
+
+def test_a_manifest_on_a_bad_sector_is_found_and_so_is_what_comes_after(world, monkeypatch):
+    """Promise 18: the disk does not give it; verifying goes on with the next song."""
+    first, other = world.song(), world.song()
+    manifest = world.store.stage("library_entry", first).manifest
+    [file] = world.store.root.glob(f"stages/stems/{other}/*/audio.f32")
+    file.write_bytes(b"X" + file.read_bytes()[1:])
+    real = Path.read_bytes
+
+    def read_bytes(path):
+        if path == manifest:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    found = {(one.code, one.song) for one in world.verify()}
+    assert found >= {("manifest_damaged", first), ("file_damaged", other)}
+    world.prune(Kind.CORRUPT)
+    assert not manifest.exists()
+
+
+@pytest.mark.parametrize("place", ["stages/stems", "sidecars", "output"])
+def test_what_may_not_be_looked_into_is_told_of_its_song_alone(world, monkeypatch, place):
+    song, other = world.song(), world.song()
+    [file] = world.store.root.glob(f"stages/stems/{other}/*/audio.f32")
+    file.write_bytes(b"X" + file.read_bytes()[1:])
+    world.put(f"{place}/{song}/private", b"x")
+    forbid(monkeypatch, world.store.root / place / song)
+    found = {(one.path, one.detail) for one in world.verify() if one.song == song}
+    unseen = (f"{place}/{song}", "it cannot be read: Permission denied")
+    assert found == (set() if place == "output" else {unseen})
+    assert ("file_damaged", other) in {(one.code, one.song) for one in world.verify()}
+
+
+def test_a_name_in_no_known_spelling_is_nobodys(world):
+    """A hand, or a copy from elsewhere, made a folder whose name is no UTF-8."""
+    song = world.song()
+    (world.store.root / os.fsdecode(b"stages/stems/\xff")).mkdir()
+    assert [one.code for one in world.verify()] == ["orphaned"]
+    assert [one.code for one in world.verify() if one.song == song] == []
