@@ -138,14 +138,34 @@ def _orphan(path: str, *, song: str, guard: Guard, ground: Ground, why: str = ""
 def _unfiled(library: Path, *, ground: Ground) -> Iterator[Removal]:
     """Yield files of the library that are marked as a song's that is unknown or has no entry."""
     marked: list[tuple[str, str]] = []
+    covers: list[tuple[str, str]] = []
     for path in visible_files(library):
-        song = read_mark(path)
-        if song is not None and _SONG.fullmatch(song) and not is_left_cover(path):
-            marked.append((path.relative_to(ground.store.root).as_posix(), song))
-        if len(marked) >= PAGE:
+        song = _song_of(path)
+        if song is not None:
+            chosen = covers if is_left_cover(path) else marked
+            chosen.append((path.relative_to(ground.store.root).as_posix(), song))
+        if max(len(marked), len(covers)) >= PAGE:
             yield from _without_entry(marked, ground=ground)
-            marked = []
+            yield from _left_alone(covers, ground=ground)
+            marked, covers = [], []
     yield from _without_entry(marked, ground=ground)
+    yield from _left_alone(covers, ground=ground)
+
+
+def _left_alone(covers: list[tuple[str, str]], *, ground: Ground) -> Iterator[Removal]:
+    """Yield covers beside which nothing is left, because every file there goes too."""
+    for cover in _without_entry(covers, ground=ground):
+        folder = (ground.store.root / cover.path).parent
+        beside = [folder / entry.name for entry in names_in(folder) if entry.name != COVER]
+        marked = [(path.relative_to(ground.store.root).as_posix(), song) for path in beside if (song := _song_of(path))]
+        if len(marked) == len(beside) == len(list(_without_entry(marked, ground=ground))):
+            yield cover
+
+
+def _song_of(path: Path) -> str | None:
+    """Return the song that a file is marked as of, if that is the name of one."""
+    song = read_mark(path)
+    return song if song is not None and _SONG.fullmatch(song) else None
 
 
 def _without_entry(marked: list[tuple[str, str]], *, ground: Ground) -> Iterator[Removal]:

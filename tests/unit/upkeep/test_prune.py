@@ -430,3 +430,24 @@ def test_what_may_not_be_renamed_stops_nobody_elses_sweep(world, monkeypatch):
     swept = world.prune(Kind.INTERMEDIATE)
     assert swept.skipped == {"it cannot be taken: storage_read_only": 1}
     assert not stages_of(world, other) & RAW
+
+
+def marked(file, song):
+    os.setxattr(file, "user.ironclad.song", song.encode())
+    return file
+
+
+def test_a_cover_goes_with_the_last_files_of_its_album_and_stays_for_the_sake_of_others(world):
+    """ORG-002: one sweep has nothing left for the next; what is somebody else's keeps its cover."""
+    for album in ("Far", "Near"):
+        for name in ("one.flac", "two.flac", "cover.jpg"):
+            marked(world.put(f"output/Ann/{album}/{name}", name.encode()), "gone")
+    world.put("output/Ann/Near/own.flac")
+    planned = {one.path for one in world.plan()}
+    assert planned == {
+        *(f"output/Ann/Far/{name}" for name in ("one.flac", "two.flac", "cover.jpg")),
+        *(f"output/Ann/Near/{name}" for name in ("one.flac", "two.flac")),
+    }
+    world.prune()
+    assert world.plan() == []
+    assert (world.store.root / "output/Ann/Near/cover.jpg").exists()

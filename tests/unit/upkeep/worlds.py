@@ -22,13 +22,14 @@ from ironclad_assets.contracts.v1.recombined_track import RecombinedTrack
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import history, jobs, songs
 from ironclad_assets.ledger.worker import current_worker
+from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import Envelope, persist_artifact
 from ironclad_assets.storage.sealed import seal
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.findings import Finding
-from ironclad_assets.upkeep.prune.guard import Clock
+from ironclad_assets.upkeep.prune.guard import Clock, keep_witness
 from ironclad_assets.upkeep.prune.plan import Kind, Removal
 from ironclad_assets.upkeep.prune.sweep import Sweep, Swept
 from ironclad_assets.upkeep.verify.verification import Verification
@@ -119,7 +120,8 @@ class World:
     def file(self, song: str, *, job_uuid: str, user: str) -> None:
         """Put the song into the library, a track, two stems and a cover."""
         made = song_maker(self.store, self.folder / "delivered")(song, title=f"Song {song}", album=f"Album {song}")
-        entry = made.organise()
+        with hold_entry(self.store, song=song):
+            entry = made.organise()
         self.artifact(song, "song_metadata", job_uuid=job_uuid, user=user, payload=made.metadata)
         record = SongRecord(
             song=song, original_name="run.flac", user_id=user, uploaded_at="", completed_at="", media_type="",
@@ -175,14 +177,20 @@ class World:
         with self.ledger._database.write() as connection:
             connection.execute(update(history).values(at=at))
 
+    def stop_the_clock(self) -> None:
+        """Let no time pass from now on, and the clock be believed."""
+        now = time.time()
+        self.clock = Clock(wall=lambda: now, boot_s=self.clock.boot_s, boot_id=self.clock.boot_id)
+        keep_witness(self.settings, clock=self.clock)
+
     def sweep(self, *kinds: Kind, confirmed: bool = True, user: str | None = None) -> Sweep:
         return Sweep(
             store=self.store, ledger=self.ledger, settings=self.settings, actor="test", confirmed=confirmed,
             clock=self.clock, user_id=user, **({"kinds": frozenset(kinds)} if kinds else {}),
         )  # fmt: skip
 
-    def plan(self, *kinds: Kind, user: str | None = None) -> list[Removal]:
-        with self.sweep(*kinds, user=user).plan() as (_, removals):
+    def plan(self, *kinds: Kind, confirmed: bool = True, user: str | None = None) -> list[Removal]:
+        with self.sweep(*kinds, confirmed=confirmed, user=user).plan() as (_, removals):
             return list(removals)
 
     def prune(self, *kinds: Kind, confirmed: bool = True, user: str | None = None) -> Swept:
