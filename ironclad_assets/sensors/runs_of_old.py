@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
+from sqlalchemy.exc import DatabaseError
 
 PAGE = 200
 
@@ -57,8 +58,12 @@ def _is_last_good(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def _drop(instance: dg.DagsterInstance, run_id: str, *, home: Path) -> None:
-    """Delete one run; files that a kill leaves are never read again."""
-    instance.delete_run(run_id)
+    """Delete one run; files that a kill leaves are never read again, nor is a run's own database that is damaged."""
+    try:
+        instance.delete_run(run_id)
+    except DatabaseError:
+        if instance.get_run_by_id(run_id) is not None:
+            raise
     for path in (home / "history" / "runs").glob(f"{run_id}.db*"):
         with suppress(FileNotFoundError):
             path.unlink()

@@ -178,3 +178,19 @@ def test_runs_are_as_old_as_the_ledger_knows_where_nothing_else_speaks_for_the_c
     young, old = ended_days_ago(run.instance, 90.5), ended_days_ago(run.instance, 91)
     assert run(prune_store).success
     assert [run.instance.get_run_by_id(one) is None for one in (young, old)] == [False, True]
+
+
+def test_a_run_whose_database_is_damaged_goes_and_stops_nothing(tmp_path):
+    """The files of all songs are swept after the runs."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        for _ in range(3):
+            instance.add_run(
+                dg.DagsterRun(job_name="any", run_id=make_new_run_id(), status=dg.DagsterRunStatus.FAILURE)
+            )
+        damaged = instance.get_runs()[1].run_id
+        database = tmp_path / "history" / "runs" / f"{damaged}.db"
+        database.write_bytes(b"no database" * 1000)
+        assert drop_old_runs(instance, home=tmp_path, before=tomorrow) == 3
+        assert instance.get_runs() == []
+    assert not database.exists()
