@@ -204,7 +204,7 @@ class Sweep:
         return one.size_bytes
 
     def _measure(self, lost: int) -> int:
-        """Return the bytes of the whole store; the bucket, which may have most of them, is asked only where that matters."""
+        """Return the bytes of the whole store; the bucket, which may have more of them, is asked where that matters."""
         here = measure(self.store.root, but=BACKUPS)
         if self.store.mirror is None or lost <= int(self.settings.prune_share * here):
             return here
