@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ironclad_assets.assets.room import Room
-from ironclad_assets.ledger.admission import Reservation
+from ironclad_assets.ledger.reservations import Reservation
 
 
 @contextmanager
@@ -18,9 +18,9 @@ def reserved(room: Room, *, size_bytes: int) -> Iterator[Reservation]:
         LimitReached: `QUOTA_EXCEEDED`.
     """
     song = room.job.song
-    reservation = room.ledger.admission.reserve(song, room.stage, size_bytes=size_bytes)
+    reservation = room.ledger.reservations.take(song, room.stage, size_bytes=size_bytes)
     try:
         yield reservation
     except BaseException:
-        room.ledger.admission.give_back(song, room.stage, reservation=reservation)
+        room.ledger.reservations.give_back(song, room.stage)
         raise

@@ -11,7 +11,7 @@ from ironclad_assets.contracts.v1.base import CheckOutcome
 from ironclad_assets.contracts.v1.staged_chunks import StagedChunks
 from ironclad_assets.contracts.v1.validated_file import ValidatedFile
 from ironclad_assets.io_managers.contract_io_manager import Upstream
-from ironclad_assets.ledger.admission import Reservation
+from ironclad_assets.ledger.reservations import Reservation
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.policy import Policy
 from ironclad_assets.pipeline.stage import stage_song, staged_bytes
@@ -50,7 +50,7 @@ def staged_chunks(
         engines.require_ready(chosen.engine)
         size_bytes = sum(staged_bytes(validated.audio, model=chosen.model))
         # Asked also where staging is reused: who is over the quota gets nothing more from what is staged already.
-        ledger.admission.require_room(room.job.song, STAGE, size_bytes=size_bytes)
+        ledger.reservations.require_room(room.job.song, STAGE, size_bytes=size_bytes)
         duration_s = validated.audio.duration_s
         ledger.admission.measure(room.job.song, duration_s=duration_s, job_uuid=room.job.job_uuid)
 

@@ -22,13 +22,7 @@ from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.runs import enter_stage
 from ironclad_assets.ledger.shares import DAY_S, MINUTE_S, WORK, audio_minutes, day_start, oldest_minutes, oldest_upload
 from ironclad_assets.ledger.tables import songs
-from ironclad_assets.ledger.usage import (
-    forget_stored,
-    read_usage,
-    record_stored,
-    stored_bytes,
-    warn_near,
-)
+from ironclad_assets.ledger.usage import read_usage, warn_near
 from ironclad_assets.ledger.users import check_served, find_user, see_user, take_user_turn
 
 INSTALLATION = "the installation"
@@ -64,17 +58,8 @@ class Wish:
     expected_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """Bytes that are counted before they are written: what was counted in their place, and the user's sum."""
-
-    before_bytes: int
-    used_bytes: int
-    quota_bytes: int | None
-
-
 class Admission:
-    """The early question, and those of later stages; the deciding one about a new song is `admit`."""
+    """The early question, and that of the minutes; the deciding one about a new song is `admit`."""
 
     def __init__(self, database: Database, *, rules: Rules, live: Live) -> None:
         self._database = database
@@ -129,45 +114,6 @@ class Admission:
         with self._database.read() as connection:
             chosen = select(songs.c.song).where(songs.c.archive_path == archive_path).limit(1)
             return connection.execute(chosen).first() is not None
-
-    def reserve(self, song: str, stage: str, *, size_bytes: int) -> Reservation:
-        """Count `size_bytes` as stored for `stage` of the song before they are written (SPLIT-021).
-
-        They replace what was counted for the stage; who stores no more than before is not refused.
-
-        Raises:
-            LimitReached: `QUOTA_EXCEEDED`: they would exceed the quota of the song's user or of the installation.
-        """
-        with self._database.write() as connection:
-            user_id = require_song(connection, song, lock=True).user_id  # first, as everywhere: then the user's turn
-            take_user_turn(connection, user_id)
-            before = stored_bytes(connection, song, stage)
-            limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
-            if size_bytes > before and system.stored_bytes is not None:
-                take_turns(connection, SYSTEM)
-            if size_bytes > before:
-                _check_room(connection, song, stage, size_bytes=size_bytes, limits=limits, system=system)
-            record_stored(connection, song, stage, size_bytes=size_bytes)
-            used = read_usage(connection, user_id).stored_bytes
-            return Reservation(before_bytes=before, used_bytes=used, quota_bytes=limits.stored_bytes)
-
-    def require_room(self, song: str, stage: str, *, size_bytes: int) -> None:
-        """Raise where what is stored, with `size_bytes` for `stage` of the song, exceeds a quota; count nothing.
-
-        Raises:
-            LimitReached: `QUOTA_EXCEEDED`.
-        """
-        with self._database.read() as connection:
-            user_id = require_song(connection, song).user_id
-            limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
-            _check_room(connection, song, stage, size_bytes=size_bytes, limits=limits, system=system)
-
-    def give_back(self, song: str, stage: str, *, reservation: Reservation) -> None:
-        """Count again what was counted before `reservation`: nothing was written."""
-        with self._database.write() as connection:
-            forget_stored(connection, song, stage)
-            if reservation.before_bytes:
-                record_stored(connection, song, stage, size_bytes=reservation.before_bytes)
 
     def measure(self, song: str, *, duration_s: float, job_uuid: str | None = None) -> None:
         """Note how long the song really is, and with `job_uuid` that this running job begins the work on it.
@@ -265,7 +211,7 @@ def _check_limits(
     user_id = wish.user_id if isinstance(limits, EffectiveLimits) else None
     whose = _whose(user_id)
     used = read_usage(connection, user_id, limits=limits)
-    _check_bytes(used.stored_bytes, wish.size_bytes, most=limits.stored_bytes, whose=whose, what="the file")
+    check_bytes(used.stored_bytes, wish.size_bytes, most=limits.stored_bytes, whose=whose, what="the file")
     if isinstance(limits, EffectiveLimits):
         _check_day(connection, limits, used=used, whose=whose, user_id=wish.user_id)
     rate = limits.submissions_per_minute
@@ -284,21 +230,12 @@ def _whose(user_id: str | None) -> str:
     return INSTALLATION if user_id is None else f"user {user_id!r}"
 
 
-def _check_room(
-    connection: Connection, song: str, stage: str, *, size_bytes: int, limits: EffectiveLimits, system: SystemLimits
-) -> None:
-    """Raise where `size_bytes` in the place of what `stage` of the song has exceed the user's quota or the system's."""
-    user_id, before = require_song(connection, song).user_id, stored_bytes(connection, song, stage)
-    for whose, owner, most in (
-        (f"user {user_id!r}", user_id, limits.stored_bytes),
-        (INSTALLATION, None, system.stored_bytes),
-    ):
-        if most is not None:
-            used = read_usage(connection, owner, limits=limits if owner else system).stored_bytes - before
-            _check_bytes(used, size_bytes, most=most, whose=whose, what=stage)
+def check_bytes(used: int, more: int, *, most: int | None, whose: str, what: str) -> None:
+    """Raise where `more` bytes for something do not fit.
 
-
-def _check_bytes(used: int, more: int, *, most: int | None, whose: str, what: str) -> None:
+    Raises:
+        LimitReached: `QUOTA_EXCEEDED`.
+    """
     if most is not None and used + more > most:
         detail = f"{whose} stores {used} bytes of {most}; {more} more for {what} do not fit"
         raise LimitReached(detail, code=ErrorCode.QUOTA_EXCEEDED)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState
-from ironclad_assets.ledger.changes import change_state, next_attempt
+from ironclad_assets.ledger.changes import change_state, lock_ending_job, next_attempt
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.progress import seconds_between
 from ironclad_assets.ledger.reads import lock_jobs, require_job
@@ -49,7 +49,7 @@ class Attempts:
         A job that somebody wanted to cancel is canceled.
         """
         with self._database.write() as connection:
-            job = require_job(connection, job_uuid, lock=True)
+            job = lock_ending_job(connection, job_uuid)
             if job.cancel_requested:
                 return change_state(connection, job, to=JobState.CANCELED, actor=actor, values={})
             failures = job.failures + 1

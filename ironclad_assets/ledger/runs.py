@@ -9,7 +9,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState
 from ironclad_assets.errors import ErrorCode, failure
-from ironclad_assets.ledger.changes import add_attempt, change_state, next_attempt
+from ironclad_assets.ledger.changes import add_attempt, change_state, lock_ending_job, next_attempt
 from ironclad_assets.ledger.progress import overall_fraction
 from ironclad_assets.ledger.reads import (
     LedgerReads,
@@ -137,7 +137,7 @@ class RunWrites(LedgerReads):
         canceled.
         """
         with self._database.write() as connection:
-            job = require_job(connection, job_uuid, lock=True)
+            job = lock_ending_job(connection, job_uuid)
             crashes = job.crashes + 1
             return _queue_again(
                 connection,
@@ -154,7 +154,7 @@ class RunWrites(LedgerReads):
         A song that takes the whole machine down each time fails at the `limit`-th interruption.
         """
         with self._database.write() as connection:
-            job = require_job(connection, job_uuid, lock=True)
+            job = lock_ending_job(connection, job_uuid)
             told = history.c.detail.startswith(INTERRUPTED, autoescape=True)
             counted = select(func.count()).where(history.c.job_uuid == job_uuid, told)
             times = int(connection.execute(counted).scalar_one()) + 1
@@ -170,7 +170,7 @@ class RunWrites(LedgerReads):
     def _end(self, job_uuid: str, *, to: JobState, actor: str, values: Values, detail: str = "") -> Job:
         """Bring a job to its last state; a job that is there already is left as it is."""
         with self._database.write() as connection:
-            job = require_job(connection, job_uuid, lock=True)
+            job = lock_ending_job(connection, job_uuid)
             if job.state is to:
                 return job
             return change_state(connection, job, to=to, actor=actor, values=values, detail=detail)

@@ -19,7 +19,7 @@ from ironclad_assets.ledger.admission import Admission
 from ironclad_assets.ledger.again import Again
 from ironclad_assets.ledger.attempts import Attempts
 from ironclad_assets.ledger.audit import Audit
-from ironclad_assets.ledger.changes import add_attempt, change_state, next_attempt
+from ironclad_assets.ledger.changes import add_attempt, change_state, lock_ending_job, next_attempt
 from ironclad_assets.ledger.defaults import Defaults
 from ironclad_assets.ledger.deletions import Deletions
 from ironclad_assets.ledger.dump import LedgerDump
@@ -30,6 +30,7 @@ from ironclad_assets.ledger.progress import overall_fraction
 from ironclad_assets.ledger.queue import Queue
 from ironclad_assets.ledger.reads import active_job, lock_jobs, require_job, require_song
 from ironclad_assets.ledger.registration import Newcomer, Registration, find_registration, register_song
+from ironclad_assets.ledger.reservations import Reservations
 from ironclad_assets.ledger.rows import (
     NO_ERROR,
     error_values,
@@ -104,6 +105,11 @@ class Ledger(RunWrites, Defaults):
     def admission(self) -> Admission:
         """Whether a song may come in, as far as can be said before it does."""
         return Admission(self._database, rules=self.rules, live=self.live)
+
+    @cached_property
+    def reservations(self) -> Reservations:
+        """Room that runs take under the quotas before they write."""
+        return Reservations(self._database, rules=self.rules)
 
     @cached_property
     def live(self) -> Live:
@@ -208,7 +214,7 @@ class Ledger(RunWrites, Defaults):
     def hold(self, job_uuid: str, error: JobError, *, actor: str) -> Job:
         """Put a queued or running job aside until what `error` names has passed; one to be canceled is canceled."""
         with self._database.write() as connection:
-            job = require_job(connection, job_uuid, lock=True)
+            job = lock_ending_job(connection, job_uuid)
             if job.cancel_requested:
                 return change_state(connection, job, to=JobState.CANCELED, actor=actor, values={})
             detail = f"{error.code}: {error.detail}"

@@ -2,8 +2,8 @@
 
 Bytes are counted when they are written: the original when its song is registered, a stage's files when its
 artifact is persisted, both taken off when they are discarded. `stored_artifacts` has a row for each; a user's
-sum stands in `users`, so that asking costs one row however many songs there are. What counts for a day or a minute
-is found in `shares`.
+sum stands in `users`, so that asking costs one row however many songs there are. What is counted before it is written
+is decided by `reservations`; what counts for a day or a minute is found in `shares`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +23,9 @@ from ironclad_assets.ledger.users import take_user_turn
 
 ORIGINAL = "original"
 """What stands for an original where otherwise a stage does."""
+
+RESERVED = "reserved:"
+"""What stands before a stage's name where its bytes are not written yet, only promised to a run."""
 
 BATCH = 100
 """Songs whose account is mended in one transaction."""
@@ -51,8 +54,10 @@ class Accounts:
             return read_usage(connection, None)
 
     def stored(self, song: str) -> dict[str, int]:
-        """Return the bytes stored for a song, by stage; its original is `ORIGINAL`."""
-        chosen = select(stored_artifacts.c.stage, stored_artifacts.c.size_bytes).where(stored_artifacts.c.song == song)
+        """Return the bytes stored for a song, by stage; its original is `ORIGINAL`. What is reserved is not stored."""
+        chosen = select(stored_artifacts.c.stage, stored_artifacts.c.size_bytes).where(
+            stored_artifacts.c.song == song, ~_is_reserved()
+        )
         with self._database.read() as connection:
             return {row.stage: row.size_bytes for row in connection.execute(chosen)}
 
@@ -130,7 +135,7 @@ def _replace(connection: Connection, found: Mapping[str, Mapping[str, int]]) -> 
 
 
 def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: int) -> None:
-    """Note that `stage` of the song now has `size_bytes` on disk, inside a transaction.
+    """Note that `stage` of the song now has `size_bytes` on disk, inside a transaction; what was reserved ends.
 
     A song that is being deleted counts for nobody: what its last stage still writes goes with it, and its user may
     have come back as another one meanwhile.
@@ -139,21 +144,36 @@ def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: 
     take_user_turn(connection, user_id)
     if has_tombstone(connection, "song", song):
         return
-    before = stored_bytes(connection, song, stage)
-    connection.execute(delete(stored_artifacts).where(_these(song, stage)))
-    values = {"song": song, "stage": stage, "size_bytes": size_bytes, "written_at": utc_now()}
-    connection.execute(insert(stored_artifacts).values(values))
-    _add(connection, user_id, size_bytes - before)
+    _take_off(connection, user_id, _these(song, stage))
+    _put_on(connection, user_id, song, stage, size_bytes=size_bytes)
 
 
 def forget_stored(connection: Connection, song: str, stage: str | None = None) -> None:
     """Note that `stage` of the song, or everything of it, is gone from disk, inside a transaction."""
     user_id = _owner(connection, song)
     take_user_turn(connection, user_id)
-    these = _these(song, stage)
-    before = int(connection.execute(select(func.sum(stored_artifacts.c.size_bytes)).where(these)).scalar() or 0)
-    connection.execute(delete(stored_artifacts).where(these))
-    _add(connection, user_id, -before)
+    _take_off(connection, user_id, _these(song, stage))
+
+
+def record_reserved(connection: Connection, song: str, stage: str, *, size_bytes: int) -> None:
+    """Count what a run is about to write for `stage` beyond what that has; nothing may be reserved for it yet."""
+    user_id = _owner(connection, song)
+    take_user_turn(connection, user_id)
+    _put_on(connection, user_id, song, f"{RESERVED}{stage}", size_bytes=size_bytes)
+
+
+def has_reserved(connection: Connection, song: str) -> bool:
+    """Return whether anything is reserved for the song."""
+    chosen = select(stored_artifacts.c.stage).where(stored_artifacts.c.song == song, _is_reserved()).limit(1)
+    return connection.execute(chosen).first() is not None
+
+
+def forget_reserved(connection: Connection, song: str, stage: str | None = None) -> None:
+    """Count no longer what was reserved for `stage` of the song, or for any."""
+    user_id = _owner(connection, song)
+    take_user_turn(connection, user_id)
+    which = _is_reserved() if stage is None else stored_artifacts.c.stage == f"{RESERVED}{stage}"
+    _take_off(connection, user_id, (stored_artifacts.c.song == song) & which)
 
 
 def forget_all_stored(connection: Connection, chosen: Sequence[str]) -> None:
@@ -177,7 +197,8 @@ def forget_all_stored(connection: Connection, chosen: Sequence[str]) -> None:
 
 def stored_bytes(connection: Connection, song: str, stage: str) -> int:
     """Return the bytes counted for `stage` of the song, inside a transaction."""
-    chosen = select(stored_artifacts.c.size_bytes).where(_these(song, stage))
+    these = (stored_artifacts.c.song == song) & (stored_artifacts.c.stage == stage)
+    chosen = select(stored_artifacts.c.size_bytes).where(these)
     return int(connection.execute(chosen).scalar() or 0)
 
 
@@ -227,8 +248,27 @@ _COUNTS: dict[str, Callable[[Connection, str | None], float]] = {
 
 
 def _these(song: str, stage: str | None) -> ColumnElement[bool]:
+    """Return which entries are of a stage, what is reserved for it included, or of the whole song."""
     of_song = stored_artifacts.c.song == song
-    return of_song if stage is None else of_song & (stored_artifacts.c.stage == stage)
+    return of_song if stage is None else of_song & stored_artifacts.c.stage.in_([stage, f"{RESERVED}{stage}"])
+
+
+def _is_reserved() -> ColumnElement[bool]:
+    return stored_artifacts.c.stage.startswith(RESERVED)
+
+
+def _take_off(connection: Connection, user_id: str, these: ColumnElement[bool]) -> None:
+    """Remove entries of one user's song."""
+    before = int(connection.execute(select(func.sum(stored_artifacts.c.size_bytes)).where(these)).scalar() or 0)
+    connection.execute(delete(stored_artifacts).where(these))
+    _add(connection, user_id, -before)
+
+
+def _put_on(connection: Connection, user_id: str, song: str, stage: str, *, size_bytes: int) -> None:
+    """Add an entry of one user's song."""
+    values = {"song": song, "stage": stage, "size_bytes": size_bytes, "written_at": utc_now()}
+    connection.execute(insert(stored_artifacts).values(values))
+    _add(connection, user_id, size_bytes)
 
 
 def _owner(connection: Connection, song: str) -> str:

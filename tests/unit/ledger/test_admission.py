@@ -3,13 +3,14 @@
 import itertools
 import random
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, event, select, update
+from sqlalchemy import delete, event, func, select, update
 
 from ironclad_assets.contracts.v1.job import JobError, SongIdentity
 from ironclad_assets.contracts.v1.limits import LimitScope
@@ -18,10 +19,10 @@ from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.admission import LimitReached, Wish
 from ironclad_assets.ledger.forget import forget_songs
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.ledger.tables import forgotten_songs, songs, stage_timings, users
+from ironclad_assets.ledger.tables import forgotten_songs, songs, stage_timings, stored_artifacts, users
 from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
 from ironclad_assets.ledger.worker import current_worker
-from tests.unit.ledger.conftest import make_song
+from tests.unit.ledger.conftest import DEAD, ERROR, make_song
 
 LONG_AGO = dict.fromkeys(("uploaded_at", "minutes_at"), "2020-01-01T00:00:00.000000+00:00")
 
@@ -244,35 +245,66 @@ def test_reserved_room_is_nobody_elses_and_can_be_given_back(ledger: Ledger) -> 
     bring(ledger, 1, size_bytes=10)
     bring(ledger, 2, size_bytes=10)
     limit(ledger, "stored_bytes", 100)
-    reservation = ledger.admission.reserve("s1", "staged_chunks", size_bytes=70)
+    reservation = ledger.reservations.take("s1", "staged_chunks", size_bytes=70)
     assert (reservation.used_bytes, reservation.quota_bytes) == (90, 100)
     with pytest.raises(LimitReached, match="90 bytes of 100; 70 more for staged_chunks do not fit") as caught:
-        ledger.admission.reserve("s2", "staged_chunks", size_bytes=70)
+        ledger.reservations.take("s2", "staged_chunks", size_bytes=70)
     assert caught.value.code is ErrorCode.QUOTA_EXCEEDED
-    assert ledger.admission.reserve("s1", "staged_chunks", size_bytes=80).used_bytes == 100, "its own room is its own"
-    ledger.admission.give_back("s1", "staged_chunks", reservation=reservation)
+    assert ledger.reservations.take("s1", "staged_chunks", size_bytes=80).used_bytes == 100, "its own room is its own"
+    ledger.reservations.give_back("s1", "staged_chunks")
     assert ledger.usage.of("ada").stored_bytes == 20
     ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 50, actor="test")
     with pytest.raises(LimitReached, match="the installation"):
-        ledger.admission.reserve("s2", "staged_chunks", size_bytes=70)
+        ledger.reservations.take("s2", "staged_chunks", size_bytes=70)
+
+
+def test_room_that_a_killed_run_had_reserved_goes_with_the_run(ledger: Ledger) -> None:
+    """Crashes cost nobody's quota: not while the song waits for its next attempt, and not once it is given up."""
+    job = bring(ledger, 1, size_bytes=10)
+    ledger.usage.record("s1", "stems", size_bytes=50)
+    ended = []
+    for crash in range(3):
+        ledger.begin_run("s1", run_id=f"r{crash}", worker=DEAD, actor="run")
+        ledger.reservations.take("s1", "staged_chunks", size_bytes=70)
+        ledger.reservations.take("s1", "stems", size_bytes=90)
+        assert ledger.usage.of("ada").stored_bytes == 170
+        ended.append(ledger.requeue_crashed(job, actor="reconciler").state)
+        assert ledger.usage.of("ada").stored_bytes == 60
+        assert ledger.usage.stored("s1") == {ORIGINAL: 10, "stems": 50}
+    assert ended == ["queued", "queued", "failed"]
+
+
+@pytest.mark.parametrize("end", ["fail", "hold", "later", "canceled", "complete", "requeue_interrupted"])
+def test_room_that_was_reserved_and_not_used_goes_however_the_job_ends(ledger: Ledger, end: str) -> None:
+    """Between making a stage's files and counting them, storing them may fail."""
+    job = bring(ledger, 1, size_bytes=10)
+    ledger.begin_run("s1", run_id="r", worker=current_worker(), actor="run")
+    ledger.reservations.take("s1", "staged_chunks", size_bytes=70)
+    ledger.usage.record("s1", "staged_chunks", size_bytes=60)
+    ledger.reservations.take("s1", "stems", size_bytes=90)
+    of = ledger.attempts if end == "later" else ledger
+    error = () if end in ("canceled", "complete", "requeue_interrupted") else (ERROR,)
+    getattr(of, end)(job, *error, actor="run")
+    assert ledger.usage.of("ada").stored_bytes == 70
+    assert ledger.usage.stored("s1") == {ORIGINAL: 10, "staged_chunks": 60}
 
 
 def test_who_stores_no_more_than_before_is_not_refused_and_who_is_over_a_quota_is_told(ledger: Ledger) -> None:
     """ORG-003: only what is added matters where a result replaces another."""
     bring(ledger, 1, size_bytes=10)
     ledger.usage.record("s1", "stems", size_bytes=50)
-    ledger.admission.require_room("s1", "stems", size_bytes=50)
+    ledger.reservations.require_room("s1", "stems", size_bytes=50)
     limit(ledger, "stored_bytes", 40)
-    assert ledger.admission.reserve("s1", "stems", size_bytes=50).used_bytes == 60
+    assert ledger.reservations.take("s1", "stems", size_bytes=50).used_bytes == 60
     with pytest.raises(LimitReached, match="10 bytes of 40; 51 more for stems"):
-        ledger.admission.reserve("s1", "stems", size_bytes=51)
+        ledger.reservations.take("s1", "stems", size_bytes=51)
     with pytest.raises(LimitReached, match="10 bytes of 40; 50 more for stems"):
-        ledger.admission.require_room("s1", "stems", size_bytes=50)
-    ledger.admission.require_room("s1", "stems", size_bytes=30)
+        ledger.reservations.require_room("s1", "stems", size_bytes=50)
+    ledger.reservations.require_room("s1", "stems", size_bytes=30)
     limit(ledger, "stored_bytes", None)
     ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 40, actor="test")
     with pytest.raises(LimitReached, match="the installation stores 10 bytes of 40"):
-        ledger.admission.require_room("s1", "stems", size_bytes=50)
+        ledger.reservations.require_room("s1", "stems", size_bytes=50)
     assert ledger.usage.stored("s1") == {ORIGINAL: 10, "stems": 50}
 
 
@@ -409,10 +441,15 @@ def test_whoever_counts_at_one_time_neither_blocks_another_nor_loses_a_byte(ledg
             connection.execute(select(songs.c.song).where(songs.c.song == song).with_for_update())
             forget_stored(connection, song, "stems")
 
+    def crash_a_run(song: str) -> None:
+        job = ledger.begin_run(song, run_id=uuid.uuid4().hex, worker=DEAD, actor="run")
+        ledger.requeue_crashed(job.job_uuid, actor="reconciler", limit=10**6)
+
     acts: list[Callable[[str, int], object]] = [
         forget_a_song,
+        lambda song, _: crash_a_run(song),
         lambda song, size: ledger.usage.record(song, "stems", size_bytes=size),
-        lambda song, size: ledger.admission.reserve(song, "staged_chunks", size_bytes=size),
+        lambda song, size: ledger.reservations.take(song, "staged_chunks", size_bytes=size),
         lambda song, size: ledger.admission.measure(song, duration_s=float(size)),
         lambda _, size: bring(ledger, next(numbers), user_id=f"u{size % 3}"),
         lambda *_: ledger.usage.replace([(f"s{number}", {ORIGINAL: 100 + number}) for number in range(8)]),
@@ -433,10 +470,16 @@ def test_whoever_counts_at_one_time_neither_blocks_another_nor_loses_a_byte(ledg
         thread.join(120)
     assert failed == []
     totals = {user.user_id: user.stored_bytes for user in ledger.users.list()}
+    entries = select(songs.c.user_id, func.sum(stored_artifacts.c.size_bytes)).group_by(songs.c.user_id)
+    with ledger._database.read() as connection:
+        found = connection.execute(entries.join(stored_artifacts, stored_artifacts.c.song == songs.c.song))
+        assert totals == {row[0]: row[1] for row in found}, "what is reserved included"
+    for song in ledger.usage.songs():
+        crash_a_run(song.song)
     counted = Counter[str]()
     for song in ledger.usage.songs():
         counted[song.user_id] += sum(ledger.usage.stored(song.song).values())
-    assert totals == counted
+    assert {user.user_id: user.stored_bytes for user in ledger.users.list()} == counted
 
 
 def test_the_limits_of_one_user_are_found_without_reading_those_of_all(tmp_path: Path) -> None:
