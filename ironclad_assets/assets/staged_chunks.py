@@ -21,7 +21,6 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
 CODE_VERSION = "1"
-STAGE = "staged_chunks"
 
 
 @stage_asset(
@@ -49,8 +48,6 @@ def staged_chunks(
         chosen = settle_choice(room.job, ledger=ledger, engines=engines)
         engines.require_ready(chosen.engine)
         size_bytes = sum(staged_bytes(validated.audio, model=chosen.model))
-        # Asked also where staging is reused: who is over the quota gets nothing more from what is staged already.
-        ledger.reservations.require_room(room.job.song, STAGE, size_bytes=size_bytes)
         duration_s = validated.audio.duration_s
         ledger.admission.measure(room.job.song, duration_s=duration_s, job_uuid=room.job.job_uuid)
 

@@ -7,9 +7,7 @@ stops running: a run that is killed gives nothing back itself.
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
-from ironclad_assets.contracts.v1.limits import EffectiveLimits, SystemLimits
+from ironclad_assets.contracts.v1.limits import SystemLimits
 from ironclad_assets.ledger.admission import INSTALLATION, SYSTEM, check_bytes
 from ironclad_assets.ledger.database import Database, take_turns
 from ironclad_assets.ledger.limits import effective_limits, system_limits
@@ -22,6 +20,9 @@ from ironclad_assets.ledger.usage import (
     stored_bytes,
 )
 from ironclad_assets.ledger.users import take_user_turn
+
+_BYTES = SystemLimits(stored_bytes=0)
+"""Names what is counted here, so that nothing else is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,41 +53,22 @@ class Reservations:
             take_user_turn(connection, user_id)
             limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
             forget_reserved(connection, song, stage)
-            more_bytes = size_bytes - stored_bytes(connection, song, stage)
+            before = stored_bytes(connection, song, stage)
+            more_bytes = size_bytes - before
             if more_bytes > 0 and system.stored_bytes is not None:
                 take_turns(connection, SYSTEM)
             if more_bytes > 0:
-                _check_room(connection, song, stage, size_bytes=size_bytes, limits=limits, system=system)
+                for whose, owner, most in (
+                    (f"user {user_id!r}", user_id, limits.stored_bytes),
+                    (INSTALLATION, None, system.stored_bytes),
+                ):
+                    others = read_usage(connection, owner, limits=_BYTES).stored_bytes - before
+                    check_bytes(others, size_bytes, most=most, whose=whose, what=stage)
                 record_reserved(connection, song, stage, size_bytes=more_bytes)
-            used = read_usage(connection, user_id).stored_bytes
+            used = read_usage(connection, user_id, limits=_BYTES).stored_bytes
             return Reservation(used_bytes=used, quota_bytes=limits.stored_bytes)
-
-    def require_room(self, song: str, stage: str, *, size_bytes: int) -> None:
-        """Raise where what is stored, with `size_bytes` for `stage` of the song, exceeds a quota; count nothing.
-
-        Raises:
-            LimitReached: `QUOTA_EXCEEDED`.
-        """
-        with self._database.read() as connection:
-            user_id = require_song(connection, song).user_id
-            limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
-            _check_room(connection, song, stage, size_bytes=size_bytes, limits=limits, system=system)
 
     def give_back(self, song: str, stage: str) -> None:
         """Count only what the stage has: nothing was written."""
         with self._database.write() as connection:
             forget_reserved(connection, song, stage)
-
-
-def _check_room(
-    connection: Connection, song: str, stage: str, *, size_bytes: int, limits: EffectiveLimits, system: SystemLimits
-) -> None:
-    """Raise where `size_bytes` in the place of what `stage` of the song has exceed the user's quota or the system's."""
-    user_id, before = require_song(connection, song).user_id, stored_bytes(connection, song, stage)
-    for whose, owner, most in (
-        (f"user {user_id!r}", user_id, limits.stored_bytes),
-        (INSTALLATION, None, system.stored_bytes),
-    ):
-        if most is not None:
-            used = read_usage(connection, owner, limits=limits if owner else system).stored_bytes - before
-            check_bytes(used, size_bytes, most=most, whose=whose, what=stage)

@@ -51,7 +51,18 @@ def test_who_is_over_the_quota_gets_nothing_more_by_retrying_what_is_staged_alre
     job = installation.song(format="opus")
     assert installation.dispatch(job).success
     set_quota(installation, job, installation.ledger.usage.of(job.user_id).stored_bytes // 2)
-    assert_refused(installation, installation.ledger.retry(job.job_uuid, actor="test", options=MORE), stage=STAGES[2])
+    assert_refused(installation, installation.ledger.retry(job.job_uuid, actor="test", options=MORE), stage=STAGES[4])
+
+
+def test_who_is_over_the_quota_may_make_a_song_smaller(installation):
+    """ORG-003: a retry that stores less than there is now is how a user gets below the quota again."""
+    job = installation.song(format="wav")
+    assert installation.dispatch(job).success
+    used = installation.ledger.usage.of(job.user_id).stored_bytes
+    set_quota(installation, job, used // 2)
+    again = installation.ledger.retry(job.job_uuid, actor="test", options=JobOptions(format="opus"))
+    assert installation.dispatch(again).success
+    assert installation.ledger.usage.of(job.user_id).stored_bytes < used
 
 
 @pytest.mark.parametrize("stage", ["stems", "recombined_track", "library_entry"])
