@@ -16,8 +16,10 @@ from ironclad_assets.intake.songs import name_refusal
 from ironclad_assets.intake.source import fingerprint
 from ironclad_assets.ledger.registration import Registration
 from ironclad_assets.ledger.store import Ledger
+from ironclad_assets.ledger.usage import QUARANTINE
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.sealed import seal
+from ironclad_assets.storage.sizes import occupied_bytes
 from ironclad_assets.storage.store import Store
 
 QUARANTINED = "original"
@@ -61,7 +63,8 @@ def refuse_file(
         door=door,
     )
     reason = JobError(code=error.code.code, detail=error.detail, remedy=error.code.facts.remedy)
-    registration = ledger.register(identity, options, actor=actor, error=reason)
+    kept = occupied_bytes(status)
+    registration = ledger.register(identity, options, actor=actor, error=reason, kept_bytes=kept)
     atomic.make_folder(folder)
     folder.chmod(0o700)  # what is refused is for the pipeline's user alone
     atomic.write_json(
@@ -81,16 +84,20 @@ def refuse_file(
         ),
     )
     store.publish(f"error/{song}/error.json")
-    _move(source, destination=folder / QUARANTINED, status=status)
+    if not _move(source, destination=folder / QUARANTINED, status=status):
+        ledger.usage.forget(song, QUARANTINE)
     return registration
 
 
-def _move(source: Path, *, destination: Path, status: os.stat_result) -> None:
+def _move(source: Path, *, destination: Path, status: os.stat_result) -> bool:
+    """Return whether the file is in the quarantine: not if it changed or went away before."""
     try:
         if fingerprint(source.lstat()) == fingerprint(status):
             atomic.put_in_place(source, destination)
             atomic.sync_folder(source.parent)
+            return True
     except FileNotFoundError:
-        return
+        pass
     except OSError as error:
         raise atomic.storage_error(error, destination) from error
+    return destination.exists()

@@ -28,6 +28,9 @@ from ironclad_assets.ledger.users import check_served, find_user, see_user, take
 INSTALLATION = "the installation"
 SYSTEM = "system"
 
+STORED = SystemLimits(stored_bytes=0)
+"""Names the bytes alone where `read_usage` is asked; their number says nothing."""
+
 WAIT_CODES = frozenset(
     {
         ErrorCode.QUOTA_EXCEEDED,
@@ -187,17 +190,19 @@ def admit(connection: Connection, song: SongIdentity, *, rules: Rules, rate_coun
     )
 
 
-def admit_refused(connection: Connection, user_id: str, *, rules: Rules, rate_counted: bool) -> None:
+def admit_refused(connection: Connection, user_id: str, *, kept_bytes: int, rules: Rules, rate_counted: bool) -> None:
     """Decide whether a file that is refused unread may be noted in this writing transaction; make its user known.
 
-    It uses nothing but its user's rate: what nobody takes in keeps nobody else out.
+    It uses nothing but its user's rate, and room for as long as it is kept. Call `take_user_turn` before.
 
     Raises:
         Refusal: `UNKNOWN_USER` or `USER_DISABLED`.
-        LimitReached: `RATE_LIMITED`.
+        LimitReached: `RATE_LIMITED`; or `QUOTA_EXCEEDED`, if the quarantine cannot keep it.
     """
     check_served(find_user(connection, user_id), user_id, rules=rules)
-    rate = effective_limits(connection, user_id, rules=rules).submissions_per_minute
+    limits = effective_limits(connection, user_id, rules=rules)
+    check_room(connection, user_id, kept_bytes, limits=limits, what="a refused file")
+    rate = limits.submissions_per_minute
     if rate is not None and not rate_counted:
         used = read_usage(connection, user_id, limits=SystemLimits(submissions_per_minute=rate))
         _check_rate(connection, used, rate=rate, user_id=user_id)
@@ -211,7 +216,7 @@ def _check_limits(
     user_id = wish.user_id if isinstance(limits, EffectiveLimits) else None
     whose = _whose(user_id)
     used = read_usage(connection, user_id, limits=limits)
-    check_bytes(used.stored_bytes, wish.size_bytes, most=limits.stored_bytes, whose=whose, what="the file")
+    _check_bytes(used.stored_bytes, wish.size_bytes, most=limits.stored_bytes, whose=whose, what="the file")
     if isinstance(limits, EffectiveLimits):
         _check_day(connection, limits, used=used, whose=whose, user_id=wish.user_id)
     rate = limits.submissions_per_minute
@@ -230,12 +235,34 @@ def _whose(user_id: str | None) -> str:
     return INSTALLATION if user_id is None else f"user {user_id!r}"
 
 
-def check_bytes(used: int, more: int, *, most: int | None, whose: str, what: str) -> None:
-    """Raise where `more` bytes for something do not fit.
+def check_room(
+    connection: Connection, user_id: str, size_bytes: int, *, limits: EffectiveLimits, what: str, before_bytes: int = 0
+) -> None:
+    """Raise where what is about to be stored exceeds the user's quota or that of all; call `take_user_turn` before.
+
+    Args:
+        connection: of the writing transaction that counts it.
+        user_id: whose it is.
+        size_bytes: of what is stored.
+        limits: of the user.
+        what: what is stored, for the message.
+        before_bytes: what is counted in its place now; who stores no more than before is never refused.
 
     Raises:
         LimitReached: `QUOTA_EXCEEDED`.
     """
+    if size_bytes <= before_bytes:
+        return
+    total = system_limits(connection).stored_bytes
+    if total is not None:
+        take_turns(connection, SYSTEM)
+    for whose, owner, most in ((_whose(user_id), user_id, limits.stored_bytes), (INSTALLATION, None, total)):
+        if most is not None:
+            used = read_usage(connection, owner, limits=STORED).stored_bytes - before_bytes
+            _check_bytes(used, size_bytes, most=most, whose=whose, what=what)
+
+
+def _check_bytes(used: int, more: int, *, most: int | None, whose: str, what: str) -> None:
     if most is not None and used + more > most:
         detail = f"{whose} stores {used} bytes of {most}; {more} more for {what} do not fit"
         raise LimitReached(detail, code=ErrorCode.QUOTA_EXCEEDED)

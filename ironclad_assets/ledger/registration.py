@@ -18,7 +18,7 @@ from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.sweeps import take_original_turn
 from ironclad_assets.ledger.tables import songs
 from ironclad_assets.ledger.terms import hold_for_terms
-from ironclad_assets.ledger.usage import ORIGINAL, record_stored, stored_bytes
+from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE, record_stored, stored_bytes
 from ironclad_assets.ledger.users import take_user_turn
 
 
@@ -26,7 +26,8 @@ from ironclad_assets.ledger.users import take_user_turn
 class Newcomer:
     """A song that shall be registered: who did it, and for a refused file, why.
 
-    An empty `sha256` of the song means that the file was refused before it was read.
+    An empty `sha256` of the song means that the file was refused before it was read; `kept_bytes` is what it occupies
+    in the quarantine.
     """
 
     song: SongIdentity
@@ -34,6 +35,7 @@ class Newcomer:
     actor: str
     error: JobError | None = None
     priority: int = 0
+    kept_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ def register_song(connection: Connection, new: Newcomer, *, rules: Rules, rate_c
         for line in warnings:
             write_history(connection, job.job_uuid, actor=new.actor, before=state, after=state, detail=line)
         job = hold_for_terms(connection, job, rules=rules)
+    elif new.kept_bytes:
+        record_stored(connection, song.song, QUARANTINE, size_bytes=new.kept_bytes)
     return Registration(job=job, duplicate=False, warnings=warnings)
 
 
@@ -96,9 +100,9 @@ def _keep_earlier(connection: Connection, song: SongIdentity) -> str | None:
 
 
 def _admit(connection: Connection, new: Newcomer, *, rules: Rules, rate_counted: bool) -> tuple[str, ...]:
-    """Raise where the song may not come in; a refused file is only too much for its user's rate."""
+    """Raise where the song may not come in; a refused file only for its user's rate and for room."""
     song = new.song
     if new.error is None:
         return admit(connection, song, rules=rules, rate_counted=rate_counted)
-    admit_refused(connection, song.user_id, rules=rules, rate_counted=rate_counted)
+    admit_refused(connection, song.user_id, kept_bytes=new.kept_bytes, rules=rules, rate_counted=rate_counted)
     return ()

@@ -7,10 +7,9 @@ stops running: a run that is killed gives nothing back itself.
 
 from dataclasses import dataclass
 
-from ironclad_assets.contracts.v1.limits import SystemLimits
-from ironclad_assets.ledger.admission import INSTALLATION, SYSTEM, check_bytes
-from ironclad_assets.ledger.database import Database, take_turns
-from ironclad_assets.ledger.limits import effective_limits, system_limits
+from ironclad_assets.ledger.admission import STORED, check_room
+from ironclad_assets.ledger.database import Database
+from ironclad_assets.ledger.limits import effective_limits
 from ironclad_assets.ledger.reads import require_song
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.usage import (
@@ -20,9 +19,6 @@ from ironclad_assets.ledger.usage import (
     stored_bytes,
 )
 from ironclad_assets.ledger.users import take_user_turn
-
-_BYTES = SystemLimits(stored_bytes=0)
-"""Names what is counted here, so that nothing else is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +47,13 @@ class Reservations:
         with self._database.write() as connection:
             user_id = require_song(connection, song, lock=True).user_id  # first, as everywhere: then the user's turn
             take_user_turn(connection, user_id)
-            limits, system = effective_limits(connection, user_id, rules=self._rules), system_limits(connection)
+            limits = effective_limits(connection, user_id, rules=self._rules)
             forget_reserved(connection, song, stage)
             before = stored_bytes(connection, song, stage)
-            more_bytes = size_bytes - before
-            if more_bytes > 0 and system.stored_bytes is not None:
-                take_turns(connection, SYSTEM)
-            if more_bytes > 0:
-                for whose, owner, most in (
-                    (f"user {user_id!r}", user_id, limits.stored_bytes),
-                    (INSTALLATION, None, system.stored_bytes),
-                ):
-                    others = read_usage(connection, owner, limits=_BYTES).stored_bytes - before
-                    check_bytes(others, size_bytes, most=most, whose=whose, what=stage)
-                record_reserved(connection, song, stage, size_bytes=more_bytes)
-            used = read_usage(connection, user_id, limits=_BYTES).stored_bytes
+            check_room(connection, user_id, size_bytes, limits=limits, what=stage, before_bytes=before)
+            if size_bytes > before:
+                record_reserved(connection, song, stage, size_bytes=size_bytes - before)
+            used = read_usage(connection, user_id, limits=STORED).stored_bytes
             return Reservation(used_bytes=used, quota_bytes=limits.stored_bytes)
 
     def give_back(self, song: str, stage: str) -> None:

@@ -156,7 +156,14 @@ class Ledger(RunWrites, Defaults):
         schema.check_schema(self._database)
 
     def register(
-        self, song: SongIdentity, options: JobOptions, *, actor: str, error: JobError | None = None, priority: int = 0
+        self,
+        song: SongIdentity,
+        options: JobOptions,
+        *,
+        actor: str,
+        error: JobError | None = None,
+        priority: int = 0,
+        kept_bytes: int = 0,
     ) -> Registration:
         """Write a song and its first job, together, or return what an earlier upload of the same bytes made.
 
@@ -166,13 +173,14 @@ class Ledger(RunWrites, Defaults):
             actor: who did this, for the history.
             error: the reason of a refusal; the job is then failed from the start.
             priority: larger goes first.
+            kept_bytes: what a refused file occupies in the quarantine; its user's quota has room for it.
 
         Raises:
             Refusal: the user is not served (`UNKNOWN_USER`, `USER_DISABLED`), or a limit is reached
                 (`QUOTA_EXCEEDED`, `DAILY_LIMIT`, `RATE_LIMITED`); nothing was written.
         """
         rate_counted = self.admission.count_rate(song.user_id, refused=error is not None)
-        newcomer = Newcomer(song=song, options=options, actor=actor, error=error, priority=priority)
+        newcomer = Newcomer(song, options, actor, error=error, priority=priority, kept_bytes=kept_bytes)
         try:
             with self._database.write() as connection:
                 return register_song(connection, newcomer, rules=self.rules, rate_counted=rate_counted)

@@ -1,9 +1,10 @@
 """What users use of what is limited: bytes stored, songs and minutes of the last day, jobs that run.
 
-Bytes are counted when they are written: the original when its song is registered, a stage's files when its
-artifact is persisted, both taken off when they are discarded. `stored_artifacts` has a row for each; a user's
-sum stands in `users`, so that asking costs one row however many songs there are. What is counted before it is written
-is decided by `reservations`; what counts for a day or a minute is found in `shares`.
+Bytes are counted when they are written: the original when its song is registered, a file that is refused unread when
+it is quarantined, a stage's files when its artifact is persisted; all are taken off when they are discarded.
+`stored_artifacts` has a row for each; a user's sum stands in `users`, so that asking costs one row however many songs
+there are. What is counted before it is written is decided by `reservations`; what counts for a day or a minute is
+found in `shares`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,9 @@ from ironclad_assets.ledger.users import take_user_turn
 
 ORIGINAL = "original"
 """What stands for an original where otherwise a stage does."""
+
+QUARANTINE = "quarantine"
+"""What stands there for a file that was refused unread and is kept for its user to see."""
 
 RESERVED = "reserved:"
 """What stands before a stage's name where its bytes are not written yet, only promised to a run."""

@@ -1,7 +1,17 @@
-"""How many bytes an artifact has on disk, as its manifest says."""
+"""How many bytes are on disk: of an artifact as its manifest says, of a file as the file system says."""
+
+import os
 
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.contracts.v1.manifest import Manifest
+
+_BLOCK_BYTES = 512
+"""What `st_blocks` counts, whatever the file system has for blocks."""
+
+
+def occupied_bytes(status: os.stat_result) -> int:
+    """Return how much of the disk a file takes: less than its size where it has holes."""
+    return min(status.st_size, status.st_blocks * _BLOCK_BYTES)
 
 
 def stored_size(manifest: Manifest) -> int:

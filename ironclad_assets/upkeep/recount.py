@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from ironclad_assets.contracts.v1.job import STAGES, SongIdentity
 from ironclad_assets.errors import PermanentFailure
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.ledger.usage import ORIGINAL
+from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.storage.sizes import stored_size
+from ironclad_assets.storage.sizes import occupied_bytes, stored_size
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune.songs import lasts_elsewhere
 
@@ -45,10 +45,12 @@ def _measure_all(
 
 
 def _measure(song: SongIdentity, *, store: Store) -> Iterator[tuple[str, int]]:
-    """Yield what is stored of a song: a stage, or `ORIGINAL`, and its bytes."""
+    """Yield what is stored of a song: a stage, `ORIGINAL` or `QUARANTINE`, and its bytes."""
     here = store.path(song.archive_path).is_file()
     if song.sha256 and (here or lasts_elsewhere(store, song.archive_path)):
         yield ORIGINAL, song.size_bytes
+    if song.archive_path.startswith("error/") and store.path(song.archive_path).is_file():
+        yield QUARANTINE, occupied_bytes(store.path(song.archive_path).stat())
     for stage in COUNTED:
         try:
             yield stage, stored_size(read_manifest(store.stage(stage, song.song)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from ironclad_assets.ledger.audit import write_audit
-from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
+from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE, forget_stored
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.sealed import seal
@@ -214,6 +214,8 @@ class Hands:
 
 def _stage_of(one: Removal) -> str | None:
     """Return the stage whose stored bytes go with it, or the original."""
+    if one.kind is Kind.OLD and one.path.startswith("error/"):
+        return QUARANTINE
     if one.how is How.RETIRE or (one.kind is Kind.CORRUPT and one.path.startswith("stages/")):
         return one.path.split("/")[1]
     return ORIGINAL if one.path.startswith(ORIGINALS) and one.holders else None

@@ -16,7 +16,7 @@ from ironclad_assets.contracts.v1.manifest import Manifest
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.sweeps import SweptSong
-from ironclad_assets.ledger.usage import ORIGINAL
+from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE
 from ironclad_assets.storage.hashing import carry_on, hash_file, hash_json
 from ironclad_assets.storage.manifests import parse_manifest
 from ironclad_assets.storage.publication import RECORD
@@ -219,6 +219,6 @@ def _check_lyrics(one: SweptSong, *, store: Store, heed: Heed) -> Iterator[Findi
 def _check_counts(one: SweptSong, sizes: dict[str, int], *, ledger: Ledger) -> Iterator[Finding]:
     """Yield stages whose counted bytes are not those of their files; what was never counted is not missed."""
     for stage, counted in ledger.usage.stored(one.song).items():
-        if stage != ORIGINAL and counted != sizes.get(stage, 0):
+        if stage not in (ORIGINAL, QUARANTINE) and counted != sizes.get(stage, 0):
             detail = f"the ledger counts {counted} bytes, the manifest {sizes.get(stage, 0)}"
             yield found(FindingCode.COUNT_DIFFERS, f"stages/{stage}/{one.song}", detail, song=one.song)

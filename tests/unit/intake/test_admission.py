@@ -21,6 +21,7 @@ from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.recount import recount
 
 ROOT = Path(__file__).resolve().parents[3]
 PROCESSES, EACH = 5, 10
@@ -130,6 +131,56 @@ def test_files_refused_unread_wait_beyond_their_users_rate_and_keep_nobody_else_
     assert len(list((store.root / "error").iterdir())) == 2
     (store.input / "ada" / "a.mp3").write_bytes(b"a")
     assert [one.job.user_id for one in inbox.collect(budget_s=5.0).taken] == ["ada"]
+
+
+def test_files_refused_unread_are_kept_within_their_users_quota(inbox: Inbox, store: Store, ledger: Ledger) -> None:
+    """GLOBAL-001: the quarantine is no room beside the quota; what does not fit stays where its user put it."""
+    limit(ledger, "max_upload_bytes", 10, user_id="eve")
+    limit(ledger, "stored_bytes", 2 * 2**20, user_id="eve")
+    (store.input / "eve").mkdir()
+    inbox.collect(budget_s=1.0)
+    for number in range(5):
+        (store.input / "eve" / f"{number}.wav").write_bytes(b"x" * 2**20)
+    done = inbox.collect(budget_s=5.0)
+    assert [one.job.error.code for one in done.taken if one.job.error] == ["too_large", "too_large"]
+    assert all(said.startswith("quota_exceeded: user 'eve' stores 2097152 bytes") for _, said in done.waiting)
+    assert len(done.waiting) == len(list((store.input / "eve").iterdir())) == 3
+    assert sum(path.stat().st_size for path in store.root.glob("error/*/original")) == 2 * 2**20
+    assert ledger.usage.of("eve").stored_bytes == 2 * 2**20
+    assert (recount(ledger, store=store), ledger.usage.of("eve").stored_bytes) == (0, 2 * 2**20)
+    deletion = ledger.deletions.request_song(done.taken[0].job.song, actor="test")
+    assert ledger.usage.of("eve").stored_bytes == 2**20, deletion
+
+
+def test_the_installations_room_holds_for_refused_files_too(inbox: Inbox, store: Store, ledger: Ledger) -> None:
+    limit(ledger, "max_upload_bytes", 10, user_id="eve")
+    ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 2**20, actor="test")
+    (store.input / "eve").mkdir()
+    inbox.collect(budget_s=1.0)
+    for number in range(2):
+        (store.input / "eve" / f"{number}.wav").write_bytes(b"x" * 2**20)
+    done = inbox.collect(budget_s=5.0)
+    assert len(done.taken) == 1
+    assert [said.partition(" stores")[0] for _, said in done.waiting] == ["quota_exceeded: the installation"]
+
+
+def test_a_refused_file_that_was_gone_before_it_was_moved_is_not_counted(
+    inbox: Inbox, store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(ledger, "max_upload_bytes", 10)
+    inbox.collect(budget_s=1.0)
+    file = store.input / "a.wav"
+    file.write_bytes(b"x" * 2**20)
+    register = ledger.register
+
+    def register_late(*args: Any, **rest: Any) -> Any:
+        registration = register(*args, **rest)
+        file.unlink()
+        return registration
+
+    monkeypatch.setattr(ledger, "register", register_late)
+    assert len(inbox.collect(budget_s=5.0).taken) == 1
+    assert ledger.usage.system().stored_bytes == 0
 
 
 def test_a_stranger_at_a_closed_door_leaves_nothing_but_the_file(store: Store, settings: Settings) -> None:

@@ -118,12 +118,13 @@ def test_a_file_refused_unread_goes_to_quarantine_with_its_reason(
     assert archived(store) == []
 
 
-def test_a_sparse_terabyte_is_refused_before_it_is_read(take: Any, store: Store) -> None:
+def test_a_sparse_terabyte_is_refused_before_it_is_read(take: Any, store: Store, ledger: Ledger) -> None:
     file = drop(store)
     os.truncate(file, 2**40)
     job = take(file).job
     assert job.error is not None
     assert job.error.code == "too_large"
+    assert 0 < ledger.usage.system().stored_bytes <= 2**22, "what it occupies, not what it claims"
 
 
 def test_a_kept_file_is_refused_by_an_error_and_stays(take: Any, tmp_path: Path, ledger: Ledger) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.job import JobError, JobState
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.storage.artifacts import find_reusable
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
+from ironclad_assets.upkeep.recount import recount
 from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, forbid, make_world
 
 RAW = {"staged_chunks", "stems", "recombined_track"}
@@ -309,6 +311,25 @@ def test_what_a_killed_sweep_had_hidden_goes_with_a_later_one(world, monkeypatch
     world.ahead_s, world.boot_s = 2 * DAY_S, world.boot_s + 2 * DAY_S
     world.prune()
     assert hidden_files(world) == []
+
+
+def test_a_refused_file_is_no_longer_counted_when_its_quarantine_is_over(world):
+    world.limit("keep_errors_days", 1)
+    stays, goes = world.song(state=JobState.FAILED), "s9"
+    identity = world.ledger.song(stays).model_copy(
+        update={"song": goes, "sha256": "", "archive_path": f"error/{goes}/original"}
+    )
+    recount(world.ledger, store=world.store)
+    counted = world.ledger.usage.of("ada").stored_bytes
+    reason = JobError(code="too_large", detail="", remedy="")
+    world.ledger.register(identity, JobOptions(), actor="test", error=reason, kept_bytes=100)
+    world.put(f"error/{goes}/original")
+    world.age(goes, 5)
+    assert world.ledger.usage.of("ada").stored_bytes == counted + 100
+    assert recount(world.ledger, store=world.store) == 0
+    world.prune(Kind.OLD)
+    assert not world.store.quarantine(goes).exists()
+    assert world.ledger.usage.of("ada").stored_bytes == counted
 
 
 def test_a_share_counts_originals_though_backups_have_their_bytes_too(world):
