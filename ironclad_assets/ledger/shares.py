@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from ironclad_assets.errors import ErrorCode
 from ironclad_assets.ledger.rows import utc_time
 from ironclad_assets.ledger.tables import forgotten_songs, jobs, songs, stage_timings
-from ironclad_assets.ledger.turns import is_lately, seconds_of_audio
+from ironclad_assets.ledger.turns import is_lately, seconds_of_audio, times_worked_on
 
 WORK = "staged_chunks"
 """The stage with which work on a song begins: it was measured, and not refused for the minutes of its day."""
@@ -122,7 +122,7 @@ def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
 def _worked_on(chosen: Sequence[str]) -> Select[str, str, int]:
     """Return the query of those of the songs that count for turns, when one was last begun (``at``) and how often."""
     return (
-        select(jobs.c.song, func.max(jobs.c.started_at).label("at"), func.count().label("times"))
+        select(jobs.c.song, func.max(jobs.c.started_at).label("at"), func.sum(times_worked_on).label("times"))
         .where(jobs.c.song.in_(chosen), is_lately(jobs.c.started_at))
         .group_by(jobs.c.song)
     )

@@ -2,12 +2,12 @@
 
 Priority decides first. Among equals the user who had the fewest seconds of audio worked on goes first: what
 counts is the audio of the user's jobs that are being worked on or were begun within the last hour, also of songs
-that were deleted since, plus that of the user's own waiting jobs before this one. A job that waits again, after a
-hold or a crash, had nothing yet. Then the order of submission (not of time: a clock jump reorders nothing). One
-statement says it, so that SQLite and Postgres agree.
+that were deleted since, plus that of the user's own waiting jobs before this one. A job that waits again after a hold
+or a crash had nothing yet; one that failed for now was worked on as often as it failed. Then the order of submission
+(not of time: a clock jump reorders nothing). One statement says it, so that SQLite and Postgres agree.
 """
 
-from sqlalchemy import Float, Select, cast, func, literal, null, select, union, union_all
+from sqlalchemy import Float, Select, case, cast, func, literal, null, select, union, union_all
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import JobState
@@ -39,6 +39,13 @@ seconds_of_audio: ColumnElement[float] = cast(
     func.coalesce(songs.c.duration_s, func.nullif(songs.c.expected_s, 0.0), songs.c.size_bytes / BYTES_PER_S), Float
 )
 """Seconds of a job's song: decoded, else expected, else what its size suggests."""
+
+times_worked_on: ColumnElement[int] = case(
+    (WAITING, jobs.c.failures),
+    ((jobs.c.state == JobState.FAILED.value) & (jobs.c.failures > 0), jobs.c.failures),
+    else_=jobs.c.failures + 1,
+)
+"""How often a job that was begun counts for turns: once, and once more for each failure that may pass."""
 
 
 def is_due() -> ColumnElement[bool]:
@@ -96,9 +103,9 @@ def _had_by_user() -> Select[int, str, str, int, float]:
     The rows look like those of jobs, with a priority above any.
     """
     return (
-        _had(jobs.c.user_id, seconds_of_audio)
+        _had(jobs.c.user_id, seconds_of_audio * times_worked_on)
         .join(songs, songs.c.song == jobs.c.song)
-        .where(_any_of(RUNNING, DISPATCHED, is_lately(jobs.c.started_at)), ~WAITING)
+        .where(_any_of(RUNNING, DISPATCHED, is_lately(jobs.c.started_at)))
         .group_by(jobs.c.user_id)
     )
 

@@ -11,6 +11,7 @@ from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger import queue
+from ironclad_assets.ledger.attempts import Attempts
 from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.queue import Wait
 from ironclad_assets.ledger.retries import LONGEST_WAIT_S, RetryPolicy
@@ -92,6 +93,34 @@ def test_what_was_begun_more_than_an_hour_ago_or_in_the_future_counts_no_more(le
         with ledger._database.write() as connection:
             connection.execute(update(jobs).where(jobs.c.job_uuid == had).values(started_at=began))
         assert order(ledger) == [first, second]
+
+
+def work_off_failing(ledger: Ledger, failing: str) -> list[str]:
+    """As `work_off`, but every run of one user fails for now, until its job is given up."""
+    attempts = Attempts(ledger._database, policy=RetryPolicy(attempts=3, base_s=0.0))
+    users = []
+    while found := ledger.dispatchable(limit=1):
+        job = found[0]
+        ledger.begin_run(job.song, run_id=f"f{len(users)}", worker=current_worker(), actor="run")
+        if job.user_id == failing:
+            attempts.later(job.job_uuid, FOR_NOW, actor="run")
+        else:
+            ledger.complete(job.job_uuid, actor="run")
+        users.append(job.user_id)
+    return users
+
+
+def test_what_fails_and_is_tried_again_has_had_its_turn_each_time(ledger: Ledger) -> None:
+    """Else songs that fail late are worked on three times before anybody else's is once."""
+    for number in range(2):
+        add_long(ledger, number, user_id="ada", seconds=200.0)
+    for number in range(4, 10):
+        add_long(ledger, number, user_id="bob", seconds=200.0)
+    assert work_off_failing(ledger, "ada") == ["ada", "bob"] * 6
+    for number, user_id in enumerate(["ada", "bob"], start=20):
+        add_long(ledger, number, user_id=user_id, seconds=200.0)
+    delete_song(ledger, "s0")
+    assert work_off(ledger) == ["ada", "bob"], "six times 200 s each"
 
 
 def delete_song(ledger: Ledger, song: str) -> None:
