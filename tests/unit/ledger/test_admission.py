@@ -78,6 +78,35 @@ def test_of_fifty_uploads_at_one_time_exactly_ten_are_taken(ledger: Ledger, name
     assert len(ledger.jobs(limit=99)) == 10
 
 
+@pytest.mark.parametrize("name", ["stored_bytes", "audio_minutes_per_day"])
+def test_of_fifty_runs_at_one_time_exactly_ten_go_on(ledger: Ledger, name: str) -> None:
+    """SPLIT-021: neither room nor the minutes of a day are given twice to songs that are staged side by side."""
+    began = [bring(ledger, number, size_bytes=0, seconds_ago=25 * 3600) for number in range(50)]
+    for number, job in enumerate(began):
+        ledger.begin_run(f"s{number}", run_id=job, worker=current_worker(), actor="test")
+    limit(ledger, name, 100)
+    gate, told = threading.Barrier(50), Counter[str]()
+
+    def go_on(number: int) -> None:
+        gate.wait(30)
+        try:
+            if name == "stored_bytes":
+                ledger.reservations.take(f"s{number}", "stems", size_bytes=10)
+            else:
+                ledger.admission.measure(f"s{number}", duration_s=600.0, job_uuid=began[number])
+            told["goes on"] += 1
+        except LimitReached as error:
+            told[error.code.code] += 1
+
+    threads = [threading.Thread(target=go_on, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert told == {"goes on": 10, "quota_exceeded" if name == "stored_bytes" else "daily_limit": 40}
+    assert getattr(ledger.usage.of("ada"), name) == 100
+
+
 def test_of_many_users_at_one_time_the_installation_takes_what_it_may(ledger: Ledger) -> None:
     """GLOBAL-001: quotas system-wide, under a race of users who each have room."""
     ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 700, actor="test")
