@@ -21,7 +21,8 @@ from ironclad_assets.intake.source import Fingerprint, UploadChanged, fingerprin
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import BLOCK_BYTES
 from ironclad_assets.storage.mirror import ORIGINALS
-from ironclad_assets.storage.store import Store, note_of
+from ironclad_assets.storage.notes import drop_note
+from ironclad_assets.storage.store import Store
 
 ABANDONED_S = 3600.0
 """Age after which a ``.part`` that nobody writes is left over from a crash."""
@@ -133,9 +134,9 @@ class ArchiveCopy:
             os.fsync(self._target)
             atomic.make_folder(destination.parent)
             atomic.put_in_place(self._temporary, destination)
-            note_of(destination).unlink(missing_ok=True)  # it is no longer one that was older than its limit
         except OSError as error:
             raise atomic.storage_error(error, destination) from error
+        drop_note(self._store, self.archive_path)  # it is no longer one that was older than its limit
 
     def make_last(self) -> None:
         """Put the stored copy where the store lasts again, if a sweep elsewhere took it before its song was registered.

@@ -18,6 +18,7 @@ from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.manifests import parse_manifest
 from ironclad_assets.storage.mirror import MANIFEST, READ_ONLY, Mirror
+from ironclad_assets.storage.notes import NOTE_ENDING
 from ironclad_assets.storage.objects import Stored
 from ironclad_assets.storage.store import Store
 
@@ -153,7 +154,8 @@ def publish_everything(store: Store) -> Published:
                     done.artifacts += publication.used_at is not None
             except PermanentFailure:
                 done.refused.append(folder.relative_to(store.root).as_posix())
-    for path in (*store.root.glob("sidecars/*/*"), *store.root.glob("error/*/error.json")):
+    small = ("sidecars/*/*", "error/*/error.json", f"archive/*/*{NOTE_ENDING}")
+    for path in (path for pattern in small for path in store.root.glob(pattern)):
         relative = path.relative_to(store.root).as_posix()
         if not path.name.startswith(".") and mirror.objects.head(relative) is None:
             mirror.publish_file(relative)

@@ -41,14 +41,6 @@ KNOWN_STORES = "stores.json"
 """File in the home that remembers which store each root had, so that an empty mount point is not made one."""
 
 
-NOTE_ENDING = ".pruned.json"
-
-
-def note_of(original: Path) -> Path:
-    """Return the note that stays where an original was older than its limit."""
-    return original.with_name(f"{original.name}{NOTE_ENDING}")
-
-
 @dataclass(frozen=True, slots=True)
 class Store:
     """The store below `root`; `mirror` is where it lasts, if not in the root itself."""

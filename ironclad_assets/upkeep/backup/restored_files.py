@@ -13,7 +13,7 @@ from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.pipeline.ownership import set_mark
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import hash_file
-from ironclad_assets.storage.store import NOTE_ENDING
+from ironclad_assets.storage.notes import NOTE_ENDING
 from ironclad_assets.upkeep.backup.manifest import BackedUpFile, StoredObject
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.seal import Keys, Passing

@@ -18,7 +18,8 @@ from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.dump import iter_lines, iter_rows
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.storage.store import StageFolder, Store, note_of
+from ironclad_assets.storage.notes import find_note
+from ironclad_assets.storage.store import StageFolder, Store
 from ironclad_assets.upkeep.backup.manifest import Extra
 from ironclad_assets.upkeep.backup.objects import SourceChanged, SourceUnreadable
 from ironclad_assets.upkeep.backup.sources import TRIES, Collector
@@ -68,10 +69,10 @@ class SongCollector:
         why = self._try_original(one)
         if not why:
             return True
-        note = note_of(self.store.path(one.archive_path))
+        note = find_note(self.store, one.archive_path)
         if self.is_gone(one.song):
             self.collector.gone.append(one.song)
-        elif note.exists():
+        elif note is not None:
             self._add_changing(note, song=one.song)
             self.collector.pruned.append(one.song)
         elif self._list_earlier(one, read=True):

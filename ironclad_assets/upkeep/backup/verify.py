@@ -12,7 +12,7 @@ from typing import BinaryIO
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.ledger.dump import iter_lines, iter_rows
 from ironclad_assets.storage.hashing import hash_file
-from ironclad_assets.storage.store import NOTE_ENDING
+from ironclad_assets.storage.notes import NOTE_ENDING
 from ironclad_assets.upkeep.backup.manifest import BackedUpFile, BackupManifest, Contents, StoredObject, parse_contents
 from ironclad_assets.upkeep.backup.repository import DAMAGED, Repository
 from ironclad_assets.upkeep.backup.seal import Keys, Passing

@@ -21,6 +21,7 @@ from ironclad_assets.pipeline.sidecars import sidecar_folder
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import ORIGINALS
+from ironclad_assets.storage.notes import NOTE_ENDING
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.erase.names import Names
 from ironclad_assets.upkeep.erase.tally import Tally, remove_path, remove_stored
@@ -117,7 +118,7 @@ def _erase_original(archive_path: str, *, store: Store, ledger: Ledger, tally: T
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not ledger.deletions.is_original_wanted(archive_path):
             remove_stored(store, archive_path, tally=tally, kind="archive")
-            remove_stored(store, f"{archive_path}.pruned.json", tally=tally, kind="archive")  # what a sweep left of it
+            remove_stored(store, f"{archive_path}{NOTE_ENDING}", tally=tally, kind="archive")  # what a sweep left of it
     finally:
         os.close(descriptor)
 

@@ -21,8 +21,8 @@ from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE, forget_stored
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.mirror import ORIGINALS
+from ironclad_assets.storage.notes import note_of
 from ironclad_assets.storage.sealed import seal
-from ironclad_assets.storage.store import note_of
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.beyond import Beyond
 from ironclad_assets.upkeep.prune.guard import require_store

@@ -19,9 +19,10 @@ from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE
 from ironclad_assets.storage.hashing import carry_on, hash_file, hash_json
 from ironclad_assets.storage.manifests import parse_manifest
+from ironclad_assets.storage.notes import find_note, note_of
 from ironclad_assets.storage.publication import RECORD
 from ironclad_assets.storage.sealed import check_seal
-from ironclad_assets.storage.store import Store, note_of
+from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.findings import Finding, FindingCode, found
 from ironclad_assets.upkeep.prune.plan import names_in
 from ironclad_assets.upkeep.prune.songs import ALL_STAGES, HIDDEN, TEMPORARY, lasts_elsewhere
@@ -183,7 +184,7 @@ def _check_original(one: SweptSong, *, store: Store) -> Iterator[Finding]:
     original = store.root / one.archive_path
     if one.sha256 is None or original.is_file() or note_of(original).exists():
         return
-    if lasts_elsewhere(store, one.archive_path):
+    if lasts_elsewhere(store, one.archive_path) or find_note(store, one.archive_path) is not None:
         return
     yield found(FindingCode.ORIGINAL_MISSING, one.archive_path, "the ledger knows it, it is not there", song=one.song)
 

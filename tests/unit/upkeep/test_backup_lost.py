@@ -15,7 +15,8 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors.backup import perform_backup
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
-from ironclad_assets.storage.store import Store, note_of
+from ironclad_assets.storage.notes import note_of
+from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
 from ironclad_assets.upkeep.backup.manifest import Contents
 from ironclad_assets.upkeep.backup.objects import ObjectWriter

@@ -17,8 +17,8 @@ from ironclad_assets.storage import housekeeping
 from ironclad_assets.storage.artifacts import find_reusable, load_artifact
 from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.mirror import Mirror
+from ironclad_assets.storage.notes import find_note, note_of
 from ironclad_assets.storage.opening import open_store
-from ironclad_assets.storage.store import note_of
 from ironclad_assets.upkeep.copies import evict_copies, remove_old_leftovers
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.hands import Hands
@@ -280,6 +280,20 @@ def test_an_old_original_goes_though_this_machine_has_no_copy_of_it(world, s3, o
     asked = len(s3.requests)
     assert world.plan(Kind.OLD) == []
     assert not [one for one in s3.requests[asked:] if one.method == "HEAD"], "what went costs no question every night"
+
+
+def test_another_machine_knows_that_an_original_went_by_its_limit_until_it_is_back(world, s3, old, upload, tmp_path):
+    archive_path = original_of(world, old)
+    other = open_store(machine(s3, tmp_path, "there")[0])
+    assert find_note(other, archive_path) is None
+    world.prune(Kind.OLD)
+    assert f"store/{archive_path}.pruned.json" in bucket(s3)
+    note = find_note(other, archive_path)
+    assert note is not None
+    assert note.read_bytes() == note_of(world.store.path(archive_path)).read_bytes()
+    upload("bob").finish()
+    assert f"store/{archive_path}.pruned.json" not in bucket(s3)
+    assert find_note(other, archive_path) is None
 
 
 def test_an_original_that_was_fetched_after_the_plan_stays(world, old):
