@@ -4,6 +4,7 @@ A file or folder gets a hidden name beside its own, which the next sweep would f
 When that is right is the business of `hands`.
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -44,11 +45,18 @@ class Aside:
         self._doomed.append(hidden)
 
     def move(self, path: Path, target: Path) -> None:
-        """Move a file or folder to `target`, in a folder that was made for it."""
+        """Move a file or folder to `target`, in a folder that was made for it.
+
+        Raises:
+            StorageUnavailable: it may not be moved, or a disk is full, read-only or away.
+        """
         self._made.append(target.parent)
         try:
             path.rename(target)
-        except OSError:  # another file system: the copy is whole before the original goes
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise atomic.storage_error(error, path) from error
+            # Another file system: the copy is whole before the original goes.
             _copy(path, target)
             self.hide(path)
         else:

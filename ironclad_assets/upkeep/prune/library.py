@@ -4,6 +4,7 @@ A file of the library goes together with its name in the song's entry, so that n
 original that several users brought stays until the last of them may not keep it any longer.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,7 @@ from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.ledger.usage import ORIGINAL
+from ironclad_assets.pipeline.shelf import COVER
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal, Weight, freed_bytes, names_in, weigh
 from ironclad_assets.upkeep.prune.songs import unix_time
@@ -21,8 +23,11 @@ NOT_HERE = 0
 """Inode of an original that is in the object store alone."""
 
 
-def old_files(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
-    """Yield the files in the library that are older than their user's limits."""
+def old_files(one: SweptSong, *, ground: Ground, leaving: Counter[str]) -> Iterator[Removal]:
+    """Yield the files in the library that are older than their user's limits.
+
+    `leaving` counts, by folder, what goes in this sweep: a cover goes with the last song of its album.
+    """
     limits = {"output": ground.retention.tracks_s(one.user_id), "output-stems": ground.retention.stems_s(one.user_id)}
     if one.state.active or all(limit is None for limit in limits.values()):
         return
@@ -34,14 +39,19 @@ def old_files(one: SweptSong, *, ground: Ground) -> Iterator[Removal]:
     for root, limit_s in limits.items():
         if limit_s is not None:
             files = [item for item in entry.files if item.root == root]
-            yield from _old(files, one=one, limit_s=limit_s, ground=ground)
+            found = _old(files, one=one, limit_s=limit_s, ground=ground)
+            folders = [PurePosixPath(removal.path).parent for removal in found if removal.files]
+            leaving.update(str(folder) for folder in folders)
+            yield from found
+            for folder in dict.fromkeys(folders):
+                yield from _left_cover(folder, found=found, one=one, ground=ground, leaving=leaving)
 
 
-def _old(files: list[EntryFile], *, one: SweptSong, limit_s: float, ground: Ground) -> Iterator[Removal]:
-    """Yield all files of one library root, or none: they came together."""
+def _old(files: list[EntryFile], *, one: SweptSong, limit_s: float, ground: Ground) -> list[Removal]:
+    """Return the removals of all files of one library root, or none: they came together."""
     ended = unix_time(one.ended_at)
     if ground.age_s(ended) <= limit_s:
-        return
+        return []
     found: list[Removal] = []
     for item in files:
         path = f"{item.root}/{item.file.path}"
@@ -50,10 +60,10 @@ def _old(files: list[EntryFile], *, one: SweptSong, limit_s: float, ground: Grou
         except (FileNotFoundError, NotADirectoryError):
             found.append(_gone(path, one))
             continue
-        if ground.age_s(ended, status.st_mtime) <= limit_s:
-            return
         if item.role == "cover" and _is_shared(ground.store.root / path, own={one.file.path for one in files}):
             continue  # the album's other songs keep it; the entry forgets it with the rest
+        if ground.age_s(ended, status.st_mtime) <= limit_s:
+            return []
         why = f"older than keep_{'tracks' if item.root == 'output' else 'stems'}_days"
         found.append(
             Removal(
@@ -70,7 +80,23 @@ def _old(files: list[EntryFile], *, one: SweptSong, limit_s: float, ground: Grou
                 holders=(one.song,),
             )
         )
-    yield from found
+    return found
+
+
+def _left_cover(
+    folder: PurePosixPath, *, found: list[Removal], one: SweptSong, ground: Ground, leaving: Counter[str]
+) -> Iterator[Removal]:
+    """Yield the cover that another song brought, if this is the last song of the album that goes."""
+    path = f"{folder}/{COVER}"
+    names = [entry.name for entry in names_in(ground.store.root / folder)]
+    weight = weigh(ground.store.root / path)
+    is_last = COVER in names and len(names) == leaving[str(folder)] + 1
+    if is_last and weight is not None and path not in {removal.path for removal in found}:
+        yield Removal(
+            Kind.OLD, How.UNFILE, path, "the cover of an album of which nothing is left",
+            weight.size_bytes, weight.files, weight.inode, weight.changed_ns,
+            song=one.song, user_id=one.user_id, holders=(one.song,),
+        )  # fmt: skip
 
 
 def _is_shared(cover: Path, *, own: set[str]) -> bool:

@@ -152,9 +152,9 @@ class Sweep:
 
     def _removals(self, ground: Ground, swept: Swept) -> Iterator[Removal]:
         """Yield everything that may go, of the kinds and the user that are asked for; of one song together."""
-        folders = hand_off_folders(ground)
+        folders, leaving = hand_off_folders(ground), Counter[str]()
         for one in self.ledger.sweeps.songs(user_id=self.user_id):
-            found = [*self._seen(self._of_song(one, folders=folders, ground=ground), swept)]
+            found = [*self._seen(self._of_song(one, folders=folders, ground=ground, leaving=leaving), swept)]
             yield from sorted((item for item in found if item.kind in self.kinds), key=lambda item: item.kind)
         if Kind.CORRUPT in self.kinds:
             yield from self._seen(corrupt(ground, user_id=self.user_id), swept)
@@ -167,10 +167,10 @@ class Sweep:
                     yield item
 
     @staticmethod
-    def _of_song(one: SweptSong, *, folders: list[str], ground: Ground) -> Iterator[Removal]:
+    def _of_song(one: SweptSong, *, folders: list[str], ground: Ground, leaving: Counter[str]) -> Iterator[Removal]:
         """Yield everything that may go of a song that the ledger knows."""
         yield from leftovers(one, ground=ground)
-        yield from old_files(one, ground=ground)
+        yield from old_files(one, ground=ground, leaving=leaving)
         yield from old_original(one, ground=ground)
         for folder in folders:
             yield from hand_off(one, folder=folder, ground=ground)

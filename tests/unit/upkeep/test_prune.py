@@ -453,6 +453,41 @@ def test_what_may_not_be_renamed_stops_nobody_elses_sweep(world, monkeypatch):
     assert not stages_of(world, other) & RAW
 
 
+def test_an_orphan_that_may_not_be_moved_is_not_copied_every_night(world, monkeypatch):
+    path = world.put(f"archive/cd/{'cd' * 32}", b"somebody's only copy")
+    real = Path.rename
+
+    def rename(self, target):
+        if self == path:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(self))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr("shutil.copy2", lambda *_, **__: pytest.fail("it was copied"))
+    for _ in range(2):
+        swept = world.prune(Kind.ORPHANED)
+        assert swept.skipped == {"it cannot be taken: storage_read_only": 1}
+    assert path.read_bytes() == b"somebody's only copy"
+    assert not [file for file in (world.store.root / "orphaned").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_dry_run_names_the_cover_that_goes_with_the_last_song_of_its_album(world, own):
+    """Promise 17: what then goes is what was shown."""
+    users = ("ada", "ada" if own else "bob")
+    album = "Album s0001, Album s0002"  # as old as either
+    first, second = (world.song(user=user, age_days=40, album=album) for user in users)
+    world.limit("keep_tracks_days", 30, user="ada")
+    world.limit("keep_stems_days", 30, user="ada")
+    planned = {one.path for one in world.plan(Kind.OLD)}
+    before = world.files()
+    world.prune(Kind.OLD)
+    gone = {path for path in set(before) - set(world.files()) if path.startswith("output")}
+    assert gone == {path for path in planned if path.startswith("output")}
+    covers = [path for path in gone if path.endswith("cover.jpg")]
+    assert bool(covers) is own, f"{second} keeps what {first} had brought"
+
+
 def marked(file, song):
     os.setxattr(file, "user.ironclad.song", song.encode())
     return file

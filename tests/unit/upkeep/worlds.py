@@ -63,7 +63,13 @@ class World:
         self.ledger.limits.set(scope, user, name, days, actor="test")
 
     def song(
-        self, *, user: str = "ada", state: JobState = JobState.COMPLETED, age_days: float = 0.0, content: bytes = b""
+        self,
+        *,
+        user: str = "ada",
+        state: JobState = JobState.COMPLETED,
+        age_days: float = 0.0,
+        content: bytes = b"",
+        album: str = "",
     ) -> str:
         """Register a song whose job came to `state`, with every artifact that it would have then; return its id."""
         self.made += 1
@@ -84,7 +90,7 @@ class World:
         for stage in stages if state is not JobState.QUEUED else ():
             self.artifact(name, stage, job_uuid=job.job_uuid, user=user)
         if state is JobState.COMPLETED:
-            self.file(name, job_uuid=job.job_uuid, user=user)
+            self.file(name, job_uuid=job.job_uuid, user=user, album=album or f"Album {name}")
         if state is JobState.FAILED:
             self.quarantine(name, user=user)
         self.age(name, age_days)
@@ -117,9 +123,9 @@ class World:
             self.store.stage(stage, song), payload, key=key, checks=(), inputs={}, envelope=envelope
         )  # fmt: skip
 
-    def file(self, song: str, *, job_uuid: str, user: str) -> None:
+    def file(self, song: str, *, job_uuid: str, user: str, album: str) -> None:
         """Put the song into the library, a track, two stems and a cover."""
-        made = song_maker(self.store, self.folder / "delivered")(song, title=f"Song {song}", album=f"Album {song}")
+        made = song_maker(self.store, self.folder / "delivered")(song, title=f"Song {song}", album=album)
         with hold_entry(self.store, song=song):
             entry = made.organise()
         self.artifact(song, "song_metadata", job_uuid=job_uuid, user=user, payload=made.metadata)
