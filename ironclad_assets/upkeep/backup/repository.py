@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from ironclad_assets.upkeep.backup.seal import Keys, Passing, Writer, copy_strea
 MANIFEST = "manifest.json"
 INCOMING = ".incoming-"
 DAMAGED = ".damaged"
+
+_WAITING = rf"^({re.escape(INCOMING)}.*|\.[0-9a-f]{{32}}{re.escape(atomic.PARTIAL_SUFFIX)})$"
+_OBJECT_FILE = rf"^[0-9a-f]{{64}}(\.age)?({re.escape(DAMAGED)})?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,22 @@ class Repository:
             yield
 
     def ids(self) -> list[str]:
-        """Return the ids of all backups, oldest first."""
-        found = (path.parent.name for path in (self.folder / "snapshots").glob(f"*/{MANIFEST}"))
-        return sorted(name for name in found if re.match(ID_PATTERN, name))
+        """Return the ids of all backups, oldest first; also of those whose manifest cannot be read.
+
+        Raises:
+            StorageUnavailable: which there are cannot be told, so that none may be taken for gone.
+        """
+        return sorted(path.name for path in self._snapshots() if _is_there(path / MANIFEST))
+
+    def _snapshots(self) -> list[Path]:
+        """Return the folders of backups, also unfinished ones; what else lies beside them is somebody else's."""
+        folder = self.folder / "snapshots"
+        try:
+            return [folder / name for name in os.listdir(folder) if re.match(ID_PATTERN, name)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise atomic.storage_error(error, folder) from error
 
     def manifest_file(self, backup: str) -> Path:
         return self.folder / "snapshots" / backup / MANIFEST
@@ -85,9 +102,13 @@ class Repository:
             PermanentFailure: `UNKNOWN_BACKUP` or `BACKUP_DAMAGED`.
         """
         file = self.manifest_file(backup)
-        if not re.match(ID_PATTERN, backup) or not file.is_file():
+        if not re.match(ID_PATTERN, backup) or not _is_there(file):
             raise failure(ErrorCode.UNKNOWN_BACKUP, f"there is no backup {backup!r} in {self.folder}")
-        manifest = parse_manifest(file.read_bytes())
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise failure(ErrorCode.BACKUP_DAMAGED, f"{file} cannot be read: {error.strerror}") from error
+        manifest = parse_manifest(content)
         if manifest.id != backup:
             raise failure(ErrorCode.BACKUP_DAMAGED, f"{file} is the manifest of {manifest.id}")
         return manifest
@@ -147,9 +168,14 @@ class Repository:
         atomic.write_bytes(file, render_manifest(manifest), mode=0o600)
 
     def sweep(self) -> int:
-        """Remove what an interrupted backup left waiting; return how many things that were. Needs `writing`."""
-        left = [*self.folder.glob(f"{INCOMING}*"), *self.folder.rglob(f".*{atomic.PARTIAL_SUFFIX}")]
-        left += [path for path in (self.folder / "snapshots").iterdir() if not (path / MANIFEST).exists()]
+        """Remove what an interrupted backup left waiting; return how many things that were. Needs `writing`.
+
+        The folder may be one that has other things too, such as a store or another program's copies: they stay.
+        """
+        snapshots = self._snapshots()
+        left = [path for path in self.folder.iterdir() if re.match(_WAITING, path.name)]
+        left += [path for one in snapshots for path in one.glob(f".*{atomic.PARTIAL_SUFFIX}")]
+        left += [path for path in snapshots if not _is_there(path / MANIFEST)]
         for path in left:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return len(left)
@@ -172,10 +198,20 @@ class Repository:
             needed |= {manifest.contents.name, *(one.name for one in manifest.objects)}
         freed = 0
         for path in (self.folder / "objects").glob("*/*"):
-            if path.name not in needed:
+            if path.name not in needed and re.match(_OBJECT_FILE, path.name):
                 freed += path.stat().st_size if path.stat().st_nlink == 1 else 0
                 path.unlink()
         return freed
+
+
+def _is_there(manifest: Path) -> bool:
+    """Return whether a backup has a manifest; one that the disk does not give counts, for it may come back."""
+    try:
+        return stat.S_ISREG(manifest.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 @contextmanager

@@ -1,0 +1,92 @@
+"""The folder of backups: what else lies in it stays, and what cannot be read for a moment is not taken for gone."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
+from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.verify import verify_backup
+from tests.unit.upkeep.installations import Installed, install
+from tests.unit.upkeep.test_backup_lost import let_disk_fail
+
+
+@pytest.fixture
+def installed(settings: Settings) -> Iterator[Installed]:
+    """An installation with a song."""
+    made = install(settings)
+    made.add_song(1)
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the backups go."""
+    return tmp_path / "backups"
+
+
+def make(installed: Installed, folder: Path) -> Made:
+    return create_backup(installed.settings, wish=BackupWish(folder=folder), actor="me")
+
+
+def test_unfinished_work_of_a_store_below_the_folder_stays(installed: Installed) -> None:
+    work = installed.store.stage("stems", "s1").work("ab" * 32) / "vocals.raw"
+    work.write_bytes(b"half of it")
+    make(installed, installed.store.root)
+    make(installed, installed.store.root.parent)
+    assert work.read_bytes() == b"half of it"
+
+
+@pytest.mark.parametrize("path", ["snapshots/2026-01-01/music/a.flac", "objects/ab/cdef", "objects/pack/one.part"])
+def test_what_other_programs_keep_in_the_folder_stays(installed: Installed, folder: Path, path: str) -> None:
+    atomic.make_folder((folder / path).parent)
+    (folder / path).write_bytes(b"somebody's")
+    made = make(installed, folder)
+    repository = Repository(folder)
+    make(installed, folder)
+    assert repository.remove([made.manifest.id])
+    assert (folder / path).read_bytes() == b"somebody's"
+    assert len(repository.ids()) == 1
+
+
+def test_backups_that_cannot_be_listed_are_not_taken_for_none(installed: Installed, folder: Path, monkeypatch) -> None:
+    """Promise 18: what a backup needs is not removed because a disk or a share refused once."""
+    made = make(installed, folder)
+    repository = Repository(folder)
+
+    def refusing(call):
+        def refuse(path="."):
+            if Path(path).name == "snapshots":
+                raise PermissionError(13, os.strerror(13))
+            return call(path)
+
+        return refuse
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refusing(os.scandir))
+        patch.setattr(os, "listdir", refusing(os.listdir))
+        with pytest.raises(IroncladError) as caught:
+            repository.remove([])
+        assert caught.value.code is ErrorCode.STORAGE_READ_ONLY
+    assert verify_backup(repository, made.manifest.id).whole
+
+
+def test_manifest_that_cannot_be_read_stops_no_backup_and_keeps_its_objects(
+    installed: Installed, folder: Path, monkeypatch
+) -> None:
+    first, repository = make(installed, folder), Repository(folder)
+    installed.add_song(2)
+    with monkeypatch.context() as patch:
+        let_disk_fail(repository.manifest_file(first.manifest.id), monkeypatch=patch)
+        second = make(installed, folder)
+        assert verify_backup(repository, second.manifest.id).whole
+        damage = verify_backup(repository, first.manifest.id).damage
+        assert [line for line in damage if "cannot be read" in line]
+        assert repository.remove([]) == 0
+    assert verify_backup(repository, first.manifest.id).whole
