@@ -114,11 +114,17 @@ class Collector:
 
 
 def copy_database(source: Path, copy: Path) -> None:
-    """Copy a SQLite database with all that is committed, by its own online backup."""
+    """Copy a SQLite database with all that is committed, by its own online backup.
+
+    The copy is of one moment, held by a reader: else SQLite begins anew whenever somebody else writes, so that a large
+    database in use is never copied (https://www.sqlite.org/c3ref/backup_finish.html).
+    """
     with (
         closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)) as reader,
         closing(sqlite3.connect(copy)) as writer,
     ):
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the moment
         reader.backup(writer, pages=4096, sleep=0.01)
 
 

@@ -271,3 +271,33 @@ def test_rules_keep_the_newest_in_any_case(folder: Path) -> None:
 def test_ids_follow_each_other_whatever_the_clock_says() -> None:
     """Promise 17: a clock that was ahead for a while makes no backup the oldest."""
     assert new_id(["20990101t000000000000z"]) == "20990101t000000000001z"
+
+
+def test_database_is_copied_while_somebody_writes_to_it_all_the_time(tmp_path: Path) -> None:
+    """Promise 18: while everything runs, also where there is a write between any two steps of the copy."""
+    source, copy, done = tmp_path / "runs.db", tmp_path / "copy.db", threading.Event()
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE events (body BLOB)")
+        connection.executemany("INSERT INTO events VALUES (?)", [(bytes(1_000_000),)] * 60)
+        connection.commit()
+    ended_by_itself = []
+
+    def write() -> None:
+        with closing(sqlite3.connect(source, timeout=30.0)) as writer:
+            for _ in range(2000):
+                writer.execute("INSERT INTO events VALUES (?)", (b"later",))
+                writer.commit()
+                if done.wait(0.001):
+                    return
+        ended_by_itself.append(True)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    backup_sources.copy_database(source, copy)
+    done.set()
+    thread.join()
+    assert not ended_by_itself, "the copy waited for the end of all writing"
+    with closing(sqlite3.connect(copy)) as reader:
+        assert reader.execute("SELECT count(*) FROM events WHERE length(body) = 1000000").fetchone() == (60,)
+        assert reader.execute("PRAGMA integrity_check").fetchone() == ("ok",)
