@@ -6,6 +6,8 @@ Bringing back files and rows is `restore`'s.
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import IroncladError
@@ -60,9 +62,9 @@ def _stands(store: Store, song: str) -> bool:
     """Return whether everything that the song's entry names is in the library, as far as sizes tell."""
     try:
         manifest = read_manifest(store.stage("library_entry", song))
-    except IroncladError:
+        entry = LibraryEntry.model_validate(manifest.payload)
+    except (IroncladError, ValidationError):
         return False
-    entry = LibraryEntry.model_validate(manifest.payload)
     return all(_has_size(store.library(item.root) / item.file.path, item.file.size_bytes) for item in entry.files)
 
 

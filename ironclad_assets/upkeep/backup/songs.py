@@ -8,13 +8,15 @@ for nothing makes them again; an original that the store lost stays in as an ear
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.contracts.v1.manifest import Manifest
-from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.ledger.dump import iter_lines, iter_rows
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
@@ -89,7 +91,8 @@ class SongCollector:
         try:
             if self._lasts_in_both(one):
                 return "" if self._list_earlier(one) else f"{what} differs from its checksum in the backups"
-            source = self.store.original(one.archive_path)
+            with self._fetching():
+                source = self.store.original(one.archive_path)
             if source.stat().st_size != one.size_bytes:
                 return f"{what} is damaged: {one.archive_path}"
             self.collector.add(
@@ -114,7 +117,19 @@ class SongCollector:
         mirror, sha256 = self.store.mirror, one.sha256
         if mirror is None or sha256 is None or self.store.path(one.archive_path).exists():
             return False
-        return self.collector.writer.has(sha256) and mirror.objects.head(one.archive_path) is not None
+        with self._fetching():
+            return self.collector.writer.has(sha256) and mirror.objects.head(one.archive_path) is not None
+
+    @contextmanager
+    def _fetching(self) -> Iterator[None]:
+        """Tell an object that the bucket does not give, which is left out, from a bucket that is away."""
+        try:
+            yield
+        except StorageUnavailable as error:
+            if error.code is not ErrorCode.STORAGE_AWAY:
+                raise
+            self.store.require_present()
+            raise SourceUnreadable(error.detail, code=error.code) from error
 
     def _list_earlier(self, one: DumpedSong, *, read: bool = False) -> bool:
         """List the original as an earlier backup has it; return whether one does, by its size or read whole."""
@@ -149,7 +164,8 @@ class SongCollector:
     def _try_artifact(self, folder: StageFolder, *, song: str, complete: bool, library: bool) -> None:
         manifest = read_manifest(folder)
         for record in manifest.files if complete else ():
-            folder.fetch(manifest, record)
+            with self._fetching():
+                folder.fetch(manifest, record)
             self._add(folder.path / manifest.folder / record.path, song=song, sha256=record.sha256)
         if library:
             self._add_library(manifest, song=song)
@@ -157,7 +173,12 @@ class SongCollector:
 
     def _add_library(self, manifest: Manifest, *, song: str) -> None:
         """Put in what a song's entry names in the library, as far as it still is what was put there."""
-        for item in LibraryEntry.model_validate(manifest.payload).files:
+        try:
+            entry = LibraryEntry.model_validate(manifest.payload)
+        except ValidationError:
+            self.collector.warnings.append(f"what {song} has in the library is left out: its entry cannot be read")
+            return
+        for item in entry.files:
             path = self.store.library(item.root) / item.file.path
             try:
                 self._add(path, song=song, sha256=item.file.sha256)
@@ -181,12 +202,15 @@ class SongCollector:
 
         def tell(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
-                self.collector.warnings.append(f"{error.filename} is left out: {error.strerror}")
+                self.collector.warnings.append(f"{error.filename!a} is left out: {error.strerror}")
 
         found = []
         for base, _, names in os.walk(folder, onerror=tell):
             for name in names:
                 path = Path(base, name)
+                if not _is_text(str(path)):
+                    self.collector.warnings.append(f"{str(path)!a} is left out: its name is not UTF-8")
+                    continue
                 with suppress(OSError):  # it went away
                     if not name.endswith(atomic.PARTIAL_SUFFIX) and stat.S_ISREG(path.lstat().st_mode):
                         found.append(path)
@@ -194,6 +218,15 @@ class SongCollector:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.store.root).as_posix()
+
+
+def _is_text(path: str) -> bool:
+    """Return whether a path can be written into the contents, which are UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def dumped_songs(dump: Path) -> Iterator[DumpedSong]:

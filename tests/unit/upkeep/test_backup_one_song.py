@@ -1,0 +1,123 @@
+"""One song that cannot be read keeps no other out of a backup, and none out of a restore."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
+from ironclad_assets.storage.artifacts import read_manifest
+from ironclad_assets.storage.hashing import hash_json
+from ironclad_assets.storage.opening import open_store
+from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
+from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.verify import verify_backup
+from tests.fakes.s3_server import S3Server
+from tests.unit.upkeep.installations import Installed, install
+from tests.unit.upkeep.test_backup_lost import bring_back, make, paths
+
+
+@pytest.fixture
+def installed(settings: Settings) -> Iterator[Installed]:
+    """An installation with a complete song of one user and a new one of another."""
+    made = install(settings)
+    made.complete_song(made.add_song(1))
+    made.add_song(2, user_id="bob")
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the backups go."""
+    return tmp_path / "backups"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Settings:
+    """An empty machine."""
+    return Settings(home=tmp_path / "new", disk_reserve_bytes=1)
+
+
+def spoil_entry(installed: Installed, song: str) -> None:
+    """Let a song's entry be whole, and something that this release does not know, as another one may write it."""
+    folder = installed.store.stage("library_entry", song)
+    document = json.loads(folder.manifest.read_bytes())
+    document.pop("document_sha256")
+    document["payload"]["files"][0]["role"] = "hologram"
+    document["document_sha256"] = hash_json(document)
+    atomic.write_json(folder.manifest, document)
+    assert read_manifest(folder).song == song
+
+
+def test_entry_that_another_release_wrote_keeps_no_other_song_out(installed: Installed, folder: Path) -> None:
+    spoil_entry(installed, "s1")
+    made = make(installed, folder, extras=("library",))
+    assert [line for line in made.warnings if "s1" in line and "its entry cannot be read" in line]
+    assert {installed.ledger.song(song).archive_path for song in ("s1", "s2")} <= paths(made)
+
+
+def test_entry_that_another_release_wrote_stops_no_restore(
+    installed: Installed, target: Settings, folder: Path
+) -> None:
+    spoil_entry(installed, "s1")
+    restored = bring_back(make(installed, folder), target)
+    assert (restored.songs, restored.rebuilt) == (2, 1)
+
+
+def test_file_whose_name_is_not_utf_8_is_named_and_left_out(
+    installed: Installed, target: Settings, folder: Path
+) -> None:
+    sidecars = installed.store.path("sidecars/s1")
+    atomic.make_folder(sidecars)
+    Path(os.fsdecode(os.fsencode(sidecars) + b"/words\xff.txt")).write_bytes(b"la la")
+    made = make(installed, folder)
+    assert [line for line in made.warnings if r"words\udcff.txt" in line]
+    assert verify_backup(Repository(folder), made.manifest.id).whole
+    assert bring_back(made, target).songs == 2
+
+
+def move_to_bucket(installed: Installed, s3: S3Server) -> Settings:
+    """Let the originals last in a bucket and be there alone; return the settings that say so."""
+    settings = Settings(home=installed.settings.home, disk_reserve_bytes=1, **s3.environment())
+    store = open_store(settings)
+    store.create()
+    assert store.mirror is not None
+    for song in ("s1", "s2"):
+        path = installed.ledger.song(song).archive_path
+        store.mirror.publish_original(store.path(path), relative=path, sha256=Path(path).name)
+        store.path(path).unlink()
+    return settings
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["new", "in an earlier backup"])
+def test_object_that_the_bucket_refuses_keeps_no_other_song_out(
+    installed: Installed, folder: Path, s3: S3Server, earlier: bool
+) -> None:
+    """As an object of another key or a colder class of storage: the bucket is there, and does not give this one."""
+    settings = move_to_bucket(installed, s3)
+    if earlier:
+        create_backup(settings, wish=BackupWish(folder=folder), actor="me")
+        installed.store.path(installed.ledger.song("s1").archive_path).unlink()
+    refused = installed.ledger.song("s1").archive_path
+    s3.fault = lambda number, request: "403" if refused in str(request) else None
+    made = create_backup(settings, wish=BackupWish(folder=folder), actor="me")
+    assert [line for line in made.warnings if "the original of s1" in line and "403" in line]
+    assert made.lacking == (() if earlier else ("s1",))
+    assert (installed.ledger.song("s1").archive_path in paths(made)) == earlier
+    assert installed.ledger.song("s2").archive_path in paths(made)
+
+
+def test_bucket_that_is_away_makes_no_backup_without_originals(
+    installed: Installed, folder: Path, s3: S3Server
+) -> None:
+    settings = move_to_bucket(installed, s3)
+    s3.fault = lambda number, request: "403"
+    with pytest.raises(IroncladError) as caught:
+        create_backup(settings, wish=BackupWish(folder=folder), actor="me")
+    assert caught.value.code is ErrorCode.STORAGE_AWAY
+    assert Repository(folder).ids() == []
