@@ -54,18 +54,21 @@ def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
 
 
 def _read(settings: Settings) -> dict[str, str]:
-    file = settings.home_dir / KNOWN_BACKUPS
+    """Return what is remembered; nothing where that is damaged, for it is found anew and must stop no backup."""
     try:
-        known: dict[str, str] = json.loads(file.read_bytes())
-    except FileNotFoundError:
+        known = json.loads((settings.home_dir / KNOWN_BACKUPS).read_bytes())
+    except (OSError, ValueError):
         return {}
-    return known
+    if not isinstance(known, dict):
+        return {}
+    return {place: found for place, found in known.items() if isinstance(found, str)}
 
 
 def _id_in(file: Path) -> str | None:
+    """Return the id in the file; None for one that is not there or was never finished."""
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except (FileNotFoundError, NotADirectoryError):
+        return str(uuid.UUID(file.read_text(encoding="ascii").strip()))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
         raise atomic.storage_error(error, file) from error

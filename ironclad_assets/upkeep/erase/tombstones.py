@@ -87,8 +87,8 @@ def publish_beside(backups: Path, ledger: Ledger) -> None:
 
     A disk that is away, full or read-only keeps no deletion waiting: it gets them with its next backup.
     """
-    if (backups / "snapshots").is_dir():
-        with suppress(StorageUnavailable, OSError):
+    with suppress(StorageUnavailable, OSError):
+        if (backups / "snapshots").is_dir():
             merge_file(backups / FILE_NAME, stones=ledger.deletions.tombstones())
 
 

@@ -1,5 +1,7 @@
 """Where backups go: a mount point whose disk is away is not taken for the disk; deletions reach every place."""
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +12,12 @@ from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.tombstones import digest_of
 from ironclad_assets.sensors.backup import perform_backup
 from ironclad_assets.settings import Settings
+from ironclad_assets.storage import atomic
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
-from ironclad_assets.upkeep.backup.places import KNOWN_BACKUPS, known_folders
+from ironclad_assets.upkeep.backup.places import ID_FILE, KNOWN_BACKUPS, known_folders
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.erase import tombstones
-from ironclad_assets.upkeep.erase.eraser import Eraser
+from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
 from tests.unit.upkeep.installations import Installed, install
 from tests.unit.upkeep.test_erase import Scheduler
 
@@ -38,6 +41,13 @@ def disk(tmp_path: Path) -> Path:
 
 def make(installed: Installed, folder: Path | None, *, anew: bool = False) -> Made:
     return create_backup(installed.settings, wish=BackupWish(folder=folder, anew=anew), actor="me")
+
+
+def erase(installed: Installed) -> Progress:
+    """Carry on with the deletions that are not done."""
+    return Eraser(
+        settings=installed.settings, ledger=installed.ledger, store=installed.store, elsewhere=Scheduler(), alone=True
+    ).work()
 
 
 @pytest.mark.parametrize("below", [".", "ironclad/backups"])
@@ -104,9 +114,47 @@ def test_a_deletion_reaches_every_place_that_is_there(installed: Installed, disk
     make(installed, tmp_path / "usb")
     shutil.rmtree(tmp_path / "usb")
     installed.ledger.deletions.request_song("s1", actor="me")
-    Eraser(
-        settings=installed.settings, ledger=installed.ledger, store=installed.store, elsewhere=Scheduler(), alone=True
-    ).work()
+    erase(installed)
     stones = {stone.digest for stone in tombstones.read_file(disk / tombstones.FILE_NAME)}
     assert digest_of("song", "s1") in stones
     assert not (tmp_path / "usb").exists(), "a disk that is away gets them with its next backup"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"/mnt": 1}'])
+def test_memory_that_is_damaged_stops_neither_backups_nor_deletions(
+    installed: Installed, disk: Path, content: bytes
+) -> None:
+    make(installed, disk)
+    (installed.settings.home_dir / KNOWN_BACKUPS).write_bytes(content)
+    installed.ledger.deletions.request_song("s1", actor="me")
+    erase(installed)
+    (installed.settings.home_dir / KNOWN_BACKUPS).write_bytes(content)
+    make(installed, disk)
+    assert disk in known_folders(installed.settings)
+
+
+@pytest.mark.parametrize("content", [b"", b"0f6a", b"\xff\xfe"])
+def test_id_that_is_damaged_is_made_anew_once_somebody_says_so(
+    installed: Installed, disk: Path, content: bytes
+) -> None:
+    make(installed, disk)
+    atomic.write_bytes(disk / ID_FILE, content)
+    with pytest.raises(IroncladError, match="--anew") as caught:
+        make(installed, disk)
+    assert caught.value.code is ErrorCode.STORAGE_AWAY
+    make(installed, disk, anew=True)
+    make(installed, disk)
+
+
+def test_share_that_has_gone_stale_keeps_no_deletion_waiting(installed: Installed, disk: Path, monkeypatch) -> None:
+    make(installed, disk)
+    stat = Path.stat
+
+    def stale(self: Path, **how: bool) -> os.stat_result:
+        if self.is_relative_to(disk):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return stat(self, **how)
+
+    monkeypatch.setattr(Path, "stat", stale)
+    receipt = installed.ledger.deletions.request_song("s1", actor="me").receipt
+    assert erase(installed).done == (receipt,)
