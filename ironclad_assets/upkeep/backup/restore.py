@@ -23,12 +23,13 @@ from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import KNOWN_STORES
 from ironclad_assets.upkeep.backup.manifest import BackedUpFile, BackupManifest, Contents
 from ironclad_assets.upkeep.backup.objects import sync_file_system
+from ironclad_assets.upkeep.backup.places import KNOWN_BACKUPS
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.restored_files import PARTIALS, Placer, entries, inside
 from ironclad_assets.upkeep.backup.restored_jobs import queue_again, rebuild_library
 from ironclad_assets.upkeep.backup.seal import Keys
 from ironclad_assets.upkeep.backup.songs import SMALL_STAGES
-from ironclad_assets.upkeep.backup.sources import public_settings
+from ironclad_assets.upkeep.backup.sources import NAME_KEY, public_settings
 from ironclad_assets.upkeep.backup.verify import open_file, read_contents
 from ironclad_assets.upkeep.erase import tombstones
 
@@ -36,8 +37,13 @@ JOURNAL = "restore.json"
 Part = Literal["home", "store"]
 ALL_PARTS: tuple[Part, ...] = ("home", "store")
 
-_KEPT_IN_HOME = frozenset({"engines", "models", "cache", "logs", "run", "upgrades", JOURNAL})
-"""What a home may have before a restore: nothing that a backup holds."""
+_KEPT_IN_HOME = frozenset(
+    {"engines", "models", "cache", "logs", "run", "upgrades", JOURNAL, KNOWN_STORES, KNOWN_BACKUPS}
+)
+"""What a home may have before a restore: nothing that a restore brings back."""
+
+_KEPT_BESIDE_STORE = frozenset({"lookup.db", "lookup.db-journal", NAME_KEY})
+"""What a home whose database was lost has too; it stays as it is."""
 
 _KEPT_IN_STORE = frozenset({"backups", "lost+found"})
 
@@ -185,7 +191,8 @@ class _Restore:
     def _require_empty(self) -> None:
         used: list[str] = []
         if "home" in self._wish.parts:
-            used += entries(self._settings.home_dir, but=_KEPT_IN_HOME | self._store_in_home())
+            kept = _KEPT_IN_HOME if "store" in self._wish.parts else _KEPT_IN_HOME | _KEPT_BESIDE_STORE
+            used += entries(self._settings.home_dir, but=kept | self._store_in_home())
             used += [str(path) for path in self._settings.dagster_home.rglob("*.db")]
             if not used and self._ledger.dump.version() is not None:
                 used.append(f"the ledger at {self._ledger.place}")
@@ -254,8 +261,11 @@ class _Restore:
     def _restore_home(self) -> None:
         roots = {"dagster": self._settings.dagster_home, "home": self._settings.home_dir}
         for one in self._contents.files:
-            if one.place in roots and not (one.place == "home" and one.path == KNOWN_STORES):
-                self._placer.place(one, roots[one.place] / inside(one.path))
+            if one.place not in roots or (one.place == "home" and one.path == KNOWN_STORES):
+                continue
+            destination = roots[one.place] / inside(one.path)
+            if one.place == "dagster" or not destination.exists():
+                self._placer.place(one, destination)
         sync_file_system(self._settings.home_dir)
 
     def _restore_ledger(self) -> None:

@@ -17,9 +17,11 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.ownership import read_mark
+from ironclad_assets.sensors.prepare import prepare_store
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
+from ironclad_assets.upkeep.backup.places import known_folders
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.restore import JOURNAL, Restored, RestoreWish, require_no_restore, restore_backup
 from ironclad_assets.upkeep.backup.restored_files import inside
@@ -226,6 +228,28 @@ def test_lost_database_comes_back_beside_a_store_that_is_there(installed: Instal
     after = tree(installed.store.root)
     assert {name: after[name] for name in before if name in after} == before
     assert set(after) - set(before) <= {"backups/tombstones.jsonl", "backups/.tombstones.jsonl.lock"}
+
+
+def test_lost_database_comes_back_into_the_home_that_lost_it(installed: Installed) -> None:
+    """As docs/operations.md has it: `ledger.db` and `dagster/` moved out, all else as the system left it."""
+    settings, home = installed.settings, installed.settings.home_dir
+    installed.complete_song(installed.add_song(1))
+    with closing(sqlite3.connect(home / "lookup.db")) as connection:
+        connection.execute("CREATE TABLE answers (name TEXT)")
+    assert prepare_store(settings) == ""
+    made = back_up(installed)
+    with closing(sqlite3.connect(home / "lookup.db")) as connection:
+        connection.execute("INSERT INTO answers VALUES ('newer')")
+        connection.commit()
+    installed.ledger.close()
+    for path in (*home.glob("ledger.db*"), settings.dagster_home):
+        path.rename(home.parent / path.name)
+    restored = bring_back(made, settings, parts=("home",))
+    assert (restored.songs, restored.rebuilt) == (1, 0)
+    with closing(sqlite3.connect(home / "lookup.db")) as connection:
+        assert connection.execute("SELECT name FROM answers").fetchall() == [("newer",)]
+    assert prepare_store(settings) == ""
+    assert known_folders(settings) == [made.folder]
 
 
 def test_lost_store_comes_back_beside_a_ledger_that_is_there(installed: Installed, tmp_path: Path) -> None:
