@@ -137,7 +137,7 @@ class ObjectWriter:
             for folder in {final.parent for _, final in self._waiting}:
                 atomic.sync_folder(folder)
         except OSError as error:
-            raise atomic.storage_error(error, self.repository.folder) from error
+            raise self._away(error) from error
         self._waiting, self._waiting_bytes = [], 0
 
     def _name(self, sha256: str) -> str:
@@ -170,7 +170,7 @@ class ObjectWriter:
         try:
             free = shutil.disk_usage(self.repository.folder).free
         except OSError as error:
-            raise atomic.storage_error(error, self.repository.folder) from error
+            raise self._away(error) from error
         if free - size < self.reserve_bytes:
             raise StorageUnavailable(
                 f"{self.repository.folder} has {free / 1e9:.2f} GB free, and its reserve of "
@@ -178,10 +178,20 @@ class ObjectWriter:
                 code=ErrorCode.STORAGE_FULL,
             )
 
+    def _away(self, error: OSError) -> StorageUnavailable:
+        """Return what an error of the repository means, whatever its number: never that a source is at fault."""
+        found = atomic.storage_error(error, self.repository.folder)
+        if isinstance(found, StorageUnavailable):
+            return found
+        detail = f"{self.repository.folder} went away: {error.strerror or error}"
+        return StorageUnavailable(detail, code=ErrorCode.STORAGE_AWAY)
+
     def _link(self, source: Path, temporary: Path) -> bool:
         try:
             os.link(source, temporary)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not self._incoming.is_dir():
+                raise self._away(error) from error
             raise
         except OSError:
             return False  # another file system, or one without links
@@ -211,7 +221,7 @@ class ObjectWriter:
             except OSError as error:
                 if error is plain.error:
                     raise _unreadable(source, error) from error
-                raise atomic.storage_error(error, self.repository.folder) from error
+                raise self._away(error) from error
         stored = StoredObject(name=name, size_bytes=target.size_bytes, sha256=target.sha256)
         return stored, (plain.size_bytes, plain.sha256)
 

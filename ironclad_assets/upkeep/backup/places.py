@@ -45,7 +45,11 @@ def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
             "mounted; if it was replaced or emptied, say so once: pipelinectl backup create --anew",
             code=ErrorCode.STORAGE_AWAY,
         )
-    repository.create()
+    try:
+        repository.create()
+    except (FileExistsError, NotADirectoryError) as error:
+        detail = f"{place} is no folder, or a link to a disk that is not mounted"
+        raise StorageUnavailable(detail, code=ErrorCode.STORAGE_AWAY) from error
     if found is None:
         found = str(uuid.uuid4())
         atomic.write_bytes(file, f"{found}\n".encode(), mode=0o600)

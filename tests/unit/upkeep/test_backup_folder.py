@@ -1,5 +1,6 @@
 """The folder of backups: what else lies in it stays, and what cannot be read for a moment is not taken for gone."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
+from ironclad_assets.upkeep.backup.objects import ObjectWriter
 from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.songs import DumpedSong, SongCollector
 from ironclad_assets.upkeep.backup.verify import verify_backup
 from tests.unit.upkeep.installations import Installed, install
 from tests.unit.upkeep.test_backup_lost import let_disk_fail
@@ -90,3 +93,58 @@ def test_manifest_that_cannot_be_read_stops_no_backup_and_keeps_its_objects(
         assert [line for line in damage if "cannot be read" in line]
         assert repository.remove([]) == 0
     assert verify_backup(repository, first.manifest.id).whole
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
+def test_disk_that_goes_away_half_way_is_not_taken_for_lost_originals(
+    installed: Installed, folder: Path, links: bool, monkeypatch
+) -> None:
+    installed.add_song(2)
+    if not links:
+        monkeypatch.setattr(ObjectWriter, "_link", lambda *_: False)
+    add, told = SongCollector.add, []
+
+    def lose_disk(self: SongCollector, one: DumpedSong) -> None:
+        if folder.is_dir() and one.song == "s2":
+            folder.rename(folder.with_name("away"))
+            folder.mkdir()
+        add(self, one)
+        told.extend(self.collector.missing)
+
+    monkeypatch.setattr(SongCollector, "add", lose_disk)
+    with pytest.raises(IroncladError) as caught:
+        make(installed, folder)
+    assert (caught.value.code, told) == (ErrorCode.STORAGE_AWAY, [])
+    assert not list(folder.iterdir())
+
+
+def test_share_that_stops_answering_is_not_taken_for_lost_originals(
+    installed: Installed, folder: Path, monkeypatch
+) -> None:
+    """A number that no table of this project has: the repository's errors are never a source's."""
+    monkeypatch.setattr(ObjectWriter, "_link", lambda *_: False)
+    original, opened = installed.ledger.song("s1").archive_path, Path.open
+    last: list[Path] = []
+
+    def open_tired(self: Path, mode: str = "r", *rest: object, **options: object) -> object:
+        if mode == "xb" and last[-1] == installed.store.path(original):
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        last.append(self)
+        return opened(self, mode, *rest, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", open_tired)
+    with pytest.raises(IroncladError, match="timed out") as caught:
+        make(installed, folder)
+    assert caught.value.code is ErrorCode.STORAGE_AWAY
+    assert Repository(folder).ids() == []
+
+
+@pytest.mark.parametrize("what", ["link", "file"])
+def test_place_that_is_no_folder_is_told_as_a_disk_that_is_away(installed: Installed, folder: Path, what: str) -> None:
+    if what == "link":
+        folder.symlink_to(folder.with_name("not mounted"))
+    else:
+        folder.write_bytes(b"")
+    with pytest.raises(IroncladError, match="no folder") as caught:
+        make(installed, folder)
+    assert caught.value.code is ErrorCode.STORAGE_AWAY
