@@ -183,7 +183,8 @@ class Repository:
     def remove(self, backups: list[str]) -> int:
         """Remove backups, then the objects that no other needs; return the bytes freed. Needs `removing`.
 
-        A backup whose manifest cannot be read might need any object, so then none is removed.
+        A backup whose manifest cannot be read might need any object, so then none is removed. One that was put aside
+        stays while it is needed and nothing has taken its place: its disk may give it again.
         """
         for backup in backups:
             self.manifest_file(backup).unlink()
@@ -198,7 +199,10 @@ class Repository:
             needed |= {manifest.contents.name, *(one.name for one in manifest.objects)}
         freed = 0
         for path in (self.folder / "objects").glob("*/*"):
-            if path.name not in needed and re.match(_OBJECT_FILE, path.name):
+            if not re.match(_OBJECT_FILE, path.name):
+                continue
+            final = path.with_name(path.name.removesuffix(DAMAGED))
+            if final.name not in needed or (path != final and final.exists()):
                 freed += path.stat().st_size if path.stat().st_nlink == 1 else 0
                 path.unlink()
         return freed

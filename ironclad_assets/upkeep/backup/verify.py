@@ -6,7 +6,9 @@ with what they were when they had just been encrypted; that they open is left to
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO
 
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
@@ -132,7 +134,8 @@ def _verify_object(repository: Repository, stored: StoredObject, *, found: Verif
         sha256 = hash_file(file)
         found.read_bytes += file.stat().st_size
     except FileNotFoundError:
-        found.damage.append(f"object {stored.name} is missing")
+        if not (mend and _put_back(file, sha256=stored.sha256)):
+            found.damage.append(f"object {stored.name} is missing")
         return
     except OSError as error:
         sha256 = f"unreadable: {error.strerror}"
@@ -141,8 +144,21 @@ def _verify_object(repository: Repository, stored: StoredObject, *, found: Verif
         return
     found.damage.append(f"object {stored.name} differs from its checksum")
     if mend:
-        file.rename(file.with_name(f"{file.name}{DAMAGED}"))
-        found.put_aside += 1
+        with suppress(OSError):  # its disk is at fault, and may be better tomorrow
+            file.rename(file.with_name(f"{file.name}{DAMAGED}"))
+            found.put_aside += 1
+
+
+def _put_back(file: Path, *, sha256: str) -> bool:
+    """Return whether an object that was put aside when its disk failed is good after all, and in its place again."""
+    aside = file.with_name(f"{file.name}{DAMAGED}")
+    try:
+        if hash_file(aside) != sha256:
+            return False
+        aside.rename(file)
+    except OSError:
+        return False
+    return True
 
 
 def _verify_contents(

@@ -148,3 +148,31 @@ def test_place_that_is_no_folder_is_told_as_a_disk_that_is_away(installed: Insta
     with pytest.raises(IroncladError, match="no folder") as caught:
         make(installed, folder)
     assert caught.value.code is ErrorCode.STORAGE_AWAY
+
+
+def test_object_that_its_disk_did_not_give_for_a_while_is_not_removed_while_it_is_needed(
+    installed: Installed, folder: Path, monkeypatch
+) -> None:
+    """Promise 18: it may be the only copy of an original that the store lost."""
+    made, repository = make(installed, folder), Repository(folder)
+    song = installed.ledger.song("s1")
+    installed.store.path(song.archive_path).unlink()
+    with monkeypatch.context() as patch:
+        let_disk_fail(repository.object_file(song.sha256), monkeypatch=patch)
+        assert verify_backup(repository, made.manifest.id, mend=True).put_aside == 1
+        repository.remove([])
+    assert verify_backup(repository, made.manifest.id).damage == [f"object {song.sha256} is missing"]
+    assert verify_backup(repository, made.manifest.id, mend=True).whole
+    assert verify_backup(repository, made.manifest.id).whole
+
+
+def test_object_that_was_put_aside_goes_once_another_took_its_place(installed: Installed, folder: Path) -> None:
+    made, repository = make(installed, folder), Repository(folder)
+    stored = repository.object_file(installed.ledger.song("s1").sha256)
+    stored.unlink()
+    atomic.write_bytes(stored, b"z" * installed.ledger.song("s1").size_bytes)
+    assert verify_backup(repository, made.manifest.id, mend=True).put_aside == 1
+    make(installed, folder)
+    repository.remove([])
+    assert [path.name for path in stored.parent.iterdir()] == [stored.name]
+    assert verify_backup(repository, made.manifest.id).whole
