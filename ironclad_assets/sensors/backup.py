@@ -82,8 +82,20 @@ def perform_backup(settings: Settings) -> dict[str, Any]:  # any JSON value
         "removed": len(expired),
         "freed_bytes": freed,
         "same_disk": on_the_same_disk(settings, folder=made.folder),
-        "warnings": list(made.warnings),
+        "warnings": [*made.warnings, *_unreadable(repository)],
     }
+
+
+def _unreadable(repository: Repository) -> list[str]:
+    """Return a line about every backup whose manifest is damaged: it may need any object, so that all of them stay."""
+    lines = []
+    for backup in repository.ids():
+        try:
+            repository.manifest(backup)
+        except IroncladError as error:
+            remedy = f"no space is freed before it is gone: pipelinectl backup remove {backup}"
+            lines.append(f"backup {backup}: {error.detail}; {remedy}")
+    return lines
 
 
 def build_backup_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:

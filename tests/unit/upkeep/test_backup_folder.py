@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.sensors.backup import perform_backup
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
@@ -176,3 +177,17 @@ def test_object_that_was_put_aside_goes_once_another_took_its_place(installed: I
     repository.remove([])
     assert [path.name for path in stored.parent.iterdir()] == [stored.name]
     assert verify_backup(repository, made.manifest.id).whole
+
+
+def test_schedule_tells_of_a_damaged_manifest_that_keeps_space_from_being_freed(
+    installed: Installed, folder: Path
+) -> None:
+    settings = installed.settings.model_copy(update={"backup_path": folder, "backup_keep": 1})
+    damaged, repository = perform_backup(settings)["backup"], Repository(folder)
+    atomic.write_bytes(repository.manifest_file(damaged), b"{}")
+    for _ in range(2):
+        figures = perform_backup(settings)
+        assert [line for line in figures["warnings"] if f"pipelinectl backup remove {damaged}" in line]
+    assert figures["freed_bytes"] == 0
+    assert repository.remove([damaged]) > 0
+    assert perform_backup(settings)["warnings"] == []
