@@ -5,6 +5,7 @@ backups. A line never names what was deleted, only the receipt.
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
@@ -51,6 +52,11 @@ class Audit:
         chosen = select(audit).where(audit.c.sequence > after).order_by(audit.c.sequence).limit(limit)
         with self._database.read() as connection:
             return [AuditLine(**row) for row in connection.execute(chosen).mappings()]
+
+    def subjects(self, actions: Collection[str]) -> frozenset[str]:
+        """Return everything that any of the actions was ever done to."""
+        with self._database.read() as connection:
+            return frozenset(connection.execute(select(audit.c.object).where(audit.c.action.in_(actions))).scalars())
 
 
 def write_audit(connection: Connection, action: str, subject: str, *, actor: str, detail: str = "") -> None:

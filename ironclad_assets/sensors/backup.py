@@ -16,6 +16,7 @@ from ironclad_assets.upkeep.backup.create import (
     choose_expired,
     create_backup,
     on_the_same_disk,
+    own_backups,
     split_recipients,
 )
 from ironclad_assets.upkeep.backup.repository import Repository
@@ -70,7 +71,8 @@ def perform_backup(settings: Settings) -> dict[str, Any]:  # any JSON value
             f"{made.manifest.id} lacks {len(made.lacking)}: {', '.join(made.lacking[:5])}; {made.warnings[0]}",
         )
     with repository.removing():
-        expired = choose_expired(repository, keep=settings.backup_keep, keep_days=None, scheduled_only=True)
+        own = own_backups(settings)
+        expired = choose_expired(repository, keep=settings.backup_keep, keep_days=None, scheduled=own)
         freed = repository.remove(expired)
     return {
         "backup": made.manifest.id,

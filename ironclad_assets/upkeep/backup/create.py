@@ -9,7 +9,7 @@ what it lacks is asked for again. Reading backups is `restore`'s and `verify`'s.
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -148,13 +148,15 @@ def split_recipients(settings: Settings) -> list[str]:
 
 
 def choose_expired(
-    repository: Repository, *, keep: int | None, keep_days: float | None, scheduled_only: bool = False
+    repository: Repository, *, keep: int | None, keep_days: float | None, scheduled: Container[str] | None = None
 ) -> list[str]:
     """Return the backups that are neither among the newest `keep` nor younger than `keep_days`; never the newest.
 
-    With `scheduled_only` those made by hand neither count nor go, and neither does one that cannot be read.
+    With `scheduled` only those in it count and go, without those made by hand and those that cannot be read.
     """
-    ids = [one for one in repository.ids() if not scheduled_only or _is_scheduled(repository, one)]
+    ids = repository.ids()
+    if scheduled is not None:
+        ids = [one for one in ids if one in scheduled and _is_scheduled(repository, one)]
     kept = set(ids[-1:])
     if keep is not None:
         kept |= set(ids[-keep:])
@@ -162,6 +164,15 @@ def choose_expired(
         limit = (datetime.now(UTC) - timedelta(days=keep_days)).strftime(_ID_TIME)
         kept |= {one for one in ids if one >= limit}
     return [one for one in ids if one not in kept]
+
+
+def own_backups(settings: Settings) -> frozenset[str]:
+    """Return the ids of all backups that this installation ever made or came from, by its ledger."""
+    ledger = Ledger(settings.ledger_url)
+    try:
+        return ledger.audit.subjects(("backup", "restore"))
+    finally:
+        ledger.close()
 
 
 def _is_scheduled(repository: Repository, backup: str) -> bool:

@@ -14,6 +14,7 @@ from ironclad_assets.storage import atomic
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
 from ironclad_assets.upkeep.backup.objects import ObjectWriter
 from ironclad_assets.upkeep.backup.repository import Repository
+from ironclad_assets.upkeep.backup.restore import RestoreWish, restore_backup
 from ironclad_assets.upkeep.backup.songs import DumpedSong, SongCollector
 from ironclad_assets.upkeep.backup.verify import verify_backup
 from tests.unit.upkeep.installations import Installed, install
@@ -191,3 +192,24 @@ def test_schedule_tells_of_a_damaged_manifest_that_keeps_space_from_being_freed(
     assert figures["freed_bytes"] == 0
     assert repository.remove([damaged]) > 0
     assert perform_backup(settings)["warnings"] == []
+
+
+def test_schedule_removes_no_backup_of_another_installation(installed: Installed, folder: Path, tmp_path: Path) -> None:
+    other = install(Settings(home=tmp_path / "other", disk_reserve_bytes=1, backup_path=folder, backup_keep=1))
+    settings = installed.settings.model_copy(update={"backup_path": folder, "backup_keep": 1})
+    first = perform_backup(settings)["backup"]
+    for _ in range(2):
+        newest = perform_backup(other.settings)["backup"]
+    assert Repository(folder).ids() == [first, newest]
+    other.ledger.close()
+
+
+def test_schedule_of_a_restored_machine_lets_go_of_the_backups_it_came_from(
+    installed: Installed, folder: Path, tmp_path: Path
+) -> None:
+    """A user who is deleted after the move expires from them as from all others."""
+    made = [perform_backup(installed.settings.model_copy(update={"backup_path": folder}))["backup"] for _ in range(2)]
+    moved = Settings(home=tmp_path / "new", disk_reserve_bytes=1, backup_path=folder, backup_keep=1)
+    restore_backup(moved, wish=RestoreWish(repository=Repository(folder), backup=made[-1]), actor="me")
+    newest = perform_backup(moved)["backup"]
+    assert Repository(folder).ids() == [newest]
