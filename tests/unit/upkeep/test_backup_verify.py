@@ -93,7 +93,7 @@ def test_damaged_object_is_copied_again_once_it_was_put_aside(installed: Install
     repository = Repository(tmp_path / "backups")
     wish = BackupWish(folder=repository.folder)
     made = create_backup(installed.settings, wish=wish, actor="me")
-    path = repository.object_file(made.manifest.objects[0].name)
+    path = repository.object_file(installed.ledger.song("s1").sha256)
     content = bytearray(path.read_bytes())
     content[0] ^= 1
     path.unlink()
