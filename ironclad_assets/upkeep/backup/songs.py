@@ -71,7 +71,7 @@ class SongCollector:
         why = self._try_original(one)
         if not why:
             return True
-        note = find_note(self.store, one.archive_path)
+        note = self._find_note(one)
         if self.is_gone(one.song):
             self.collector.gone.append(one.song)
         elif note is not None:
@@ -84,6 +84,14 @@ class SongCollector:
             self.collector.missing.append(one.song)
             self.collector.warnings.append(why)
         return False
+
+    def _find_note(self, one: DumpedSong) -> Path | None:
+        """Return the note that the original went by its limit; none where the bucket does not give it."""
+        try:
+            with self._fetching():
+                return find_note(self.store, one.archive_path)
+        except SourceUnreadable:
+            return None
 
     def _try_original(self, one: DumpedSong) -> str:
         """Put in the original; return what is wrong with it, or nothing."""
