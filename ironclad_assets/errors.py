@@ -106,7 +106,7 @@ class ErrorCode(Enum):
     )
     BACKUP_INCOMPLETE = CodeFacts(
         "the backup was made, but lacks what could not be read",
-        "bring the originals back (upload them again, or from another backup) or delete the songs; until then no older "
+        "see lost originals with `pipelinectl verify`; upload them again, or delete their songs; until then no older "
         "backup is removed",
         500,
     )

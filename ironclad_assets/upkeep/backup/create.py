@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -127,10 +127,21 @@ def create_backup(settings: Settings, *, wish: BackupWish, actor: str, report: R
             made = _fill(
                 writer, settings=settings, store=store, ledger=ledger, wish=wish, scratch=scratch, report=report
             )
-        merge_file(repository.folder / FILE_NAME, stones=ledger.deletions.tombstones())
+        made = _list_deleted(made, ledger=ledger)
     detail = f"{made.manifest.songs} songs, {repository.folder}"
     ledger.audit.write("backup", made.manifest.id, actor=actor, detail=detail)
     ledger.close()
+    return made
+
+
+def _list_deleted(made: Made, *, ledger: Ledger) -> Made:
+    """Bring the list of deletions beside the backups up to date; a backup without it is there, and lacks it."""
+    file = made.folder / FILE_NAME
+    try:
+        merge_file(file, stones=ledger.deletions.tombstones())
+    except (StorageUnavailable, OSError, ValueError) as error:
+        why = f"what was deleted cannot be noted in {file}, and a restore would bring it back: {error}"
+        return replace(made, warnings=(*made.warnings, why), lacking=(*made.lacking, FILE_NAME))
     return made
 
 

@@ -184,9 +184,12 @@ class _Restore:
     def _sweep(self) -> None:
         """Remove what a killed restore left half written."""
         left = [*self._settings.home_dir.glob(PARTIALS), *self._settings.dagster_home.rglob(PARTIALS)]
-        left += self._store.root.rglob(PARTIALS) if "store" in self._wish.parts else ()
+        if "store" in self._wish.parts and self._store.root.is_dir():
+            ours = [path for path in self._store.root.iterdir() if path.name not in _KEPT_IN_STORE]
+            left += (path for path in ours if path.match(PARTIALS))
+            left += (path for folder in ours for path in folder.rglob(PARTIALS))
         for path in left:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
     def _require_empty(self) -> None:
         used: list[str] = []

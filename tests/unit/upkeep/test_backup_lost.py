@@ -23,6 +23,7 @@ from ironclad_assets.upkeep.backup.objects import ObjectWriter
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.restore import Restored, RestoreWish, restore_backup
 from ironclad_assets.upkeep.backup.verify import read_contents, verify_backup
+from ironclad_assets.upkeep.erase import tombstones
 from tests.unit.upkeep.installations import Installed, install, tree
 
 
@@ -263,3 +264,16 @@ def test_song_that_nothing_can_make_again_is_told_and_not_queued(
     assert latest is not None
     assert (latest.state, latest.attempt) == (JobState.COMPLETED, 1)
     ledger.close()
+
+
+def test_list_of_deletions_that_cannot_be_written_is_told_and_the_backup_is_there(
+    installed: Installed, folder: Path
+) -> None:
+    """Promise 16: whoever restores would bring back what was deleted."""
+    installed.add_song(1)
+    (folder / tombstones.FILE_NAME).mkdir(parents=True)
+    installed.ledger.deletions.request_song("s1", actor="me")
+    made = make(installed, folder)
+    assert made.lacking == (tombstones.FILE_NAME,)
+    assert "would bring it back" in made.warnings[0]
+    assert verify_backup(Repository(folder), made.manifest.id).whole

@@ -156,6 +156,16 @@ def test_nothing_is_overwritten(installed: Installed, target: Settings, used: st
     ]
 
 
+def test_folder_that_was_never_finished_is_in_nobodys_way(installed: Installed, target: Settings) -> None:
+    made = back_up(installed)
+    left = target.store_root / ".0123.part" / "inner"
+    kept = target.store_root / "backups" / ".4567.part"
+    for folder in (left, kept):
+        folder.mkdir(parents=True)
+    bring_back(made, target)
+    assert (left.parent.exists(), kept.exists()) == (False, True)
+
+
 def test_engines_and_models_may_be_there_and_a_second_restore_is_refused(
     installed: Installed, target: Settings
 ) -> None:
