@@ -65,7 +65,7 @@ class Hands:
         beyond.look_up(group)
         taken, asides = Taken(), list[Aside]()
         try:
-            with self._allowed(group[0]) as (connection, why_not):
+            with self._allowed(_most_guarded(group)) as (connection, why_not):
                 if connection is None or why_not:
                     return Taken(skipped=[(one, why_not) for one in group])
                 failed = self._take_all(group, taken, connection, beyond=beyond, asides=asides)
@@ -210,6 +210,11 @@ class Hands:
         detail = f"{first.kind}: {verb} {sum(one.files for one in removed)} files, {size} bytes ({first.why})"
         subject = first.song or first.path
         write_audit(connection, ACTION, subject, actor=self.actor, detail=detail)
+
+
+def _most_guarded(group: Sequence[Removal]) -> Removal:
+    """Return the one of a group for which most must hold: an original, which others may have too."""
+    return next((one for one in group if one.path.startswith(ORIGINALS)), group[0])
 
 
 def _stage_of(one: Removal) -> str | None:

@@ -227,6 +227,20 @@ def test_bytes_that_another_machine_took_in_after_the_plan_stay(world, s3, old, 
 
 
 @BOTH
+def test_bytes_that_another_machine_took_in_stay_also_where_tracks_go_with_them(world, s3, old, upload):
+    """Tracks, stems and original of one song are taken together; what holds for the original is asked all the same."""
+    world.limit("keep_tracks_days", 1)
+    for root in ("output", "output-stems"):
+        world.touch(world.store.library(root), 3)
+    planned = world.plan(Kind.OLD)
+    assert [one.path.split("/")[0] for one in planned] == ["output", "output", "archive"]
+    upload("bob").finish()
+    assert take(world, planned).removed == []
+    assert f"store/{original_of(world, old)}" in bucket(s3)
+    assert world.prune(Kind.OLD).removed[Kind.OLD] == 2, "the tracks, by a plan that knows of bob"
+
+
+@BOTH
 @pytest.mark.parametrize("user", ["ada", "bob"])
 def test_bytes_that_go_while_another_machine_registers_them_are_in_the_bucket_then(
     world, s3, old, upload, user, monkeypatch
