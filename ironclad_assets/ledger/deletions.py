@@ -20,6 +20,7 @@ from ironclad_assets.ledger.condemn import condemn_songs, condemn_user, find_use
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.forget import Traces, forget_songs, forget_user, is_original_wanted, read_traces
 from ironclad_assets.ledger.rows import utc_now
+from ironclad_assets.ledger.sweeps import take_original_turn
 from ironclad_assets.ledger.tables import deletions, songs
 from ironclad_assets.ledger.tombstones import (
     Tombstone,
@@ -146,10 +147,15 @@ class Deletions:
         with self._database.read() as connection:
             return [read_traces(connection, song) for song in chosen]
 
-    def is_original_wanted(self, archive_path: str) -> bool:
-        """Return whether a song that stays has its original there."""
-        with self._database.read() as connection:
-            return is_original_wanted(connection, archive_path)
+    @contextmanager
+    def hold_original(self, archive_path: str) -> Iterator[bool]:
+        """Say whether a song that stays has its original there; nobody registers it inside the block.
+
+        What happens inside must be quick: on SQLite nobody else writes meanwhile.
+        """
+        with self._database.write() as connection:
+            take_original_turn(connection, archive_path)
+            yield is_original_wanted(connection, archive_path)
 
     def forget_songs(self, chosen: Iterable[str], *, receipt: str, removed: Removed) -> None:
         """Remove every row about these songs, and add what went with them to the receipt, as one.

@@ -20,7 +20,7 @@ from ironclad_assets.pipeline.filed import STAGE as LAST_STAGE
 from ironclad_assets.pipeline.sidecars import sidecar_folder
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import hash_file
-from ironclad_assets.storage.mirror import ORIGINALS
+from ironclad_assets.storage.mirror import ORIGINALS, Parting
 from ironclad_assets.storage.notes import NOTE_ENDING
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.erase.names import Names
@@ -109,16 +109,23 @@ def erase_uploads_of(store: Store, user_id: str, *, deletion: Deletion, default_
 def _erase_original(archive_path: str, *, store: Store, ledger: Ledger, tally: Tally) -> None:
     """Remove an original, unless a song that stays has the same bytes.
 
-    Whoever brings those bytes in holds the folder until their song is registered; this waits for them, and they for it.
+    Whoever brings those bytes in on this machine holds the folder until their song is registered; this waits for them,
+    and they for it. On any other machine they look, once it is registered, whether the original is still there.
     """
+    kept = (archive_path, f"{archive_path}{NOTE_ENDING}")  # the note is what a sweep left of it
     folder = (store.root / archive_path).parent
+    store.require_present()
     atomic.make_folder(folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if not ledger.deletions.is_original_wanted(archive_path):
-            remove_stored(store, archive_path, tally=tally, kind="archive")
-            remove_stored(store, f"{archive_path}{NOTE_ENDING}", tally=tally, kind="archive")  # what a sweep left of it
+        with ledger.deletions.hold_original(archive_path) as wanted:
+            if wanted:
+                return
+            if store.mirror is not None:
+                store.mirror.hide(Parting(kept))
+            for path in kept:
+                remove_path(store.root / path, tally=tally, kind="archive")
     finally:
         os.close(descriptor)
 

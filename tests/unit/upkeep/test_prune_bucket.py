@@ -1,4 +1,4 @@
-"""Sweeps of a store that lasts in a bucket: what goes here goes there, and nothing that is needed goes there."""
+"""Sweeps and deletions of a store in a bucket: what goes here goes there, and nothing that is needed goes there."""
 
 import sqlite3
 import threading
@@ -19,11 +19,13 @@ from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.mirror import Mirror
 from ironclad_assets.storage.notes import find_note, note_of
 from ironclad_assets.storage.opening import open_store
+from ironclad_assets.storage.s3 import S3Objects
 from ironclad_assets.upkeep.copies import evict_copies, remove_old_leftovers
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.recount import recount
+from tests.unit.upkeep.test_erase import ask, erase
 from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, make_world
 
 SONG = b"what two users bring" * 100
@@ -273,6 +275,41 @@ def test_nobody_registers_bytes_while_their_removal_is_decided(world, s3, old, u
     assert take(world, planned).removed
     registering.join()
     assert f"store/{original_of(world, old)}" in bucket(s3)
+
+
+@BOTH
+def test_bytes_that_another_machine_takes_in_during_a_deletion_are_in_the_bucket_then(
+    world, s3, old, upload, monkeypatch
+):
+    """Promise 16: a deletion and an upload of the same bytes wait for each other, on whichever machine."""
+    archive_path, delete = original_of(world, old), S3Objects.delete
+    registering = threading.Thread(target=upload("bob").finish)
+
+    def delete_late(objects, keys, **options):
+        wanted = list(keys)
+        if archive_path in wanted:
+            registering.start()
+            registering.join(1.0)
+        delete(objects, wanted, **options)
+
+    monkeypatch.setattr(S3Objects, "delete", delete_late)
+    ask(world, old)
+    assert erase(world).done
+    registering.join()
+    assert f"store/{archive_path}" in bucket(s3)
+    (job,) = world.ledger.jobs()
+    assert world.store.original(world.ledger.song(job.song).archive_path).read_bytes() == SONG
+
+
+@BOTH
+def test_a_deletion_takes_an_original_and_its_note_out_of_the_bucket(world, s3, old):
+    archive_path = original_of(world, old)
+    world.prune(Kind.OLD)
+    assert [key for key in bucket(s3) if archive_path in key]
+    ask(world, old)
+    assert erase(world).done
+    assert [key for key in bucket(s3) if archive_path in key or old in key] == []
+    assert list(world.store.archive.glob("??/*")) == []
 
 
 def later(world: World, days: float) -> None:
