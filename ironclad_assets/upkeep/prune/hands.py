@@ -178,8 +178,8 @@ class Hands:
             manifest = json.loads((path / "manifest.json").read_bytes())
             aside.write(path / PRUNED, {"manifest": manifest, **_facts(one, actor=self.actor)})
         elif one.path.startswith(ORIGINALS) and one.kind is Kind.OLD:
-            songs = {"original": path.name, "songs": list(one.holders)}
-            aside.write(note_of(path), {**songs, **_facts(one, actor=self.actor)})
+            # It names no song: one of several may be deleted, and the note stays for the others.
+            aside.write(note_of(path), {"original": path.name, **_facts(one, actor=self.actor)})
         for target in [path / name for name in one.names] or [path]:
             if os.path.lexists(target):
                 aside.hide(target)

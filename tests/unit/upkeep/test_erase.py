@@ -190,6 +190,20 @@ def test_an_original_stays_while_another_song_has_the_same_bytes(world: World) -
     assert not original.exists()
 
 
+def test_what_stays_of_an_original_that_others_had_too_does_not_name_the_song(world: World) -> None:
+    """Its note stays for their sake, and is theirs."""
+    world.limit("keep_originals_days", 1)
+    first, second = (world.song(content=b"same", user=user, age_days=3) for user in ("ada", "bob"))
+    world.prune(Kind.OLD)
+    (note,) = world.store.archive.glob("??/*.pruned.json")
+    ask(world, first)
+    assert erase(world).done
+    assert first not in note.read_text(encoding="utf-8")
+    ask(world, second)
+    assert erase(world).done
+    assert not note.exists()
+
+
 def test_the_same_bytes_uploaded_during_the_deletion_are_a_song_of_their_own(world: World) -> None:
     song = world.song(content=b"again")
     ask(world, song)
