@@ -3,9 +3,12 @@
 Without it an original that is not there is taken for lost. What a note says is the business of whoever writes it.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
+from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.objects import Content
 from ironclad_assets.storage.store import Store
 
 NOTE_ENDING = ".pruned.json"
@@ -14,6 +17,21 @@ NOTE_ENDING = ".pruned.json"
 def note_of(original: Path) -> Path:
     """Return where the note of an original is, if there is one."""
     return original.with_name(f"{original.name}{NOTE_ENDING}")
+
+
+def has_note(store: Store, archive_path: str) -> bool:
+    """Return whether there is a note of an original; another machine's is kept here, so that it is not asked for again.
+
+    Raises:
+        StorageUnavailable: the object store does not answer.
+    """
+    if note_of(store.path(archive_path)).exists():
+        return True
+    content = _read_there(store, archive_path)
+    if content is not None:
+        with suppress(StorageUnavailable, OSError):  # a disk that is full is asked about nonetheless
+            _keep(store, archive_path, content)
+    return content is not None
 
 
 def find_note(store: Store, archive_path: str) -> Path | None:
@@ -25,12 +43,8 @@ def find_note(store: Store, archive_path: str) -> Path | None:
     note = note_of(store.path(archive_path))
     if note.exists():
         return note
-    content = None if store.mirror is None else store.mirror.objects.read(f"{archive_path}{NOTE_ENDING}")
-    if content is None:
-        return None
-    atomic.make_folder(note.parent)
-    atomic.write_bytes(note, content.data)
-    return note
+    content = _read_there(store, archive_path)
+    return None if content is None else _keep(store, archive_path, content)
 
 
 def publish_note(store: Store, archive_path: str) -> None:
@@ -56,3 +70,14 @@ def drop_note(store: Store, archive_path: str) -> None:
     there = f"{archive_path}{NOTE_ENDING}"
     if store.mirror is not None and store.mirror.objects.head(there) is not None:
         store.mirror.objects.delete([there])
+
+
+def _read_there(store: Store, archive_path: str) -> Content | None:
+    return None if store.mirror is None else store.mirror.objects.read(f"{archive_path}{NOTE_ENDING}")
+
+
+def _keep(store: Store, archive_path: str, content: Content) -> Path:
+    note = note_of(store.path(archive_path))
+    atomic.make_folder(note.parent)
+    atomic.write_bytes(note, content.data)
+    return note

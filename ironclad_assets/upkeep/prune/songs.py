@@ -17,7 +17,7 @@ from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.storage.notes import find_note, note_of
+from ironclad_assets.storage.notes import has_note, note_of
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune.plan import PARTIAL_S, Ground, Guard, How, Kind, Removal, Weight, names_in, weigh
 
@@ -185,7 +185,7 @@ class _Look:
         except FileNotFoundError:
             store, archive_path = self._ground.store, self._one.archive_path
             noted = note_of(store.path(archive_path)).exists() or lasts_elsewhere(store, archive_path)
-            return noted or find_note(store, archive_path) is not None
+            return noted or has_note(store, archive_path)
         return size == self._one.size_bytes
 
     def _is_filed(self) -> bool:

@@ -19,7 +19,7 @@ from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE
 from ironclad_assets.storage.hashing import carry_on, hash_file, hash_json
 from ironclad_assets.storage.manifests import parse_manifest
-from ironclad_assets.storage.notes import find_note, note_of
+from ironclad_assets.storage.notes import has_note, note_of
 from ironclad_assets.storage.publication import RECORD
 from ironclad_assets.storage.sealed import check_seal
 from ironclad_assets.storage.store import Store
@@ -184,7 +184,7 @@ def _check_original(one: SweptSong, *, store: Store) -> Iterator[Finding]:
     original = store.root / one.archive_path
     if one.sha256 is None or original.is_file() or note_of(original).exists():
         return
-    if lasts_elsewhere(store, one.archive_path) or find_note(store, one.archive_path) is not None:
+    if lasts_elsewhere(store, one.archive_path) or has_note(store, one.archive_path):
         return
     yield found(FindingCode.ORIGINAL_MISSING, one.archive_path, "the ledger knows it, it is not there", song=one.song)
 

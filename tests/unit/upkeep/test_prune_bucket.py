@@ -13,7 +13,7 @@ from ironclad_assets.engine_host.locks import hold_lock
 from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, failure
 from ironclad_assets.intake.upload import Delivery, Upload
 from ironclad_assets.settings import Settings
-from ironclad_assets.storage import housekeeping
+from ironclad_assets.storage import atomic, housekeeping
 from ironclad_assets.storage.artifacts import find_reusable, load_artifact
 from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.mirror import Mirror
@@ -345,6 +345,21 @@ def test_another_machine_knows_that_an_original_went_by_its_limit_until_it_is_ba
     upload("bob").finish()
     assert f"store/{archive_path}.pruned.json" not in bucket(s3)
     assert find_note(other, archive_path) is None
+
+
+def test_the_note_of_another_machine_that_cannot_be_kept_here_stops_no_sweep(world, s3, old, monkeypatch):
+    world.prune(Kind.OLD)
+    note, write = note_of(world.store.path(original_of(world, old))), atomic.write_bytes
+    note.unlink()  # as on a machine that did not take the original
+
+    def refuse(path, content):
+        if path == note:
+            raise StorageUnavailable(f"{path}: No space left on device", code=ErrorCode.STORAGE_FULL)
+        write(path, content)
+
+    monkeypatch.setattr(atomic, "write_bytes", refuse)
+    assert world.prune(Kind.INTERMEDIATE).removed[Kind.INTERMEDIATE]
+    assert world.verify() == []
 
 
 def test_an_original_that_was_fetched_after_the_plan_stays(world, old):
