@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE, forget_stored
+from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.notes import note_of
@@ -29,7 +30,7 @@ from ironclad_assets.upkeep.prune.guard import require_store
 from ironclad_assets.upkeep.prune.library import NOT_HERE
 from ironclad_assets.upkeep.prune.orphans import NOTE
 from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal
-from ironclad_assets.upkeep.prune.unfile import unfile
+from ironclad_assets.upkeep.prune.unfile import Unfiled, unfile
 
 PRUNED = "pruned.json"
 """What stays of an artifact: its manifest, and why and when its files went."""
@@ -40,10 +41,11 @@ _MOVED = "content"
 
 @dataclass(slots=True)
 class Taken:
-    """What one group of removals came to."""
+    """What one group of removals came to; `unfiled` is what went from the library."""
 
     removed: list[Removal] = field(default_factory=list)
     skipped: list[tuple[Removal, str]] = field(default_factory=list)
+    unfiled: Unfiled | None = None
 
 
 @dataclass(slots=True)
@@ -60,9 +62,16 @@ class Hands:
             StorageUnavailable: the store went away. As after any error, what had gone by then is gone everywhere and
                 written down, the rest is where it was.
         """
-        require_store(self.ground.store, self.ground.settings)
-        beyond = Beyond(self.ground.store)
+        store = self.ground.store
+        require_store(store, self.ground.settings)
+        beyond = Beyond(store)
         beyond.look_up(group)
+        # Before the ledger is held: whoever has it may be slow. Until the entry is told, so that no retry reads it.
+        filed = any(one.how is How.UNFILE for one in group)
+        with hold_entry(store, song=group[0].song) if filed else nullcontext():
+            return self._carry_out(group, beyond=beyond)
+
+    def _carry_out(self, group: Sequence[Removal], *, beyond: Beyond) -> Taken:
         taken, asides = Taken(), list[Aside]()
         try:
             with self._allowed(_most_guarded(group)) as (connection, why_not):
@@ -82,6 +91,9 @@ class Hands:
         beyond.finish(taken.removed)
         if failed is not None:
             beyond.restore(group)
+        if taken.unfiled is not None:
+            taken.unfiled.keep_entry()
+        if failed is not None:
             raise failed
         return taken
 
@@ -134,7 +146,8 @@ class Hands:
         """
         filed = [one for one in group if one.how is How.UNFILE]
         if filed:
-            gone = unfile(filed, ground=self.ground, connection=connection)
+            taken.unfiled = unfile(filed, ground=self.ground, connection=connection)
+            gone = taken.unfiled.gone
             taken.removed += [one for one in filed if one.path in gone]
             taken.skipped += [(one, "it is not the song's own file any more") for one in filed if one.path not in gone]
         for one in group:

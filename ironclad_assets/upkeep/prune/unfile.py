@@ -6,6 +6,7 @@ it, a folder goes when it is empty. The entry gets another key, so that a retry 
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -16,42 +17,59 @@ from ironclad_assets.ledger.usage import record_stored
 from ironclad_assets.pipeline.filed import RECORD_FILE, STAGE
 from ironclad_assets.pipeline.hands import real_hands
 from ironclad_assets.pipeline.listing import Listing
-from ironclad_assets.pipeline.ownership import hold_entry, load_claims
+from ironclad_assets.pipeline.ownership import load_claims
 from ironclad_assets.pipeline.shelf import Shelf
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.hashing import hash_json, record_file
-from ironclad_assets.storage.store import Store
+from ironclad_assets.storage.store import StageFolder
 from ironclad_assets.upkeep.prune.plan import Ground, Removal
 
 
-def unfile(files: Sequence[Removal], *, ground: Ground, connection: Connection) -> set[str]:
-    """Remove files of one song from the library; return the paths, ``root/path``, that are gone.
+@dataclass(frozen=True, slots=True)
+class Unfiled:
+    """Files that are gone from the library, as paths ``root/path``, and their song's entry, which is yet to be told."""
 
-    Killed half way, the entry still names what is gone: the next sweep, or a retry, sets that right.
+    gone: frozenset[str]
+    stage: StageFolder
+    manifest: Manifest
+
+    def keep_entry(self) -> None:
+        """Let the entry no longer name them, here and where the store lasts, which may take a while.
+
+        Raises:
+            StorageUnavailable: it cannot be stored now; the next sweep does it.
+        """
+        kept = self.stage.keep(self.manifest)
+        self.stage.discard_others(kept.folder)
+
+
+def unfile(files: Sequence[Removal], *, ground: Ground, connection: Connection) -> Unfiled:
+    """Remove files of one song, whose entry is held, from the library; nobody is asked who may be slow.
+
+    Killed before the entry is kept, that still names what is gone: the next sweep, or a retry, sets that right.
     """
     store, song = ground.store, files[0].song
     wanted = {one.path for one in files}
-    with hold_entry(store, song=song):
-        manifest = read_manifest(store.stage(STAGE, song))
-        entry = LibraryEntry.model_validate(manifest.payload)
-        kept = _without_lone_covers([item for item in entry.files if _key(item) not in wanted])
-        with real_hands(store=store, song=song, listing=Listing()) as hands:
-            shelf = Shelf(store=store, song=song, claims=load_claims(store, song=song, previous=entry), hands=hands)
-            shelf.remove_all_but(kept)
-            hands.finish()
-        gone = {path for path in wanted if not (store.root / path).exists()}
-        left = tuple(item for item in entry.files if item in kept or _key(item) in wanted - gone)
-        updated = entry.model_copy(update={"files": left, "replaced": tuple(sorted(gone))})
-        key = hash_json({"unfiled": sorted(gone), "key": manifest.key})
-        kept_manifest = _keep(updated, manifest=manifest, key=key, store=store)
-        record_stored(connection, song, STAGE, size_bytes=counted_bytes(kept_manifest))
-    return gone
+    stage = store.stage(STAGE, song)
+    manifest = read_manifest(stage)
+    entry = LibraryEntry.model_validate(manifest.payload)
+    kept = _without_lone_covers([item for item in entry.files if _key(item) not in wanted])
+    with real_hands(store=store, song=song, listing=Listing()) as hands:
+        shelf = Shelf(store=store, song=song, claims=load_claims(store, song=song, previous=entry), hands=hands)
+        shelf.remove_all_but(kept)
+        hands.finish()
+    gone = frozenset(path for path in wanted if not (store.root / path).exists())
+    left = tuple(item for item in entry.files if item in kept or _key(item) in wanted - gone)
+    updated = entry.model_copy(update={"files": left, "replaced": tuple(sorted(gone))})
+    key = hash_json({"unfiled": sorted(gone), "key": manifest.key})
+    changed = _prepare(updated, manifest=manifest, key=key, stage=stage)
+    record_stored(connection, song, STAGE, size_bytes=counted_bytes(changed))
+    return Unfiled(gone, stage, changed)
 
 
-def _keep(entry: LibraryEntry, *, manifest: Manifest, key: str, store: Store) -> Manifest:
-    """Write the changed entry as an artifact of its own; the one before is whole until the manifest is replaced."""
-    stage = store.stage(STAGE, manifest.song)
+def _prepare(entry: LibraryEntry, *, manifest: Manifest, key: str, stage: StageFolder) -> Manifest:
+    """Write the changed entry as an artifact of its own; the one before is whole until its manifest is replaced."""
     before = stage.path / manifest.folder
     shutil.rmtree(stage.work(key))  # what a sweep that was killed left in it
     work = stage.work(key)
@@ -60,7 +78,7 @@ def _keep(entry: LibraryEntry, *, manifest: Manifest, key: str, store: Store) ->
         atomic.write_bytes(work / file.path, _content(before / file.path, entry))
     folder = stage.commit(key)
     payload = entry.model_dump(mode="json")
-    changed = manifest.model_copy(
+    return manifest.model_copy(
         update={
             "key": key,
             "folder": folder.name,
@@ -69,9 +87,6 @@ def _keep(entry: LibraryEntry, *, manifest: Manifest, key: str, store: Store) ->
             "files": tuple(record_file(folder / file.path, base=folder) for file in manifest.files),
         }
     )
-    kept = stage.keep(changed)
-    stage.discard_others(kept.folder)
-    return kept
 
 
 def _content(file: Path, entry: LibraryEntry) -> bytes:

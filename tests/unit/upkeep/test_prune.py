@@ -2,8 +2,10 @@
 
 import errno
 import os
+import sqlite3
+import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from ironclad_assets.contracts.v1.job import JobError, JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.storage.artifacts import find_reusable
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.prune.aside import Aside
@@ -507,3 +510,17 @@ def test_a_cover_goes_with_the_last_files_of_its_album_and_stays_for_the_sake_of
     world.prune()
     assert world.plan() == []
     assert (world.store.root / "output/Ann/Near/cover.jpg").exists()
+
+
+def test_a_sweep_that_waits_for_whoever_arranges_the_library_keeps_nobody_from_the_ledger(world):
+    world.limit("keep_tracks_days", 1)
+    song = world.song(age_days=3)
+    waiting = threading.Thread(target=world.prune, args=(Kind.OLD,))
+    with hold_entry(world.store, song=song):
+        waiting.start()
+        waiting.join(3.0)
+        assert waiting.is_alive()
+        with closing(sqlite3.connect(world.settings.home_dir / "ledger.db", timeout=0)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    waiting.join()
+    assert not list(world.store.library("output").rglob("*.flac"))

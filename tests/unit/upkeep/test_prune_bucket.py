@@ -1,5 +1,6 @@
 """Sweeps and deletions of a store in a bucket: what goes here goes there, and nothing that is needed goes there."""
 
+import json
 import sqlite3
 import threading
 import time
@@ -14,7 +15,7 @@ from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable,
 from ironclad_assets.intake.upload import Delivery, Upload
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic, housekeeping
-from ironclad_assets.storage.artifacts import find_reusable, load_artifact
+from ironclad_assets.storage.artifacts import find_reusable, load_artifact, read_manifest
 from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.mirror import Mirror
 from ironclad_assets.storage.notes import find_note, note_of
@@ -193,6 +194,45 @@ def test_nobody_who_writes_the_ledger_waits_for_more_than_one_short_request(worl
     swept = world.prune(Kind.OLD, Kind.INTERMEDIATE)
     assert swept.removed[Kind.OLD]
     assert held == ["POST"] * 4  # an original and three manifests, each in a deletion of its own
+
+
+def test_tracks_that_are_taken_out_of_the_library_keep_nobody_waiting_for_the_bucket(world, s3):
+    song = complete(world, age_days=3)
+    world.limit("keep_tracks_days", 1)
+    for root in ("output", "output-stems"):
+        world.touch(world.store.library(root), 3)
+    held: list[str] = []
+
+    def look(number, request):
+        with closing(sqlite3.connect(world.settings.home_dir / "ledger.db", timeout=0)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                held.append(request.method)
+
+    s3.fault = look
+    assert world.prune(Kind.OLD).removed[Kind.OLD]
+    assert held == []
+    entry = read_manifest(world.store.stage("library_entry", song))
+    assert {file["root"] for file in entry.payload["files"]} == {"output-stems"}
+    (there,) = [key for key in bucket(s3) if key.endswith(f"library_entry/{song}/manifest.json")]
+    assert json.loads(s3.content(there))["key"] == entry.key
+    assert world.verify() == []
+
+
+def test_a_bucket_that_fails_after_tracks_were_taken_is_told_by_the_next_sweep(world, s3):
+    complete(world, age_days=3)
+    world.limit("keep_tracks_days", 1)
+    for root in ("output", "output-stems"):
+        world.touch(world.store.library(root), 3)
+    s3.fault = lambda number, request: "drop" if request.method == "PUT" else None
+    with pytest.raises(StorageUnavailable):
+        world.prune(Kind.OLD)
+    s3.fault = lambda number, request: None
+    assert not [path for path in visible(world) if path.startswith("output/")]
+    assert {one.code for one in world.verify()} == {"library_file_missing", "count_differs"}
+    world.prune(Kind.OLD)
+    assert world.verify() == []
 
 
 BOTH = pytest.mark.parametrize("world", ["sqlite", "postgres"], indirect=True)
