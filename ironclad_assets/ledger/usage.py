@@ -180,13 +180,17 @@ def forget_reserved(connection: Connection, song: str, stage: str | None = None)
     _take_off(connection, user_id, (stored_artifacts.c.song == song) & which)
 
 
+def forget_stored_of(connection: Connection, chosen: Sequence[str], stage: str) -> None:
+    """Note that `stage` of each of these songs is gone from disk, inside a transaction."""
+    _take_owners_turns(connection, chosen)
+    for song in chosen:
+        forget_stored(connection, song, stage)
+
+
 def forget_all_stored(connection: Connection, chosen: Sequence[str]) -> None:
     """Note that everything of these songs is gone from disk, however many, inside a transaction."""
     for part in in_parts(sorted(chosen)):
-        held = select(songs.c.user_id).where(songs.c.song.in_(part)).order_by(songs.c.song)
-        owners = connection.execute(held.with_for_update(read=True, key_share=True)).scalars().all()
-        for user_id in sorted(set(owners)):
-            take_user_turn(connection, user_id)
+        _take_owners_turns(connection, part)
         these = stored_artifacts.c.song.in_(part)
         summed = (
             select(songs.c.user_id, func.sum(stored_artifacts.c.size_bytes).label("size_bytes"))
@@ -279,6 +283,14 @@ def _owner(connection: Connection, song: str) -> str:
     """Return whose the song is, and keep its row: whoever needs both locks the song before taking the user's turn."""
     chosen = select(songs.c.user_id).where(songs.c.song == song)
     return str(connection.execute(chosen.with_for_update(read=True, key_share=True)).scalar() or "")
+
+
+def _take_owners_turns(connection: Connection, chosen: Sequence[str]) -> None:
+    """Keep the rows of songs and take their users' turns, in one order for all who take several."""
+    held = select(songs.c.user_id).where(songs.c.song.in_(chosen)).order_by(songs.c.song)
+    owners = connection.execute(held.with_for_update(read=True, key_share=True)).scalars().all()
+    for user_id in sorted(set(owners)):
+        take_user_turn(connection, user_id)
 
 
 def _add(connection: Connection, user_id: str, size_bytes: int) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from ironclad_assets.ledger.audit import write_audit
-from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE, forget_stored
+from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE, forget_stored_of
 from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.mirror import ORIGINALS
@@ -213,8 +213,8 @@ class Hands:
         """Keep the ledger's count of what is stored in step."""
         for one in removed:
             stage = _stage_of(one)
-            for song in one.holders if stage is not None else ():
-                forget_stored(connection, song, stage)
+            if stage is not None:
+                forget_stored_of(connection, one.holders, stage)
 
     def _write_line(self, connection: Connection, removed: Sequence[Removal]) -> None:
         first = removed[0]

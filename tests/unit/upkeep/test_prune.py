@@ -13,12 +13,14 @@ import pytest
 from ironclad_assets.contracts.v1.job import JobError, JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger.users import take_user_turn
 from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.storage.artifacts import find_reusable
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
+from ironclad_assets.upkeep.prune.sweep import Swept
 from ironclad_assets.upkeep.recount import recount
 from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, forbid, make_world
 
@@ -524,3 +526,20 @@ def test_a_sweep_that_waits_for_whoever_arranges_the_library_keeps_nobody_from_t
             connection.execute("BEGIN IMMEDIATE")
     waiting.join()
     assert not list(world.store.library("output").rglob("*.flac"))
+
+
+@pytest.mark.parametrize("world", ["postgres"], indirect=True)
+def test_two_sweeps_of_originals_that_the_same_users_share_never_wait_for_each_other(world):
+    """Everybody takes users' turns in one order, whosever song is the older: machines sweep side by side."""
+    world.limit("keep_originals_days", 1)
+    world.song(user="bob", content=b"same", age_days=3), world.song(user="ada", content=b"same", age_days=3)
+    swept: list[Swept] = []
+    sweeping = threading.Thread(target=lambda: swept.append(world.prune(Kind.OLD)))
+    with world.ledger._database.write() as connection:
+        take_user_turn(connection, "ada")
+        sweeping.start()
+        sweeping.join(3.0)
+        assert sweeping.is_alive()
+        take_user_turn(connection, "bob")
+    sweeping.join()
+    assert swept[0].removed[Kind.OLD] == 1
