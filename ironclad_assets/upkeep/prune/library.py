@@ -4,6 +4,7 @@ A file of the library goes together with its name in the song's entry, so that n
 original that several users brought stays until the last of them may not keep it any longer.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.ledger.usage import ORIGINAL
+from ironclad_assets.pipeline.ownership import Claims, load_claims, marked_by_us
 from ironclad_assets.pipeline.shelf import COVER
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal, Weight, freed_bytes, names_in, weigh
@@ -34,17 +36,27 @@ def old_files(one: SweptSong, *, ground: Ground, leaving: Counter[str]) -> Itera
     try:
         manifest = read_manifest(ground.store.stage("library_entry", one.song))
         entry = LibraryEntry.model_validate(manifest.payload)
+        claims = load_claims(ground.store, song=one.song, previous=entry)
     except (IroncladError, ValidationError):
         return
+    except ValueError:
+        claims = None  # a journal that cannot be read: whoever takes the files says so
     for root, limit_s in limits.items():
         if limit_s is not None:
-            files = [item for item in entry.files if item.root == root]
+            files = [item for item in entry.files if item.root == root and _is_own(item, claims=claims, ground=ground)]
             found = _old(files, one=one, limit_s=limit_s, ground=ground)
             folders = [PurePosixPath(removal.path).parent for removal in found if removal.files]
             leaving.update(str(folder) for folder in folders)
             yield from found
             for folder in dict.fromkeys(folders):
                 yield from _left_cover(folder, found=found, one=one, ground=ground, leaving=leaving)
+
+
+def _is_own(item: EntryFile, *, claims: Claims | None, ground: Ground) -> bool:
+    """Return whether a file is the song's still, or gone; what somebody made of it with an editor stays."""
+    key = f"{item.root}/{item.file.path}"
+    file = ground.store.root / key
+    return claims is None or not os.path.lexists(file) or claims.owns(file, key=key)
 
 
 def _old(files: list[EntryFile], *, one: SweptSong, limit_s: float, ground: Ground) -> list[Removal]:
@@ -91,7 +103,8 @@ def _left_cover(
     names = [entry.name for entry in names_in(ground.store.root / folder)]
     weight = weigh(ground.store.root / path)
     is_last = COVER in names and len(names) == leaving[str(folder)] + 1
-    if is_last and weight is not None and path not in {removal.path for removal in found}:
+    is_ours = is_last and marked_by_us(ground.store.root / path, store=ground.store)
+    if is_ours and weight is not None and path not in {removal.path for removal in found}:
         yield Removal(
             Kind.OLD, How.UNFILE, path, "the cover of an album of which nothing is left",
             weight.size_bytes, weight.files, weight.inode, weight.changed_ns,

@@ -543,3 +543,21 @@ def test_two_sweeps_of_originals_that_the_same_users_share_never_wait_for_each_o
         take_user_turn(connection, "bob")
     sweeping.join()
     assert swept[0].removed[Kind.OLD] == 1
+
+
+@pytest.mark.parametrize("what", ["*.flac", "cover.jpg"])
+def test_a_file_of_the_library_that_an_editor_made_anew_is_in_no_plan(world, what):
+    """It would count against its user's share every night, and never go."""
+    world.limit("keep_tracks_days", 1)
+    world.song(age_days=3)
+    edited = next(world.store.library("output").rglob(what))
+    edited.unlink()
+    edited.write_bytes(b"edited by hand")
+    world.touch(edited, 3)
+    tracks = [] if what == "*.flac" else list(world.store.library("output").rglob("*.flac"))
+    planned = [one.path for one in world.plan(Kind.OLD)]
+    assert planned == [path.relative_to(world.store.root).as_posix() for path in tracks]
+    swept = world.prune(Kind.OLD)
+    assert swept.skipped == {}
+    assert edited.read_bytes() == b"edited by hand"
+    assert world.plan(Kind.OLD) == []
