@@ -63,7 +63,8 @@ def evict(store: Store, *, limit_bytes: int, in_use: Callable[[str], bool]) -> E
         in_use: tells of a song, or of the SHA-256 of an original, whether a job works on it; asked last.
 
     Raises:
-        StorageUnavailable: the store or the object store is away; what was removed can be fetched again.
+        StorageUnavailable: the store or the object store is away, or nothing can be removed here; what was removed can
+            be fetched again.
     """
     mirror = store.mirror
     if mirror is None:
@@ -72,13 +73,21 @@ def evict(store: Store, *, limit_bytes: int, in_use: Callable[[str], bool]) -> E
     copies = sorted([*_originals(store, mirror), *_artifacts(store)], key=lambda copy: copy.used_at)
     total = sum(copy.size_bytes for copy in copies)
     gone = freed = 0
+    failed: Exception | None = None
     for copy in copies:
         if total - freed <= limit_bytes:
             break
-        if copy.is_safe() and not in_use(copy.name):
+        try:
+            if not copy.is_safe() or in_use(copy.name):
+                continue
             _remove_at_once(copy.path)
-            gone += 1
-            freed += copy.size_bytes
+        except OSError as error:  # what cannot be looked at or removed here keeps no other
+            failed = atomic.storage_error(error, copy.path)
+            continue
+        gone += 1
+        freed += copy.size_bytes
+    if failed is not None and not gone:
+        raise failed
     return Evicted(gone, freed, total - freed)
 
 
@@ -176,7 +185,7 @@ def _artifact_folders(store: Store) -> Iterator[Path]:
 
 def _originals(store: Store, mirror: Mirror) -> Iterator[_Copy]:
     for path in _original_paths(store):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             status = path.stat()
             # Another name keeps its bytes anyway; other permissions say something that the bucket does not know.
             if status.st_nlink == 1 and status.st_mode & 0o777 == READ_ONLY:
@@ -192,7 +201,7 @@ def _is_there(mirror: Mirror, path: Path) -> bool:
 def _artifacts(store: Store) -> Iterator[_Copy]:
     for folder in _artifact_folders(store):
         publication = store.stage(folder.parent.name, folder.name).publication
-        with suppress(FileNotFoundError, PermanentFailure):
+        with suppress(OSError, PermanentFailure):
             manifest = parse_manifest((folder / MANIFEST).read_bytes(), where=str(folder))
             files = folder / manifest.folder
             used_at = publication.used_at if publication is not None else None
@@ -209,17 +218,13 @@ def _artifacts(store: Store) -> Iterator[_Copy]:
 
 def _remove_at_once(path: Path) -> None:
     """Remove a file, or a folder in one step for whoever looks at it."""
-    try:
+    with suppress(FileNotFoundError):
         if path.is_dir():
             hidden = path.with_name(f".{secrets.token_hex(8)}{atomic.PARTIAL_SUFFIX}")
             path.rename(hidden)
             shutil.rmtree(hidden)
         else:
             path.unlink()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise atomic.storage_error(error, path) from error
 
 
 def _remove_unnamed(mirror: Mirror, prefix: str, old: list[Stored]) -> int:

@@ -1,7 +1,9 @@
 """Local copies that may go, leftovers in the bucket, and moving a store into a bucket."""
 
+import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,36 @@ def test_what_is_in_use_stays(full, used):
     assert evict_all(full, in_use=lambda name: name == used).copies == 1
     assert copies(full)
     assert (SHA256 in [path.name for path in copies(full)]) is (used == SHA256)
+
+
+@pytest.mark.parametrize("wrong", ["it may not be renamed", "it may not be looked into", "its use is not known"])
+def test_a_copy_that_cannot_go_keeps_no_other(full, monkeypatch, wrong):
+    """Promise 6: the artifact, which was used longest ago, comes first."""
+    rename, read = Path.rename, Path.read_bytes
+
+    def refuse(path, *rest):
+        if folder_of(full).path in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path) if not rest else rename(path, *rest)
+
+    def in_use(name):
+        if wrong == "its use is not known" and name == "s1":
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return False
+
+    if wrong != "its use is not known":
+        monkeypatch.setattr(Path, "rename" if wrong == "it may not be renamed" else "read_bytes", refuse)
+    assert evict_all(full, in_use=in_use).copies == 1
+    assert sorted(path.name for path in copies(full)) == ["a.bin", "b.bin"]
+
+
+def test_where_no_copy_can_be_removed_that_is_told(full, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(housekeeping, "_remove_at_once", refuse)
+    with pytest.raises(StorageUnavailable, match="Read-only"):
+        evict_all(full)
 
 
 @pytest.mark.parametrize("loss", ["files", "manifest", "everything", "another file", "away"])
