@@ -136,10 +136,11 @@ class ArchiveCopy:
             atomic.put_in_place(self._temporary, destination)
         except OSError as error:
             raise atomic.storage_error(error, destination) from error
-        drop_note(self._store, self.archive_path)  # it is no longer one that was older than its limit
 
     def make_last(self) -> None:
         """Put the stored copy where the store lasts again, if a sweep elsewhere took it before its song was registered.
+
+        From then on it is no longer one that was older than its limit; a sweep that is about to note that looks again.
 
         Raises:
             StorageUnavailable: it cannot be made to last now; the same upload made again does.
@@ -147,6 +148,7 @@ class ArchiveCopy:
         if self._store.mirror is not None:
             path = self._store.path(self.archive_path)
             self._store.mirror.require_original(path, relative=self.archive_path, sha256=self.sha256)
+        drop_note(self._store, self.archive_path)
 
     def close(self) -> None:
         """Close both files and remove the copy if it never got its name."""

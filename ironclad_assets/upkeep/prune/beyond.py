@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import ORIGINALS, Parting
-from ironclad_assets.storage.notes import publish_note
+from ironclad_assets.storage.notes import drop_note, publish_note
 from ironclad_assets.storage.publication import Publication
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune.plan import Kind, Removal
@@ -68,6 +68,8 @@ class Beyond:
             if self.store.mirror is not None and one.path.startswith(ORIGINALS) and one.kind is Kind.OLD:
                 with suppress(IroncladError):  # else another machine takes it for lost until it is published
                     publish_note(self.store, one.path)
+                    if self.store.mirror.objects.head(one.path) is not None:  # somebody took it in since
+                        drop_note(self.store, one.path)
             if self.stays(one):
                 with suppress(IroncladError):  # else whoever reads it fetches it
                     self._stays[one.path].refresh()

@@ -23,6 +23,7 @@ from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.s3 import S3Objects
 from ironclad_assets.upkeep.copies import evict_copies, remove_old_leftovers
 from ironclad_assets.upkeep.prune.aside import Aside
+from ironclad_assets.upkeep.prune.beyond import Beyond
 from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.recount import recount
@@ -385,6 +386,24 @@ def test_another_machine_knows_that_an_original_went_by_its_limit_until_it_is_ba
     upload("bob").finish()
     assert f"store/{archive_path}.pruned.json" not in bucket(s3)
     assert find_note(other, archive_path) is None
+
+
+@BOTH
+def test_no_note_says_that_an_original_went_which_another_machine_took_in_meanwhile(
+    world, s3, old, upload, monkeypatch
+):
+    """If its bytes are lost one day, nobody may believe that they were older than their limit."""
+    planned, finish = world.plan(Kind.OLD), Beyond.finish
+
+    def finish_late(beyond, removed):
+        upload("bob").finish()
+        finish(beyond, removed)
+
+    monkeypatch.setattr(Beyond, "finish", finish_late)
+    assert take(world, planned).removed
+    assert f"store/{original_of(world, old)}" in bucket(s3)
+    assert [key for key in bucket(s3) if key.endswith(".pruned.json") and "archive" in key] == []
+    assert not note_of(world.store.path(original_of(world, old))).exists()
 
 
 def test_the_note_of_another_machine_that_cannot_be_kept_here_stops_no_sweep(world, s3, old, monkeypatch):
