@@ -97,7 +97,7 @@ class Accounts:
 
         Args:
             found: songs, each with its bytes by stage; a stage that is not named is forgotten. Songs that are not
-                named, or that the ledger does not know, are left alone.
+                named, or that the ledger does not know, are left alone, as is what running jobs have reserved.
         """
         differing = 0
         for batch in _batches(found):
@@ -124,17 +124,21 @@ def _replace(connection: Connection, found: Mapping[str, Mapping[str, int]]) -> 
     owners = {row.song: row.user_id for row in connection.execute(held.with_for_update())}
     for user_id in sorted(set(owners.values())):
         take_user_turn(connection, user_id)
+    of_these = stored_artifacts.c.song.in_(list(owners))
+    being_written = _is_reserved() & stored_artifacts.c.song.in_(
+        select(jobs.c.song).where(jobs.c.song.in_(list(owners)), jobs.c.state == JobState.RUNNING.value)
+    )
     columns = (stored_artifacts.c.song, stored_artifacts.c.stage, stored_artifacts.c.size_bytes)
-    rows = connection.execute(select(*columns).where(stored_artifacts.c.song.in_(list(owners))))
+    rows = connection.execute(select(*columns).where(of_these, ~being_written))
     had = {(row.song, row.stage): row.size_bytes for row in rows}
     counted = without_tombstone(connection, "song", list(owners))
     wanted = {(song, stage): size for song in counted for stage, size in found[song].items()}
     differing = sorted(key for key in had.keys() | wanted.keys() if had.get(key) != wanted.get(key))
     for song, stage in differing:
+        this = (stored_artifacts.c.song == song) & (stored_artifacts.c.stage == stage)
+        _take_off(connection, owners[song], this)
         if (song, stage) in wanted:
-            record_stored(connection, song, stage, size_bytes=wanted[song, stage])
-        else:
-            forget_stored(connection, song, stage)
+            _put_on(connection, owners[song], song, stage, size_bytes=wanted[song, stage])
     return len(differing)
 
 

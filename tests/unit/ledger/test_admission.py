@@ -318,6 +318,23 @@ def test_room_that_was_reserved_and_not_used_goes_however_the_job_ends(ledger: L
     assert ledger.usage.stored("s1") == {ORIGINAL: 10, "staged_chunks": 60}
 
 
+def test_counting_again_leaves_the_room_that_a_run_writes_into(ledger: Ledger) -> None:
+    """Else whoever counts while songs are worked on gives their room to others, and the user ends over the quota."""
+    job = bring(ledger, 1, size_bytes=10)
+    bring(ledger, 2, size_bytes=10)
+    limit(ledger, "stored_bytes", 100)
+    ledger.usage.record("s1", "stems", size_bytes=20)
+    ledger.begin_run("s1", run_id="r", worker=current_worker(), actor="run")
+    ledger.reservations.take("s1", "stems", size_bytes=70)
+    assert ledger.usage.replace([("s1", {ORIGINAL: 10, "stems": 20})]) == 0
+    assert ledger.usage.replace([("s1", {ORIGINAL: 10, "stems": 25})]) == 1
+    assert ledger.usage.of("ada").stored_bytes == 95
+    with pytest.raises(LimitReached, match="95 bytes of 100"):
+        ledger.reservations.take("s2", "stems", size_bytes=10)
+    ledger.fail(job, ERROR, actor="run")
+    assert ledger.usage.of("ada").stored_bytes == 45
+
+
 def test_who_stores_no_more_than_before_is_not_refused_and_who_is_over_a_quota_is_told(ledger: Ledger) -> None:
     """ORG-003: only what is added matters where a result replaces another."""
     bring(ledger, 1, size_bytes=10)
