@@ -75,29 +75,35 @@ def _counts_as_uploaded(user_id: str | None) -> ColumnElement[bool]:
 
 
 def _first_begun(user_id: str | None, *, since: str) -> Select[str, str]:
-    """Return the query of the songs that were first worked on since a time, and when (``at``)."""
+    """Return the query of a user's songs, or all, that were first worked on since a time, and when (``at``)."""
+    # No stage begins a day after its job; what is left of the jobs is found by an index.
+    lately = select(jobs.c.sequence).where(jobs.c.started_at > utc_time(seconds_ago=2 * DAY_S))
+    begun = _first_begun_of(jobs.c.sequence.in_(lately), since=since)
+    return begun if user_id is None else begun.where(jobs.c.user_id == user_id)
+
+
+def _first_begun_of(which: ColumnElement[bool], *, since: str) -> Select[str, str]:
+    """Return the query of the songs of some jobs that were first worked on since a time, and when (``at``)."""
     earlier, earlier_stage = jobs.alias(), stage_timings.alias()
     before = (
         select(earlier.c.song)
         .join(earlier_stage, earlier_stage.c.job_uuid == earlier.c.job_uuid)
         .where(earlier.c.song == jobs.c.song, earlier_stage.c.stage == WORK, earlier_stage.c.started_at <= since)
     )
-    # No stage begins a day after its job; what is left of the jobs is found by an index.
-    lately = select(jobs.c.sequence).where(jobs.c.started_at > utc_time(seconds_ago=2 * DAY_S))
-    begun = (
+    return (
         select(jobs.c.song, func.min(stage_timings.c.started_at).label("at"))
         .join(stage_timings, stage_timings.c.job_uuid == jobs.c.job_uuid)
         .where(stage_timings.c.stage == WORK, stage_timings.c.started_at > since, ~before.exists())
-        .where(jobs.c.sequence.in_(lately))
+        .where(which)
         .group_by(jobs.c.song)
     )
-    return begun if user_id is None else begun.where(jobs.c.user_id == user_id)
 
 
 def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
     """Let songs that will be forgotten count for their day's limits and for turns, and drop what counts no more."""
     drop_old_shares(connection)
-    begun, worked = _first_begun(None, since=day_start()).subquery(), _worked_on(chosen).subquery()
+    begun = _first_begun_of(jobs.c.song.in_(chosen), since=day_start()).subquery()  # of all songs would take long
+    worked = _worked_on(chosen).subquery()
     length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
     uncounted = ~_taken_in() | (begun.c.song.is_(None) & _refused_for_length())
     columns = {

@@ -544,3 +544,23 @@ def test_the_limits_of_one_user_are_found_without_reading_those_of_all(tmp_path:
     assert len(about) == 1
     assert [plan for plan in plans if plan.startswith("SCAN")] == []
     assert any(plan.startswith("SEARCH limits") for plan in plans)
+
+
+def test_a_deletion_looks_at_its_own_songs_jobs_however_many_others_were_begun_today(tmp_path: Path) -> None:
+    """Nobody else writes meanwhile: after a day with 40,000 songs each that was deleted had taken 150 ms."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.migrate()
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    engine = ledger._database._open()
+    event.listen(engine, "before_cursor_execute", lambda *call: asked.append((call[2], call[3])))
+    with ledger._database.write() as connection:
+        forget_songs(connection, ["s1"], receipt="r")
+        plans = [
+            str(row.detail)
+            for statement, values in asked
+            if statement.startswith("INSERT INTO forgotten_songs")
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    ledger.close()
+    assert [plan for plan in plans if plan.startswith("SEARCH jobs ") and "(song=?)" not in plan] == []
+    assert any(plan.startswith("SEARCH jobs ") for plan in plans)
