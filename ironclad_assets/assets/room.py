@@ -178,7 +178,8 @@ class Room:
             code = ErrorCode.QUOTA_EXCEEDED
         detail = "; ".join(f"{check.name}: {check.detail}" for check in failed)
         error = PermanentFailure(detail, code=code)
-        settle_failure(self.ledger, job_uuid=self.job.job_uuid, stage=self.stage, error=error)
+        run_id = self.context.run.run_id
+        settle_failure(self.ledger, job_uuid=self.job.job_uuid, stage=self.stage, error=error, run_id=run_id)
         quarantine_song(self.store, song=self.song, job=self.job, stage=self.stage, error=error)
 
     def _envelope(self) -> Envelope:
@@ -225,13 +226,14 @@ def open_room(context: dg.AssetExecutionContext, *, ledger: Ledger, store: Store
     except (dg.Failure, dg.RetryRequested):
         raise
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-        if job is not None:
+        if job is not None and ledger.job(job.job_uuid).run_id == context.run.run_id:
             ledger.canceled(job.job_uuid, actor="dagster")
         raise
     except Exception as unexpected:  # the door of the room: context is added, nothing swallowed
         error = published_error(unexpected, store)
         if job is not None and song is not None:
-            settled = settle_failure(ledger, job_uuid=job.job_uuid, stage=stage, error=error)
+            run_id = context.run.run_id
+            settled = settle_failure(ledger, job_uuid=job.job_uuid, stage=stage, error=error, run_id=run_id)
             if settled.state is JobState.FAILED and job.state.active:
                 quarantine_song(store, song=song, job=job, stage=stage, error=error)
         context.log_event(

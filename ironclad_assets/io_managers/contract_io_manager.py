@@ -140,7 +140,13 @@ class ContractIOManager(dg.IOManager):
                 self._ledger.usage.record(envelope.song, envelope.stage, size_bytes=stored_size(manifest))
         except IroncladError as error:
             if not obj.beside_job:
-                settle_failure(self._ledger, job_uuid=envelope.job_uuid, stage=envelope.stage, error=error)
+                settle_failure(
+                    self._ledger,
+                    job_uuid=envelope.job_uuid,
+                    stage=envelope.stage,
+                    error=error,
+                    run_id=envelope.run_id,
+                )
             raise dagster_failure(error) from error
         if not obj.beside_job and all(check.passed for check in obj.checks if check.blocking):
             self._ledger.finish_stage(envelope.job_uuid, envelope.stage, seconds=obj.seconds, reused=obj.reused)

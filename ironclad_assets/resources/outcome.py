@@ -17,11 +17,17 @@ HOLDING = frozenset({ErrorCode.PAUSED, ErrorCode.SCANNER_AWAY, ErrorCode.TERMS_R
 """Reasons beside storage for which a job is held: nothing is wrong with it, and the dispatcher sees when they go."""
 
 
-def settle_failure(ledger: Ledger, *, job_uuid: str, stage: str, error: IroncladError) -> Job:
-    """Give the job the state that `error` means, and return it: canceled, held, queued for later, or failed."""
+def settle_failure(
+    ledger: Ledger, *, job_uuid: str, stage: str, error: IroncladError, run_id: str | None = None
+) -> Job:
+    """Give the job the state that `error` means, and return it: canceled, held, queued for later, or failed.
+
+    A run, `run_id`, that was given up for dead and goes on says nothing about a job that is another run's by now.
+    """
     actor = f"stage:{stage}"
     job = ledger.job(job_uuid)
-    if not job.state.active or error.code is ErrorCode.SUPERSEDED:  # whoever was faster speaks for the job
+    is_taken = run_id is not None and job.run_id != run_id
+    if not job.state.active or is_taken or error.code is ErrorCode.SUPERSEDED:  # whoever was faster speaks for it
         return job
     if isinstance(error, JobCanceled):
         return ledger.canceled(job_uuid, actor=actor)

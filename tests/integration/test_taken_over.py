@@ -1,0 +1,41 @@
+"""A run that was given up for dead while another took its song, and that goes on all the same."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from ironclad_assets.assets import staged_chunks
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.errors import ErrorCode, StorageUnavailable, failure
+from ironclad_assets.ledger.worker import current_worker
+from tests.integration.conftest import Installation
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        failure(ErrorCode.ENGINE_FAILED, "of the run that is thought dead"),
+        failure(ErrorCode.CONTRACT_INVALID, "of the run that is thought dead"),
+        StorageUnavailable("not here", code=ErrorCode.STORAGE_AWAY),
+        KeyboardInterrupt(),
+    ],
+    ids=["later", "fail", "hold", "cancel"],
+)
+def test_it_does_not_end_the_other_ones_job(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """A machine that sleeps or loses its network comes back and fails, or is shut down: the song goes on elsewhere."""
+    ledger, job = installation.ledger, installation.song()
+
+    def lose_the_song(*_: Any, **__: Any) -> None:
+        ledger.requeue_crashed(job.job_uuid, actor="reconciler")
+        ledger.begin_run(job.song, run_id="other", worker=current_worker(), actor="run:other")
+        raise error
+
+    monkeypatch.setattr(staged_chunks, "stage_song", lose_the_song)
+    with suppress(KeyboardInterrupt):
+        assert not installation.dispatch(job).success
+    after = ledger.job(job.job_uuid)
+    assert (after.state, after.run_id, after.error) == (JobState.RUNNING, "other", None)
+    assert not list(installation.store.root.glob("error/*"))
