@@ -16,11 +16,12 @@ def reserved(room: Room, *, size_bytes: int) -> Iterator[Reservation]:
 
     Raises:
         LimitReached: `QUOTA_EXCEEDED`.
+        PermanentFailure: `SUPERSEDED`: the job is another run's by now.
     """
-    song = room.job.song
-    reservation = room.ledger.reservations.take(song, room.stage, size_bytes=size_bytes)
+    song, run_id = room.job.song, room.context.run.run_id
+    reservation = room.ledger.reservations.take(song, room.stage, size_bytes=size_bytes, run_id=run_id)
     try:
         yield reservation
     except BaseException:
-        room.ledger.reservations.give_back(song, room.stage)
+        room.ledger.reservations.give_back(song, room.stage, run_id=run_id)
         raise

@@ -14,14 +14,15 @@ from ironclad_assets.ledger.reads import latest_job, require_job, require_song
 from ironclad_assets.ledger.rows import Values, history_line, in_parts, new_job_values, utc_now, write_history
 from ironclad_assets.ledger.tables import history, jobs
 from ironclad_assets.ledger.transitions import check_transition
-from ironclad_assets.ledger.usage import forget_reserved, has_reserved
+from ironclad_assets.ledger.usage import forget_reserved, has_reserved, owner_of
 
 
 def lock_ending_job(connection: Connection, job_uuid: str) -> Job:
     """Return a job, locked, that is about to leave its run; what the run has reserved by now is given back."""
+    owner_of(connection, require_job(connection, job_uuid).song)  # from here on no run begins or reserves
     job = require_job(connection, job_uuid)
     if job.state is JobState.RUNNING and has_reserved(connection, job.song):
-        forget_reserved(connection, job.song)  # locks the song, which comes before its job everywhere
+        forget_reserved(connection, job.song)
     return require_job(connection, job_uuid, lock=True)
 
 

@@ -2,18 +2,24 @@
 
 A reservation is what a stage's new files have more than those that they replace, an entry of the account beside the
 stage's own. It ends when the stage's files are recorded, when it is given back, and in any case when the song's job
-stops running: a run that is killed gives nothing back itself.
+stops running: a run that is killed gives nothing back itself. A run whose job is another's by now reserves nothing.
 """
 
 from dataclasses import dataclass
 
+from sqlalchemy import Connection, select
+
+from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.admission import STORED, check_room
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.limits import effective_limits
 from ironclad_assets.ledger.reads import require_song
 from ironclad_assets.ledger.rules import Rules
+from ironclad_assets.ledger.tables import jobs
 from ironclad_assets.ledger.usage import (
     forget_reserved,
+    owner_of,
     read_usage,
     record_reserved,
     stored_bytes,
@@ -36,16 +42,19 @@ class Reservations:
         self._database = database
         self._rules = rules
 
-    def take(self, song: str, stage: str, *, size_bytes: int) -> Reservation:
-        """Count `size_bytes` as stored for `stage` of the song before they are written (SPLIT-021).
+    def take(self, song: str, stage: str, *, size_bytes: int, run_id: str) -> Reservation:
+        """Count `size_bytes` as stored for `stage` of the song before the run writes them (SPLIT-021).
 
         They replace what is counted for the stage; who stores no more than before is not refused.
 
         Raises:
             LimitReached: `QUOTA_EXCEEDED`: they would exceed the quota of the song's user or of the installation.
+            PermanentFailure: `SUPERSEDED`: the song has no running job that is this run's.
         """
         with self._database.write() as connection:
             user_id = require_song(connection, song, lock=True).user_id  # first, as everywhere: then the user's turn
+            if not _is_running(connection, song, run_id=run_id):
+                raise failure(ErrorCode.SUPERSEDED, f"run {run_id} was given up: it works on song {song} no more")
             take_user_turn(connection, user_id)
             limits = effective_limits(connection, user_id, rules=self._rules)
             forget_reserved(connection, song, stage)
@@ -56,7 +65,15 @@ class Reservations:
             used = read_usage(connection, user_id, limits=STORED).stored_bytes
             return Reservation(used_bytes=used, quota_bytes=limits.stored_bytes)
 
-    def give_back(self, song: str, stage: str) -> None:
-        """Count only what the stage has: nothing was written."""
+    def give_back(self, song: str, stage: str, *, run_id: str) -> None:
+        """Count only what the stage has: nothing was written. What another run has reserved since stays."""
         with self._database.write() as connection:
-            forget_reserved(connection, song, stage)
+            owner_of(connection, song)
+            if _is_running(connection, song, run_id=run_id):
+                forget_reserved(connection, song, stage)
+
+
+def _is_running(connection: Connection, song: str, *, run_id: str) -> bool:
+    """Return whether the song, whose row is kept from other writers, has a running job of this run."""
+    running = (jobs.c.song == song) & (jobs.c.state == JobState.RUNNING.value) & (jobs.c.run_id == run_id)
+    return connection.execute(select(jobs.c.job_uuid).where(running)).first() is not None

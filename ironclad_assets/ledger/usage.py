@@ -148,7 +148,7 @@ def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: 
     A song that is being deleted counts for nobody: what its last stage still writes goes with it, and its user may
     have come back as another one meanwhile.
     """
-    user_id = _owner(connection, song)
+    user_id = owner_of(connection, song)
     take_user_turn(connection, user_id)
     if has_tombstone(connection, "song", song):
         return
@@ -158,14 +158,14 @@ def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: 
 
 def forget_stored(connection: Connection, song: str, stage: str | None = None) -> None:
     """Note that `stage` of the song, or everything of it, is gone from disk, inside a transaction."""
-    user_id = _owner(connection, song)
+    user_id = owner_of(connection, song)
     take_user_turn(connection, user_id)
     _take_off(connection, user_id, _these(song, stage))
 
 
 def record_reserved(connection: Connection, song: str, stage: str, *, size_bytes: int) -> None:
     """Count what a run is about to write for `stage` beyond what that has; nothing may be reserved for it yet."""
-    user_id = _owner(connection, song)
+    user_id = owner_of(connection, song)
     take_user_turn(connection, user_id)
     _put_on(connection, user_id, song, f"{RESERVED}{stage}", size_bytes=size_bytes)
 
@@ -178,7 +178,7 @@ def has_reserved(connection: Connection, song: str) -> bool:
 
 def forget_reserved(connection: Connection, song: str, stage: str | None = None) -> None:
     """Count no longer what was reserved for `stage` of the song, or for any."""
-    user_id = _owner(connection, song)
+    user_id = owner_of(connection, song)
     take_user_turn(connection, user_id)
     which = _is_reserved() if stage is None else stored_artifacts.c.stage == f"{RESERVED}{stage}"
     _take_off(connection, user_id, (stored_artifacts.c.song == song) & which)
@@ -283,7 +283,7 @@ def _put_on(connection: Connection, user_id: str, song: str, stage: str, *, size
     _add(connection, user_id, size_bytes)
 
 
-def _owner(connection: Connection, song: str) -> str:
+def owner_of(connection: Connection, song: str) -> str:
     """Return whose the song is, and keep its row: whoever needs both locks the song before taking the user's turn."""
     chosen = select(songs.c.user_id).where(songs.c.song == song)
     return str(connection.execute(chosen.with_for_update(read=True, key_share=True)).scalar() or "")

@@ -11,6 +11,8 @@ from ironclad_assets.errors import ErrorCode, StorageUnavailable, failure
 from ironclad_assets.ledger.worker import current_worker
 from tests.integration.conftest import Installation
 
+RESERVED = 1000
+
 
 @pytest.mark.parametrize(
     "error",
@@ -22,15 +24,17 @@ from tests.integration.conftest import Installation
     ],
     ids=["later", "fail", "hold", "cancel"],
 )
-def test_it_does_not_end_the_other_ones_job(
+def test_it_neither_ends_the_other_ones_job_nor_frees_its_room(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     """A machine that sleeps or loses its network comes back and fails, or is shut down: the song goes on elsewhere."""
     ledger, job = installation.ledger, installation.song()
+    used = ledger.usage.of(job.user_id).stored_bytes
 
     def lose_the_song(*_: Any, **__: Any) -> None:
         ledger.requeue_crashed(job.job_uuid, actor="reconciler")
         ledger.begin_run(job.song, run_id="other", worker=current_worker(), actor="run:other")
+        ledger.reservations.take(job.song, "staged_chunks", size_bytes=RESERVED, run_id="other")
         raise error
 
     monkeypatch.setattr(staged_chunks, "stage_song", lose_the_song)
@@ -38,4 +42,5 @@ def test_it_does_not_end_the_other_ones_job(
         assert not installation.dispatch(job).success
     after = ledger.job(job.job_uuid)
     assert (after.state, after.run_id, after.error) == (JobState.RUNNING, "other", None)
+    assert ledger.usage.of(job.user_id).stored_bytes == used + RESERVED
     assert not list(installation.store.root.glob("error/*"))

@@ -6,8 +6,10 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, event, func, select, update
@@ -15,12 +17,13 @@ from sqlalchemy import delete, event, func, select, update
 from ironclad_assets.contracts.v1.job import JobError, SongIdentity
 from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.errors import ErrorCode, IroncladError, PermanentFailure
+from ironclad_assets.ledger import changes
 from ironclad_assets.ledger.admission import LimitReached, Wish
 from ironclad_assets.ledger.forget import forget_songs
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import forgotten_songs, songs, stage_timings, stored_artifacts, users
-from ironclad_assets.ledger.usage import ORIGINAL, forget_stored
+from ironclad_assets.ledger.usage import ORIGINAL, forget_stored, has_reserved
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import DEAD, ERROR, make_song
 
@@ -34,6 +37,13 @@ def fresh(number: int, *, user_id: str = "ada", seconds_ago: float = 0.0, **valu
 
 def bring(ledger: Ledger, number: int, **values: object) -> str:
     return ledger.register(fresh(number, **values), JobOptions(), actor="test").job.job_uuid  # type: ignore[arg-type]
+
+
+def begin(ledger: Ledger, number: int, *, size_bytes: int) -> str:
+    """Bring a song and begin its run ``rN``; return the id of its job."""
+    job = bring(ledger, number, size_bytes=size_bytes)
+    ledger.begin_run(f"s{number}", run_id=f"r{number}", worker=current_worker(), actor="run")
+    return job
 
 
 def limit(ledger: Ledger, name: str, value: float | None, *, user_id: str = "ada") -> None:
@@ -91,7 +101,7 @@ def test_of_fifty_runs_at_one_time_exactly_ten_go_on(ledger: Ledger, name: str) 
         gate.wait(30)
         try:
             if name == "stored_bytes":
-                ledger.reservations.take(f"s{number}", "stems", size_bytes=10)
+                ledger.reservations.take(f"s{number}", "stems", size_bytes=10, run_id=began[number])
             else:
                 ledger.admission.measure(f"s{number}", duration_s=600.0, job_uuid=began[number])
             told["goes on"] += 1
@@ -271,20 +281,21 @@ def test_what_stages_store_counts_and_what_is_discarded_does_not(ledger: Ledger)
 
 def test_reserved_room_is_nobody_elses_and_can_be_given_back(ledger: Ledger) -> None:
     """SPLIT-021: songs that are staged side by side share no room."""
-    bring(ledger, 1, size_bytes=10)
-    bring(ledger, 2, size_bytes=10)
+    begin(ledger, 1, size_bytes=10)
+    begin(ledger, 2, size_bytes=10)
     limit(ledger, "stored_bytes", 100)
-    reservation = ledger.reservations.take("s1", "staged_chunks", size_bytes=70)
+    reservation = ledger.reservations.take("s1", "staged_chunks", size_bytes=70, run_id="r1")
     assert (reservation.used_bytes, reservation.quota_bytes) == (90, 100)
     with pytest.raises(LimitReached, match="90 bytes of 100; 70 more for staged_chunks do not fit") as caught:
-        ledger.reservations.take("s2", "staged_chunks", size_bytes=70)
+        ledger.reservations.take("s2", "staged_chunks", size_bytes=70, run_id="r2")
     assert caught.value.code is ErrorCode.QUOTA_EXCEEDED
-    assert ledger.reservations.take("s1", "staged_chunks", size_bytes=80).used_bytes == 100, "its own room is its own"
-    ledger.reservations.give_back("s1", "staged_chunks")
+    again = ledger.reservations.take("s1", "staged_chunks", size_bytes=80, run_id="r1")
+    assert again.used_bytes == 100, "its own room is its own"
+    ledger.reservations.give_back("s1", "staged_chunks", run_id="r1")
     assert ledger.usage.of("ada").stored_bytes == 20
     ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 50, actor="test")
     with pytest.raises(LimitReached, match="the installation"):
-        ledger.reservations.take("s2", "staged_chunks", size_bytes=70)
+        ledger.reservations.take("s2", "staged_chunks", size_bytes=70, run_id="r2")
 
 
 def test_room_that_a_killed_run_had_reserved_goes_with_the_run(ledger: Ledger) -> None:
@@ -294,8 +305,8 @@ def test_room_that_a_killed_run_had_reserved_goes_with_the_run(ledger: Ledger) -
     ended = []
     for crash in range(3):
         ledger.begin_run("s1", run_id=f"r{crash}", worker=DEAD, actor="run")
-        ledger.reservations.take("s1", "staged_chunks", size_bytes=70)
-        ledger.reservations.take("s1", "stems", size_bytes=90)
+        ledger.reservations.take("s1", "staged_chunks", size_bytes=70, run_id=f"r{crash}")
+        ledger.reservations.take("s1", "stems", size_bytes=90, run_id=f"r{crash}")
         assert ledger.usage.of("ada").stored_bytes == 170
         ended.append(ledger.requeue_crashed(job, actor="reconciler").state)
         assert ledger.usage.of("ada").stored_bytes == 60
@@ -308,9 +319,9 @@ def test_room_that_was_reserved_and_not_used_goes_however_the_job_ends(ledger: L
     """Between making a stage's files and counting them, storing them may fail."""
     job = bring(ledger, 1, size_bytes=10)
     ledger.begin_run("s1", run_id="r", worker=current_worker(), actor="run")
-    ledger.reservations.take("s1", "staged_chunks", size_bytes=70)
+    ledger.reservations.take("s1", "staged_chunks", size_bytes=70, run_id="r")
     ledger.usage.record("s1", "staged_chunks", size_bytes=60)
-    ledger.reservations.take("s1", "stems", size_bytes=90)
+    ledger.reservations.take("s1", "stems", size_bytes=90, run_id="r")
     of = ledger.attempts if end == "later" else ledger
     error = () if end in ("canceled", "complete", "requeue_interrupted") else (ERROR,)
     getattr(of, end)(job, *error, actor="run")
@@ -318,36 +329,84 @@ def test_room_that_was_reserved_and_not_used_goes_however_the_job_ends(ledger: L
     assert ledger.usage.stored("s1") == {ORIGINAL: 10, "staged_chunks": 60}
 
 
+def test_a_run_that_was_given_up_reserves_nothing_and_frees_nothing_of_the_run_that_took_over(ledger: Ledger) -> None:
+    """A machine that was asleep goes on encoding; who knows no job of its own any more ends no reservation either."""
+    job = begin(ledger, 1, size_bytes=10)
+    for _ in range(2):
+        ledger.requeue_crashed(job, actor="reconciler")
+        with pytest.raises(PermanentFailure, match="run r1 was given up") as caught:
+            ledger.reservations.take("s1", "stems", size_bytes=70, run_id="r1")
+        assert caught.value.code is ErrorCode.SUPERSEDED
+        assert ledger.usage.of("ada").stored_bytes == 10
+        ledger.begin_run("s1", run_id="r2", worker=DEAD, actor="run")
+    ledger.reservations.take("s1", "stems", size_bytes=50, run_id="r2")
+    with pytest.raises(PermanentFailure, match="run r1 was given up"):
+        ledger.reservations.take("s1", "stems", size_bytes=70, run_id="r1")
+    ledger.reservations.give_back("s1", "stems", run_id="r1")
+    assert ledger.usage.of("ada").stored_bytes == 60
+    assert ledger.requeue_crashed(job, actor="reconciler").state == "failed"
+    ledger.reservations.give_back("s1", "stems", run_id="r2")
+    with pytest.raises(PermanentFailure, match="run r2 was given up"):
+        ledger.reservations.take("s1", "stems", size_bytes=70, run_id="r2")
+    assert ledger.usage.of("ada").stored_bytes == 10, "nothing stays of a song that was given up"
+
+
+def test_nothing_is_reserved_between_the_look_at_what_a_run_reserved_and_its_end(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, told = begin(ledger, 1, size_bytes=10), []
+
+    def reserve() -> None:
+        try:
+            ledger.reservations.take("s1", "stems", size_bytes=70, run_id="r1")
+        except PermanentFailure as error:
+            told.append(error.code)
+
+    late = threading.Thread(target=reserve)
+
+    def look(*arguments: Any) -> bool:
+        found = has_reserved(*arguments)
+        late.start()
+        late.join(1.0)
+        return found
+
+    monkeypatch.setattr(changes, "has_reserved", look)
+    ledger.requeue_crashed(job, actor="reconciler")
+    late.join(30)
+    assert (told, ledger.usage.of("ada").stored_bytes) == ([ErrorCode.SUPERSEDED], 10)
+
+
 def test_counting_again_leaves_the_room_that_a_run_writes_into(ledger: Ledger) -> None:
     """Else whoever counts while songs are worked on gives their room to others, and the user ends over the quota."""
-    job = bring(ledger, 1, size_bytes=10)
-    bring(ledger, 2, size_bytes=10)
+    job = begin(ledger, 1, size_bytes=10)
+    begin(ledger, 2, size_bytes=10)
     limit(ledger, "stored_bytes", 100)
     ledger.usage.record("s1", "stems", size_bytes=20)
-    ledger.begin_run("s1", run_id="r", worker=current_worker(), actor="run")
-    ledger.reservations.take("s1", "stems", size_bytes=70)
+    ledger.reservations.take("s1", "stems", size_bytes=70, run_id="r1")
     assert ledger.usage.replace([("s1", {ORIGINAL: 10, "stems": 20})]) == 0
     assert ledger.usage.replace([("s1", {ORIGINAL: 10, "stems": 25})]) == 1
     assert ledger.usage.of("ada").stored_bytes == 95
     with pytest.raises(LimitReached, match="95 bytes of 100"):
-        ledger.reservations.take("s2", "stems", size_bytes=10)
+        ledger.reservations.take("s2", "stems", size_bytes=10, run_id="r2")
     ledger.fail(job, ERROR, actor="run")
     assert ledger.usage.of("ada").stored_bytes == 45
 
 
 def test_who_stores_no_more_than_before_is_not_refused_and_who_is_over_a_quota_is_told(ledger: Ledger) -> None:
     """ORG-003: only what is added matters where a result replaces another."""
-    bring(ledger, 1, size_bytes=10)
+    begin(ledger, 1, size_bytes=10)
     ledger.usage.record("s1", "stems", size_bytes=50)
     limit(ledger, "stored_bytes", 40)
-    assert ledger.reservations.take("s1", "stems", size_bytes=50).used_bytes == 60
+    assert ledger.reservations.take("s1", "stems", size_bytes=50, run_id="r1").used_bytes == 60
     with pytest.raises(LimitReached, match="10 bytes of 40; 51 more for stems"):
-        ledger.reservations.take("s1", "stems", size_bytes=51)
-    assert ledger.reservations.take("s1", "stems", size_bytes=30).used_bytes == 60, "until they are replaced"
+        ledger.reservations.take("s1", "stems", size_bytes=51, run_id="r1")
+    assert ledger.reservations.take("s1", "stems", size_bytes=30, run_id="r1").used_bytes == 60, (
+        "until they are replaced"
+    )
     limit(ledger, "stored_bytes", None)
     ledger.limits.set(LimitScope.SYSTEM, "", "stored_bytes", 40, actor="test")
     with pytest.raises(LimitReached, match="the installation stores 10 bytes of 40"):
-        ledger.reservations.take("s1", "stems", size_bytes=51)
+        ledger.reservations.take("s1", "stems", size_bytes=51, run_id="r1")
     assert ledger.usage.stored("s1") == {ORIGINAL: 10, "stems": 50}
 
 
@@ -488,11 +547,16 @@ def test_whoever_counts_at_one_time_neither_blocks_another_nor_loses_a_byte(ledg
         job = ledger.begin_run(song, run_id=uuid.uuid4().hex, worker=DEAD, actor="run")
         ledger.requeue_crashed(job.job_uuid, actor="reconciler", limit=10**6)
 
+    def reserve_in_a_run(song: str, size_bytes: int) -> None:
+        run_id = ledger.begin_run(song, run_id=uuid.uuid4().hex, worker=DEAD, actor="run").run_id or ""
+        with suppress(PermanentFailure):  # another one took the song
+            ledger.reservations.take(song, "staged_chunks", size_bytes=size_bytes, run_id=run_id)
+
     acts: list[Callable[[str, int], object]] = [
         forget_a_song,
         lambda song, _: crash_a_run(song),
         lambda song, size: ledger.usage.record(song, "stems", size_bytes=size),
-        lambda song, size: ledger.reservations.take(song, "staged_chunks", size_bytes=size),
+        reserve_in_a_run,
         lambda song, size: ledger.admission.measure(song, duration_s=float(size)),
         lambda _, size: bring(ledger, next(numbers), user_id=f"u{size % 3}"),
         lambda *_: ledger.usage.replace([(f"s{number}", {ORIGINAL: 100 + number}) for number in range(8)]),
