@@ -109,7 +109,7 @@ def test_a_dump_is_of_one_moment(ledger: Ledger, url: str) -> None:
     assert len(ledger.jobs()) == 2
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
 def test_a_dump_of_an_earlier_schema_is_migrated(url: str, other_url: str, version: str) -> None:
     """Promise 19."""
     ledger, other = Ledger(url), Ledger(other_url)
