@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, func, select, update
+from sqlalchemy import Connection, delete, event, func, select, update
 
 from ironclad_assets.contracts.v1.job import JobError, SongIdentity
 from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError, PermanentFailure
-from ironclad_assets.ledger import changes
+from ironclad_assets.ledger import changes, usage
 from ironclad_assets.ledger.admission import LimitReached, Wish
 from ironclad_assets.ledger.forget import forget_songs
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import forgotten_songs, songs, stage_timings, stored_artifacts, users
-from ironclad_assets.ledger.usage import ORIGINAL, forget_stored, has_reserved
+from ironclad_assets.ledger.usage import ORIGINAL, forget_stored, forget_stored_of, has_reserved
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import DEAD, ERROR, make_song
 
@@ -587,6 +587,29 @@ def test_whoever_counts_at_one_time_neither_blocks_another_nor_loses_a_byte(ledg
     for song in ledger.usage.songs():
         counted[song.user_id] += sum(ledger.usage.stored(song.song).values())
     assert {user.user_id: user.stored_bytes for user in ledger.users.list()} == counted
+
+
+def test_an_original_of_several_users_goes_while_their_other_songs_are_counted(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users' turns are taken in one order too, whatever the order of their songs."""
+    for number, user_id in enumerate(["bob", "ada", "ada", "bob"]):
+        bring(ledger, number, user_id=user_id)
+    corrected: list[int] = []
+    counting = threading.Thread(target=lambda: corrected.append(ledger.usage.replace([("s2", {}), ("s3", {})])))
+
+    def let_the_other_one_begin(connection: Connection, song: str, stage: str) -> None:
+        forget_stored(connection, song, stage)
+        if song == "s0":
+            counting.start()
+            counting.join(1.0)
+
+    monkeypatch.setattr(usage, "forget_stored", let_the_other_one_begin)
+    with ledger.sweeps.hold_idle(["s0", "s1"]) as (connection, _):
+        forget_stored_of(connection, ["s0", "s1"], ORIGINAL)
+    counting.join(60)
+    assert corrected == [2]
+    assert ledger.usage.system().stored_bytes == 0
 
 
 def test_the_limits_of_one_user_are_found_without_reading_those_of_all(tmp_path: Path) -> None:
