@@ -46,9 +46,10 @@ def condemn_songs(connection: Connection, chosen: Sequence[str], *, at: str, rec
         connection.execute(update(songs).where(hashed).values(sha256=None))
 
 
-def _lock_songs(connection: Connection, these: ColumnElement[bool]) -> None:
-    """Keep other writers off songs where the database locks rows."""
-    connection.execute(select(songs.c.song).where(these).order_by(songs.c.song).with_for_update()).all()
+def _lock_songs(connection: Connection, these: ColumnElement[bool]) -> set[str]:
+    """Keep other writers off songs where the database locks rows; return which."""
+    chosen = select(songs.c.song).where(these).order_by(songs.c.song).with_for_update()
+    return set(connection.execute(chosen).scalars())
 
 
 def _stop_jobs(connection: Connection, chosen: Sequence[str], *, actor: str) -> None:
@@ -64,8 +65,8 @@ def _stop_jobs(connection: Connection, chosen: Sequence[str], *, actor: str) -> 
 
 def condemn_user(connection: Connection, user_id: str, *, at: str, receipt: str, actor: str) -> None:
     """Condemn every song of the user, and forget what the user may, wants and accepted."""
-    _lock_songs(connection, songs.c.user_id == user_id)
-    take_user_turn(connection, user_id)
+    while not _lock_user(connection, user_id):
+        pass
     add_tombstone(connection, Tombstone(digest_of("user", user_id), "user", at, receipt))
     mine = select(songs.c.song).where(songs.c.user_id == user_id).order_by(songs.c.song)
     condemn_songs(connection, connection.execute(mine).scalars().all(), at=at, receipt=receipt, actor=actor)
@@ -73,6 +74,21 @@ def condemn_user(connection: Connection, user_id: str, *, at: str, receipt: str,
         connection.execute(delete(table).where(table.c.user_id == user_id))
     connection.execute(delete(limits).where((limits.c.scope == "user") & (limits.c.subject == user_id)))
     connection.execute(delete(pauses).where((pauses.c.kind == "user") & (pauses.c.subject == user_id)))
+
+
+def _lock_user(connection: Connection, user_id: str) -> bool:
+    """Lock the user's songs, then take the user's turn; let all go again where a song came in between.
+
+    That one would be locked after the turn was taken, the other way round than everybody else does.
+    """
+    mine = songs.c.user_id == user_id
+    with connection.begin_nested() as attempt:
+        locked = _lock_songs(connection, mine)
+        take_user_turn(connection, user_id)
+        complete = set(connection.execute(select(songs.c.song).where(mine)).scalars()) <= locked
+        if not complete:
+            attempt.rollback()
+    return complete
 
 
 def songs_to_delete(connection: Connection, kind: str, subject: str, *, before: str) -> list[str]:

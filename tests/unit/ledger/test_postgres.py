@@ -4,14 +4,16 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, insert, select, text
 
-from ironclad_assets.errors import ErrorCode, StorageUnavailable
-from ironclad_assets.ledger import postgres
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
+from ironclad_assets.ledger import condemn, postgres
 from ironclad_assets.ledger.database import SERVER_MOST, Database, take_turns
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tables import user_defaults
+from ironclad_assets.ledger.users import take_user_turn
 from tests.fakes.postgres import PostgresServer
+from tests.unit.ledger.conftest import add_song
 
 PASSWORD = "hunter2"
 
@@ -134,3 +136,37 @@ def test_process_that_wants_too_many_connections_is_told_so(database: Database, 
         pass
     for one in held:
         one.__exit__(None, None, None)
+
+
+def test_a_user_is_deleted_while_a_song_of_that_user_comes_in_and_is_begun(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Songs are locked before their user's turn is taken, also one that was not there yet when they were."""
+    ledger = Ledger(postgres_url)
+    ledger.migrate()
+    add_song(ledger, 1)
+    told: list[str] = []
+
+    def measure() -> None:
+        try:
+            ledger.admission.measure("s2", duration_s=60.0)
+        except IroncladError as error:
+            told.append(error.code.code)
+
+    late = threading.Thread(target=measure)
+
+    def come_in(connection: Connection, user_id: str) -> None:
+        is_first = late.ident is None
+        if is_first:
+            add_song(ledger, 2)
+        take_user_turn(connection, user_id)
+        if is_first:
+            late.start()
+            late.join(0.5)
+
+    monkeypatch.setattr(condemn, "take_user_turn", come_in)
+    ledger.deletions.request_user("ada", actor="test")
+    late.join(30)
+    assert told in ([], ["deleted"])
+    assert [job.state for job in ledger.jobs()] == ["canceled", "canceled"]
+    ledger.close()
