@@ -124,12 +124,17 @@ def _unknown_originals(prefix: str, *, ground: Ground) -> Iterator[Removal]:
 
 
 def _orphan(path: str, *, song: str, guard: Guard, ground: Ground, why: str = "") -> Iterator[Removal]:
-    """Yield the move of something that was not touched for an hour; what is younger may be on its way in."""
+    """Yield the move of something that was not touched for an hour; what is younger may be on its way in.
+
+    What is of a song that was deleted, perhaps by another machine, is not kept for anybody.
+    """
     weight = weigh(ground.store.root / path)
     if weight is None or ground.age_s(weight.newest) <= PARTIAL_S:
         return
+    is_deleted = song != "" and ground.ledger.deletions.is_deleted(song)
+    how, reason = (How.REMOVE, "its song was deleted") if is_deleted else (How.MOVE, "the ledger knows no such song")
     yield Removal(
-        Kind.ORPHANED, How.MOVE, path, why or "the ledger knows no such song",
+        Kind.ORPHANED, how, path, why or reason,
         weight.size_bytes, weight.files, weight.inode, weight.changed_ns,
         song=song, guard=guard, holders=(song,) if guard == "idle" else (),
     )  # fmt: skip

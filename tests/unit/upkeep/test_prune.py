@@ -476,6 +476,19 @@ def test_an_orphan_that_may_not_be_moved_is_not_copied_every_night(world, monkey
     assert not [file for file in (world.store.root / "orphaned").rglob("*") if file.is_file()]
 
 
+def test_what_another_machine_kept_of_a_deleted_song_is_not_put_aside(world):
+    """Promise 16: a deletion reaches the store of the machine that carries it out; a sweep does the rest."""
+    song, unknown = world.song(age_days=2), "s" + "0" * 23
+    world.store.path(world.ledger.song(song).archive_path).unlink()  # the bucket had it
+    receipt = world.ledger.deletions.request_song(song, actor="me").receipt
+    world.ledger.deletions.forget_songs([song], receipt=receipt, removed={})
+    world.put(f"stages/stems/{unknown}/manifest.json", b"nobody knows whose")
+    world.prune(Kind.ORPHANED)
+    left = {path: content for path, content in world.files().items() if song in path or song.encode() in content}
+    assert left == {}
+    assert [path for path in world.files() if path.startswith("orphaned/") and path.endswith("manifest.json")]
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_a_dry_run_names_the_cover_that_goes_with_the_last_song_of_its_album(world, own):
     """Promise 17: what then goes is what was shown."""
