@@ -32,6 +32,7 @@ from ironclad_assets.upkeep.backup.songs import SMALL_STAGES
 from ironclad_assets.upkeep.backup.sources import NAME_KEY, public_settings
 from ironclad_assets.upkeep.backup.verify import open_file, read_contents
 from ironclad_assets.upkeep.erase import tombstones
+from ironclad_assets.upkeep.recount import recount
 
 JOURNAL = "restore.json"
 Part = Literal["home", "store"]
@@ -158,6 +159,7 @@ class _Restore:
                 atomic.write_json(self._journal, {**state, "ledger": True})
         self._settle(stones, actor=actor)
         self._open_store()
+        self._count()
         self._journal.unlink()
         self._ledger.close()
         self._result.files, self._result.size_bytes = self._placer.files, self._placer.size_bytes
@@ -305,6 +307,15 @@ class _Restore:
         known: dict[str, str] = json.loads(memory.read_bytes()) if memory.exists() else {}
         known[str(self._store.root)] = self._store.sentinel.read_text(encoding="utf-8").strip()
         atomic.write_json(memory, known)
+
+    def _count(self) -> None:
+        """Charge users for what is there: of what the ledger counted then, a backup leaves most stages out.
+
+        Where the store lasts in a bucket it is not what was restored, and asking for every song would take hours.
+        """
+        if self._store.mirror is None:
+            self._report("counting what is stored")
+            recount(self._ledger, store=self._store)
 
 
 def _other_settings(then: dict[str, Any], *, now: Settings) -> dict[str, Any]:

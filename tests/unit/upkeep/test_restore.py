@@ -23,10 +23,18 @@ from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
 from ironclad_assets.upkeep.backup.places import known_folders
 from ironclad_assets.upkeep.backup.repository import Repository
-from ironclad_assets.upkeep.backup.restore import JOURNAL, Restored, RestoreWish, require_no_restore, restore_backup
+from ironclad_assets.upkeep.backup.restore import (
+    JOURNAL,
+    Part,
+    Restored,
+    RestoreWish,
+    require_no_restore,
+    restore_backup,
+)
 from ironclad_assets.upkeep.backup.restored_files import inside
 from ironclad_assets.upkeep.backup.seal import make_identity, read_identities
 from ironclad_assets.upkeep.erase import tombstones
+from ironclad_assets.upkeep.recount import recount
 from tests.unit.upkeep.installations import Installed, install, tree
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
@@ -101,6 +109,32 @@ def test_complete_songs_without_library_files_are_queued_to_be_made_again(
     ledger.close()
     other = Settings(home=target.home.parent / "third", disk_reserve_bytes=1)
     assert bring_back(made, other, rebuild=False).rebuilt == 0
+
+
+@pytest.mark.parametrize("parts", [("home", "store"), ("home",), ("store",)], ids="-".join)
+def test_users_are_charged_for_what_came_back_alone(
+    installed: Installed, target: Settings, tmp_path: Path, parts: tuple[Part, ...]
+) -> None:
+    """Stages that are not in the backup had stayed counted: for the quota, and as findings of every `verify`."""
+    installed.complete_song(installed.add_song(1))
+    recount(installed.ledger, store=installed.store)
+    before = installed.ledger.usage.stored("s1")
+    made = back_up(installed, extras=("library",))
+    here = installed.settings
+    places = {
+        ("home", "store"): target,
+        ("home",): Settings(home=target.home, data=here.store_root, disk_reserve_bytes=1),
+        ("store",): Settings(home=here.home, data=tmp_path / "disk", disk_reserve_bytes=1),
+    }
+    if parts == ("home",):
+        installed.store.stage("stems", "s1").manifest.unlink()  # since the backup
+    bring_back(made, places[parts], parts=parts, rebuild=False)
+    ledger, store = Ledger(places[parts].ledger_url), Store(places[parts].store_root, 1)
+    after = ledger.usage.stored("s1")
+    assert after == {stage: size for stage, size in before.items() if stage != "stems"} != before
+    assert ledger.usage.of("ada").stored_bytes == sum(after.values())
+    assert recount(ledger, store=store) == 0
+    ledger.close()
 
 
 def test_jobs_that_were_running_wait_again(installed: Installed, target: Settings) -> None:
