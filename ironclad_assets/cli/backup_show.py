@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from rich.console import JustifyMethod
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,9 @@ from ironclad_assets.upkeep.backup.create import Made
 from ironclad_assets.upkeep.backup.manifest import BackupManifest
 from ironclad_assets.upkeep.backup.restore import Restored
 from ironclad_assets.upkeep.backup.verify import Verified
+
+ID_WIDTH = len("20261121t033000000000z")
+"""Ids are shown whole where the terminal is narrow: they are what the other commands are given."""
 
 MOST_SHOWN = 20
 """Warnings that a terminal gets; JSON has all."""
@@ -71,17 +75,20 @@ def restored_document(restored: Restored) -> dict[str, Any]:
 
 
 def backups_table(documents: Iterable[Mapping[str, Any]]) -> Table:
-    """Return the backups, a row each."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("id", "made", "songs", "files", "size", "stored", "encrypted", "also"):
-        table.add_column(heading, justify="right" if heading in ("songs", "files", "size", "stored") else "left")
+    """Return the backups, a row each. Ids have the time of day."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("id", no_wrap=True, min_width=ID_WIDTH)
+    table.add_column("made", no_wrap=True)
+    for heading in ("songs", "files", "size", "stored", "encrypted", "also"):
+        justify: JustifyMethod = "right" if heading in ("songs", "files", "size", "stored") else "left"
+        table.add_column(heading, justify=justify, overflow="fold")
     for one in documents:
         if "damaged" in one:
             table.add_row(one["id"], Text(printable(one["damaged"]), style="red"))
             continue
         table.add_row(
             one["id"],
-            one["created_at"][:19],
+            one["created_at"][:10],
             str(one["songs"]),
             str(one["files"]),
             decimal(one["size_bytes"]),

@@ -221,7 +221,7 @@ def _finding_table(findings: list[Finding]) -> Table:
     table = Table.grid(padding=(0, 2))
     for one in findings:
         said = f"{one.path}: {one.detail}; {one.remedy}"
-        table.add_row(Text(one.code, style="red"), Text(printable(said)))
+        table.add_row(Text(one.code, style="red"), Text(printable(said), overflow="fold"))
     return table
 
 

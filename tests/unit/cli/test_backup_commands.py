@@ -52,6 +52,17 @@ def test_people_are_told_what_a_backup_came_to(run: Run, folder: Path, tmp_path:
     assert "pipelinectl up" in run("restore", "--from", folder, "--home", tmp_path / "new").output
 
 
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_list_shows_the_whole_id_however_narrow_the_terminal(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """`backup remove` and `restore` are given it; the first characters are the same for all backups of a day."""
+    assert run("backup", "create", "--to", folder, "--with", "library", "--with", "stages").exit_code == 0
+    monkeypatch.setenv("COLUMNS", columns)
+    (backup,) = Repository(folder).ids()
+    assert backup in run("backup", "list", "--from", folder).output
+
+
 def test_exit_codes_are_those_of_the_document(run: Run, folder: Path, tmp_path: Path) -> None:
     """Promise 18: exit codes documented (docs/operations.md)."""
     assert run("backup", "verify", "--from", folder).exit_code == 3

@@ -87,6 +87,15 @@ def test_verify_ends_well_only_when_all_is_well(world, run):
     assert song in document["findings"][0]["remedy"]
 
 
+def test_verify_shows_whole_paths_on_a_narrow_terminal(world, run, monkeypatch):
+    """Its remedies say to look at the file, or to upload the original again."""
+    damaged = next((world.store.root / "stages/stems" / world.song()).glob("*/audio.f32"))
+    damaged.write_bytes(b"half")
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = "".join(run("verify").stdout.split())
+    assert str(damaged.relative_to(world.store.root)) in shown
+
+
 @pytest.mark.parametrize("subset", ["0/2", "3/2", "1", "x/y", "1/0"])
 def test_a_subset_that_is_none_is_refused(world, run, subset):
     said = run("verify", "--subset", subset)
