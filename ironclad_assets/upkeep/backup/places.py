@@ -7,6 +7,7 @@ own folder need none: the store has one.
 import json
 import uuid
 from pathlib import Path
+from shlex import quote
 
 from ironclad_assets.errors import ErrorCode, StorageUnavailable
 from ironclad_assets.settings import Settings
@@ -40,9 +41,12 @@ def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
     expected, found = known.get(place), _id_in(file)
     own = repository.folder.is_relative_to(settings.store_root.expanduser().absolute())
     if expected not in (None, found) and not own and not anew:
+        configured = settings.backup_path
+        is_configured = configured is not None and configured.expanduser().absolute() == repository.folder
+        named = "" if is_configured else f" --to {quote(place)}"
         raise StorageUnavailable(
             f"{place} has {'no backups of this home' if found is None else 'the backups of another'}: its disk is not "
-            "mounted; if it was replaced or emptied, say so once: pipelinectl backup create --anew",
+            f"mounted; if it was replaced or emptied, say so once: pipelinectl backup create --anew{named}",
             code=ErrorCode.STORAGE_AWAY,
         )
     try:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,19 @@ def test_mount_point_whose_disk_is_away_is_not_taken_for_it(installed: Installed
     away.rename(disk)
     make(installed, folder)
     assert len(Repository(folder.resolve()).ids()) == 2
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_the_command_that_is_named_is_about_this_folder(installed: Installed, tmp_path: Path, configured: bool) -> None:
+    """Without --to it would begin anew elsewhere, and this folder stay refused."""
+    disk = tmp_path / "my disk"
+    settings = installed.settings.model_copy(update={"backup_path": disk if configured else None})
+    wish = BackupWish(folder=disk)
+    create_backup(settings, wish=wish, actor="me")
+    shutil.rmtree(disk)
+    named = "backup create --anew" if configured else f"backup create --anew --to '{disk}'"
+    with pytest.raises(IroncladError, match=f"{re.escape(named)}$"):
+        create_backup(settings, wish=wish, actor="me")
 
 
 def test_another_disk_is_another(installed: Installed, disk: Path) -> None:
