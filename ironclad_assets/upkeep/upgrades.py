@@ -76,5 +76,5 @@ def stopped(settings: Settings) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise failure(ErrorCode.ALREADY_RUNNING, f"{settings.home_dir} is run by `pipelinectl up`; stop it") from None
+        raise failure(ErrorCode.ALREADY_RUNNING, f"{settings.home_dir} is run by `pipelinectl up`") from None
     return lock

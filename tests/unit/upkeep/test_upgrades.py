@@ -156,7 +156,8 @@ def test_migrate_goes_forward_and_back_by_command(tmp_path: Path, monkeypatch: p
     assert unknown.exit_code == 5
     assert "0099" in unknown.output
     with FileLock(settings.home_dir / "run" / "supervisor.lock"):
-        assert runner.invoke(app, ["migrate"]).exit_code == 5
+        running = runner.invoke(app, ["migrate"])
+        assert (running.exit_code, running.output.count("stop it")) == (5, 1)
     assert runner.invoke(app, ["migrate"]).exit_code == 0
     assert version(settings) == schema.HEAD
 
