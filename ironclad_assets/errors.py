@@ -111,7 +111,9 @@ class ErrorCode(Enum):
         500,
     )
     UNKNOWN_BACKUP = CodeFacts("there is no such backup", "choose one from `pipelinectl backup list`", 404)
-    BACKUP_LOCKED = CodeFacts("the backup is encrypted", "name the key with --identity", 403)
+    BACKUP_LOCKED = CodeFacts(
+        "the backup is encrypted", "name the key with --identity, or the passphrase's file with --passphrase-file", 403
+    )
     HOME_IN_USE = CodeFacts("the home or the store is not empty", "restore into an empty one", 409)
     SWEEP_TOO_LARGE = CodeFacts(
         "a sweep would remove more than its share of the store",

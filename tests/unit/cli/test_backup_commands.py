@@ -96,6 +96,8 @@ def test_encrypted_backup_needs_its_key(run: Run, folder: Path, tmp_path: Path) 
     locked = run("restore", "--from", folder, "--home", tmp_path / "new", "--json")
     assert locked.exit_code == 4
     assert "backup_locked" in locked.output
+    assert "--identity" in locked.output
+    assert "--passphrase-file" in locked.output
     assert run("restore", "--from", folder, "--home", tmp_path / "new", "--identity", key).exit_code == 0
 
 
