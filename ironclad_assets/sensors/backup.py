@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from ironclad_assets.errors import ErrorCode, IroncladError, failure
+from ironclad_assets.resources.outcome import dagster_failure
 from ironclad_assets.settings import Settings
 from ironclad_assets.upkeep.backup.create import (
     BackupWish,
@@ -36,11 +37,7 @@ def make_backup(context: dg.OpExecutionContext, settings: dg.ResourceParam[Setti
     try:
         context.add_output_metadata(perform_backup(settings))
     except IroncladError as error:
-        raise dg.Failure(
-            description=error.describe(),
-            metadata={"code": error.code.code, "permanent": error.permanent},
-            allow_retries=False,
-        ) from error
+        raise dagster_failure(error) from error
 
 
 @dg.job(description="Make a backup, read it, and remove those that are too many.", executor_def=dg.in_process_executor)

@@ -82,7 +82,8 @@ def prune_files(
                 context.add_output_metadata({**_swept_metadata(swept), "removals": _removal_table(shown)})
             return
         swept = sweep.run()
-        context.log.info(f"event=prune removed={dict(swept.removed)}")
+        removed = {Kind(kind).value: count for kind, count in swept.removed.items()}
+        context.log.info(f"event=prune removed={removed}")
         ledger.usage.drop_old_shares()
     except IroncladError as error:
         raise dagster_failure(error) from error

@@ -60,7 +60,7 @@ REMEDIES: Mapping[FindingCode, str] = MappingProxyType(
         FindingCode.LIBRARY_FILE_UNEXPECTED: "look at it, and move it away",
         FindingCode.LYRICS_DIFFER: "run `pipelinectl library organise SONG`",
         FindingCode.QUARANTINE_DAMAGED: "see the song's job with `pipelinectl status SONG`",
-        FindingCode.COUNT_DIFFERS: "run `pipelinectl retry SONG`, which counts again",
+        FindingCode.COUNT_DIFFERS: "run `pipelinectl usage --recount`",
     }
 )
 """What mends each finding."""

@@ -67,7 +67,9 @@ def test_failure_names_its_code(installed: Installed):
     installed.store.sentinel.unlink()
     result = back_up.execute_in_process(resources={"settings": installed.settings}, raise_on_error=False)
     (failed,) = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
-    assert "storage_away" in str(failed.step_failure_data.user_failure_data.description)
+    said = failed.step_failure_data.user_failure_data
+    assert "storage_away" in str(said.description)
+    assert said.metadata["error_code"].value == "storage_away", "as every other job says it"
 
 
 def test_schedule_is_on_by_default_and_off_by_setting(settings: Settings):
