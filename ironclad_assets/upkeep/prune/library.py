@@ -31,8 +31,10 @@ def old_files(one: SweptSong, *, ground: Ground, leaving: Counter[str]) -> Itera
     `leaving` counts, by folder, what goes in this sweep: a cover goes with the last song of its album.
     """
     limits = {"output": ground.retention.tracks_s(one.user_id), "output-stems": ground.retention.stems_s(one.user_id)}
-    if one.state.active or all(limit is None for limit in limits.values()):
-        return
+    age_s = ground.age_s(unix_time(one.ended_at))
+    reached = {root: limit_s for root, limit_s in limits.items() if limit_s is not None and age_s > limit_s}
+    if one.state.active or not reached:
+        return  # before any file is looked at: where the file system keeps no marks, that reads it
     try:
         manifest = read_manifest(ground.store.stage("library_entry", one.song))
         entry = LibraryEntry.model_validate(manifest.payload)
@@ -41,15 +43,14 @@ def old_files(one: SweptSong, *, ground: Ground, leaving: Counter[str]) -> Itera
         return
     except ValueError:
         claims = None  # a journal that cannot be read: whoever takes the files says so
-    for root, limit_s in limits.items():
-        if limit_s is not None:
-            files = [item for item in entry.files if item.root == root and _is_own(item, claims=claims, ground=ground)]
-            found = _old(files, one=one, limit_s=limit_s, ground=ground)
-            folders = [PurePosixPath(removal.path).parent for removal in found if removal.files]
-            leaving.update(str(folder) for folder in folders)
-            yield from found
-            for folder in dict.fromkeys(folders):
-                yield from _left_cover(folder, found=found, one=one, ground=ground, leaving=leaving)
+    for root, limit_s in reached.items():
+        files = [item for item in entry.files if item.root == root and _is_own(item, claims=claims, ground=ground)]
+        found = _old(files, one=one, limit_s=limit_s, ground=ground)
+        folders = [PurePosixPath(removal.path).parent for removal in found if removal.files]
+        leaving.update(str(folder) for folder in folders)
+        yield from found
+        for folder in dict.fromkeys(folders):
+            yield from _left_cover(folder, found=found, one=one, ground=ground, leaving=leaving)
 
 
 def _is_own(item: EntryFile, *, claims: Claims | None, ground: Ground) -> bool:
@@ -62,8 +63,6 @@ def _is_own(item: EntryFile, *, claims: Claims | None, ground: Ground) -> bool:
 def _old(files: list[EntryFile], *, one: SweptSong, limit_s: float, ground: Ground) -> list[Removal]:
     """Return the removals of all files of one library root, or none: they came together."""
     ended = unix_time(one.ended_at)
-    if ground.age_s(ended) <= limit_s:
-        return []
     found: list[Removal] = []
     for item in files:
         path = f"{item.root}/{item.file.path}"

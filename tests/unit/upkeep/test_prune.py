@@ -14,8 +14,10 @@ from ironclad_assets.contracts.v1.job import JobError, JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.users import take_user_turn
+from ironclad_assets.pipeline import ownership
 from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.storage.artifacts import find_reusable
+from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.hands import Hands
@@ -574,3 +576,17 @@ def test_a_file_of_the_library_that_an_editor_made_anew_is_in_no_plan(world, wha
     assert swept.skipped == {}
     assert edited.read_bytes() == b"edited by hand"
     assert world.plan(Kind.OLD) == []
+
+
+def test_files_that_are_younger_than_their_limit_are_not_read(world, monkeypatch):
+    """A file system without marks would have every file of the library read, night after night."""
+    world.limit("keep_tracks_days", 30)
+    world.limit("keep_stems_days", 1)
+    world.song(age_days=3)
+    world.song(age_days=31)
+    read = []
+    monkeypatch.setattr(ownership, "read_mark", lambda file: None)
+    monkeypatch.setattr(ownership, "hash_file", lambda file: read.append(file) or hash_file(file))
+    planned = {one.path for one in world.plan(Kind.OLD) if one.path.startswith("output/")}
+    tracks = {path.relative_to(world.store.root).as_posix() for path in read if "output" in path.parts}
+    assert tracks == planned != set()
