@@ -19,6 +19,7 @@ from ironclad_assets.intake.upload import take_file
 from ironclad_assets.ledger.registration import Registration
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
+from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
 
 BYTES = bytes(range(256)) * 5000  # more than one block
@@ -415,3 +416,13 @@ def test_copies_left_by_a_crash_are_swept_when_nobody_writes_them(store: Store) 
     os.utime(old, (1, 1))
     assert sweep_abandoned(store) == [".old.part"]
     assert archived(store) == [young]
+
+
+def test_an_upload_asks_a_bucket_five_times(take: Any, tmp_path: Path, s3: Any) -> None:
+    """As docs/storage.md counts them: thousands of files wait for each of these."""
+    settings = Settings(home=tmp_path / "here", disk_reserve_bytes=1, **s3.environment())
+    store = open_store(settings)
+    store.create()
+    source, begun = drop(store, "song.flac"), len(s3.requests)
+    take(source, store=store, settings=settings)
+    assert [request.method for request in s3.requests[begun:]] == ["GET", "PUT", "HEAD", "HEAD", "HEAD"]
