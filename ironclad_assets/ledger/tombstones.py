@@ -39,6 +39,12 @@ def has_tombstone(connection: Connection, kind: Subject, name: str) -> bool:
     return connection.execute(chosen).first() is not None
 
 
+def receipt_of(connection: Connection, kind: Subject, name: str) -> str | None:
+    """Return the receipt of the deletion that a song, job or user went with; None where it was never deleted."""
+    chosen = select(tombstones.c.receipt).where(tombstones.c.digest == digest_of(kind, name))
+    return connection.execute(chosen).scalar()
+
+
 def without_tombstone(connection: Connection, kind: Subject, names: Sequence[str]) -> list[str]:
     """Return those of `names` that were never deleted."""
     by_digest = {digest_of(kind, name): name for name in names}

@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from ironclad_assets.ledger.audit import write_audit
+from ironclad_assets.ledger.tombstones import receipt_of
 from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE, forget_stored_of
 from ironclad_assets.pipeline.ownership import hold_entry
 from ironclad_assets.storage import atomic
@@ -221,7 +222,7 @@ class Hands:
         verb = "moved to orphaned/" if first.how is How.MOVE else "removed"
         size = sum(one.size_bytes for one in removed)
         detail = f"{first.kind}: {verb} {sum(one.files for one in removed)} files, {size} bytes ({first.why})"
-        subject = first.song or first.path
+        subject = receipt_of(connection, "song", first.song) or first.song or first.path
         write_audit(connection, ACTION, subject, actor=self.actor, detail=detail)
 
 

@@ -489,6 +489,7 @@ def test_what_another_machine_kept_of_a_deleted_song_is_not_put_aside(world):
     left = {path: content for path, content in world.files().items() if song in path or song.encode() in content}
     assert left == {}
     assert [path for path in world.files() if path.startswith("orphaned/") and path.endswith("manifest.json")]
+    assert {line.object for line in world.ledger.audit.lines() if line.action == "prune"} == {receipt, unknown}
 
 
 @pytest.mark.parametrize("own", [True, False])
