@@ -5,6 +5,9 @@ by hand, is found by this; nothing is changed but the count.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from ironclad_assets.contracts.v1.job import STAGES, SongIdentity
 from ironclad_assets.errors import PermanentFailure
@@ -38,9 +41,10 @@ def _measure_all(
     ledger: Ledger, *, store: Store, progress: Callable[[int], None]
 ) -> Iterator[tuple[str, dict[str, int]]]:
     for done, song in enumerate(ledger.usage.songs()):
-        measured = dict(_measure(song, store=store))
-        store.require_present()  # a store that went away meanwhile looked empty
-        yield song.song, measured
+        with suppress(OSError):  # a disk that does not give one song's manifest: what was counted stays
+            measured = dict(_measure(song, store=store))
+            store.require_present()  # a store that went away meanwhile looked empty
+            yield song.song, measured
         progress(done + 1)
 
 
@@ -54,5 +58,5 @@ def _measure(song: SongIdentity, *, store: Store) -> Iterator[tuple[str, int]]:
     for stage in COUNTED:
         try:
             yield stage, stored_size(read_manifest(store.stage(stage, song.song)))
-        except PermanentFailure:
-            continue  # missing or damaged: nothing that a user could use
+        except (PermanentFailure, ValidationError):
+            continue  # missing, damaged, or another release's: nothing that a user could use

@@ -235,8 +235,9 @@ def test_nothing_is_left_over(soak: Soak) -> None:
     for clock in (Clock(), Clock(wall=_two_hours_later(time.time), boot_s=_two_hours_later(Clock().boot_s))):
         assert len(list((root / "stages").rglob("*.part"))) == len(left) + 1, "an hour is not over"
         settings = Settings.model_validate({"home": soak.system.home})
-        sweep = Sweep(open_store(settings), soak.system.ledger, settings, actor="test", confirmed=True, clock=clock)
-        sweep.of(frozenset({Kind.PARTIAL})).run()
+        kinds = frozenset({Kind.PARTIAL})
+        store, ledger = open_store(settings), soak.system.ledger
+        Sweep(store, ledger, settings, actor="test", kinds=kinds, confirmed=True, clock=clock).run()
     assert list((root / "stages").rglob("*.part")) == []
     assert soak.system.library() == library
 

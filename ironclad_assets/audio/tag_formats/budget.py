@@ -15,11 +15,16 @@ class BudgetSpent(BaseException):
     """The work was given up. No `Exception`, because what reads hostile files catches those wherever it can go on."""
 
 
+_AGAIN_S = 0.1
+"""Processor time after which the body is interrupted once more."""
+
+
 @contextlib.contextmanager
 def cpu_budget(seconds: float, *, purpose: str) -> Iterator[None]:
     """Raise in the body once it has taken that much processor time; only the main thread can be interrupted.
 
-    The body's call into a library written in C ends before it is.
+    The body's call into a library written in C ends before it is. Python drops what is raised while it collects
+    garbage, so it is raised again until the body ends.
 
     Raises:
         BudgetSpent: naming `purpose`.
@@ -28,13 +33,17 @@ def cpu_budget(seconds: float, *, purpose: str) -> Iterator[None]:
         yield
         return
 
+    in_body = True
+
     def give_up(_signal: int, _frame: FrameType | None) -> None:
-        raise BudgetSpent(f"{purpose} took more than {seconds:g} s of processor time")
+        if in_body:
+            raise BudgetSpent(f"{purpose} took more than {seconds:g} s of processor time")
 
     before = signal.signal(signal.SIGPROF, give_up)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN_S)
     try:
         yield
     finally:
+        in_body = False
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -215,6 +216,27 @@ def test_tags_of_ten_megabytes_altogether_have_an_end_and_the_title_is_not_lost(
     assert len(found["warnings"]) <= 50
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_budget_that_is_spent_while_garbage_is_collected_is_told_all_the_same() -> None:
+    class Slow:
+        def __del__(self) -> None:
+            spend(0.15)
+
+    def spend(seconds: float) -> None:
+        until = time.process_time() + seconds
+        while time.process_time() < until:
+            pass
+
+    def work() -> None:
+        made = Slow()
+        del made  # what is raised in it is dropped
+        spend(2.0)
+
+    with pytest.raises(BudgetSpent, match="waiting"), cpu_budget(0.05, purpose="waiting"):
+        work()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_tag_of_very_many_frames_is_given_up_or_read_but_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +247,7 @@ def test_a_tag_of_very_many_frames_is_given_up_or_read_but_ends(
     assert given_up or len(found["fields"]) == 100
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_file_that_sends_a_library_round_in_circles_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

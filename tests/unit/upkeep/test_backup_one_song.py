@@ -16,9 +16,10 @@ from ironclad_assets.storage.opening import open_store
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.verify import verify_backup
+from ironclad_assets.upkeep.recount import recount
 from tests.fakes.s3_server import S3Server
 from tests.unit.upkeep.installations import Installed, install
-from tests.unit.upkeep.test_backup_lost import bring_back, make, paths
+from tests.unit.upkeep.test_backup_lost import bring_back, let_disk_fail, make, paths
 
 
 @pytest.fixture
@@ -92,6 +93,15 @@ def move_to_bucket(installed: Installed, s3: S3Server) -> Settings:
         store.mirror.publish_original(store.path(path), relative=path, sha256=Path(path).name)
         store.path(path).unlink()
     return settings
+
+
+def test_manifest_that_cannot_be_read_leaves_its_song_counted_as_it_was(installed: Installed, monkeypatch) -> None:
+    recount(installed.ledger, store=installed.store)
+    before = installed.ledger.usage.stored("s1")
+    let_disk_fail(installed.store.stage("stems", "s1").manifest, monkeypatch=monkeypatch)
+    installed.ledger.usage.record("s2", "stems", size_bytes=1)
+    assert recount(installed.ledger, store=installed.store) == 1
+    assert installed.ledger.usage.stored("s1") == before
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["new", "in an earlier backup"])
