@@ -268,10 +268,11 @@ def _check_bytes(used: int, more: int, *, most: int | None, whose: str, what: st
         raise LimitReached(detail, code=ErrorCode.QUOTA_EXCEEDED)
 
 
-def rate_reached(rate: int, *, whose: str, retry_after_s: float) -> LimitReached:
+def rate_reached(rate: int, *, whose: str, retry_after_s: float | None) -> LimitReached:
     """Return the refusal of a song that came too soon after `rate` others."""
     detail = f"{whose} handed in {rate} songs within a minute, which is the limit"
-    return LimitReached(detail, code=ErrorCode.RATE_LIMITED, retry_after_s=max(retry_after_s, 1.0))
+    wait_s = None if retry_after_s is None else max(retry_after_s, 1.0)
+    return LimitReached(detail, code=ErrorCode.RATE_LIMITED, retry_after_s=wait_s)
 
 
 def _check_day(connection: Connection, limits: EffectiveLimits, *, used: Usage, whose: str, user_id: str) -> None:
@@ -289,9 +290,9 @@ def _check_day(connection: Connection, limits: EffectiveLimits, *, used: Usage, 
         raise LimitReached(detail, code=ErrorCode.DAILY_LIMIT, retry_after_s=retry_after_s)
 
 
-def _until(oldest: str | None, *, window_s: float) -> float:
-    """Return the seconds until the oldest song in the window leaves it."""
-    return 1.0 if oldest is None else max(window_s - seconds_between(oldest, utc_now()), 1.0)
+def _until(oldest: str | None, *, window_s: float) -> float | None:
+    """Return the seconds until the oldest song in the window leaves it; None where a limit of 0 lets none in ever."""
+    return None if oldest is None else max(window_s - seconds_between(oldest, utc_now()), 1.0)
 
 
 def _with(used: Usage, wish: Wish) -> Usage:

@@ -110,6 +110,7 @@ def test_all_files_of_a_user_who_may_hand_in_no_more_wait_and_others_files_do_no
     assert [one.job.user_id for one in done.taken] == ["bob"]
     assert sorted(name for name, _ in done.waiting) == ["0.mp3", "1.mp3", "2.mp3"]
     assert all(said.startswith(f"{why}: ") for _, said in done.waiting)
+    assert not any("try again in" in said for _, said in done.waiting), "a limit of none is for ever"
     assert sorted(checks) == ["0.mp3", "b.mp3"], "the others are not even opened"
 
 
