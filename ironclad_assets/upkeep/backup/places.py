@@ -18,11 +18,16 @@ KNOWN_BACKUPS = "backups.json"
 ID_FILE = ".backups-id"
 
 
+def configured_folder(settings: Settings) -> Path | None:
+    """Return the folder that the settings name, if they do."""
+    return None if settings.backup_path is None else settings.backup_path.expanduser().absolute()
+
+
 def known_folders(settings: Settings) -> list[Path]:
     """Return every folder that this home has made backups in, and the configured one."""
     folders = [Path(folder) for folder in _read(settings)]
-    configured = settings.backup_path
-    return list(dict.fromkeys([*folders, *([configured.expanduser().absolute()] if configured else [])]))
+    configured = configured_folder(settings)
+    return list(dict.fromkeys([*folders, *([configured] if configured else [])]))
 
 
 def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
@@ -41,9 +46,7 @@ def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
     expected, found = known.get(place), _id_in(file)
     own = repository.folder.is_relative_to(settings.store_root.expanduser().absolute())
     if expected not in (None, found) and not own and not anew:
-        configured = settings.backup_path
-        is_configured = configured is not None and configured.expanduser().absolute() == repository.folder
-        named = "" if is_configured else f" --to {quote(place)}"
+        named = "" if configured_folder(settings) == repository.folder else f" --to {quote(place)}"
         raise StorageUnavailable(
             f"{place} has {'no backups of this home' if found is None else 'the backups of another'}: its disk is not "
             f"mounted; if it was replaced or emptied, say so once: pipelinectl backup create --anew{named}",

@@ -39,7 +39,6 @@ class DumpedSong:
     """What a backup needs to know of a song in the ledger's copy."""
 
     song: str
-    user_id: str
     sha256: str | None
     size_bytes: int
     archive_path: str

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,34 +14,11 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.upkeep.backup import sources as backup_sources
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, choose_expired, create_backup, new_id
-from ironclad_assets.upkeep.backup.manifest import Contents
 from ironclad_assets.upkeep.backup.objects import ObjectWriter
 from ironclad_assets.upkeep.backup.repository import INCOMING, Repository
-from ironclad_assets.upkeep.backup.verify import read_contents, verify_backup
-from tests.unit.upkeep.installations import Installed, install, tree
-
-
-@pytest.fixture
-def installed(settings: Settings) -> Iterator[Installed]:
-    """An installation without songs."""
-    made = install(settings)
-    yield made
-    made.ledger.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the backups go: not the store's own folder."""
-    return tmp_path / "backups"
-
-
-def make(installed: Installed, folder: Path, **wish: object) -> Made:
-    return create_backup(installed.settings, wish=BackupWish(folder=folder, **wish), actor="me")  # type: ignore[arg-type]
-
-
-def contents_of(made: Made) -> Contents:
-    repository = Repository(made.folder)
-    return read_contents(repository, repository.manifest(made.manifest.id))
+from ironclad_assets.upkeep.backup.verify import verify_backup
+from tests.unit.upkeep.backups import contents_of, make
+from tests.unit.upkeep.installations import Installed, tree
 
 
 def paths(made: Made) -> set[str]:

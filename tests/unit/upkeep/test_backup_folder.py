@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,33 +10,20 @@ from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.sensors.backup import perform_backup
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
-from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
 from ironclad_assets.upkeep.backup.objects import ObjectWriter
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.restore import RestoreWish, restore_backup
 from ironclad_assets.upkeep.backup.songs import DumpedSong, SongCollector
 from ironclad_assets.upkeep.backup.verify import verify_backup
+from tests.unit.upkeep.backups import let_disk_fail, make
 from tests.unit.upkeep.installations import Installed, install
-from tests.unit.upkeep.test_backup_lost import let_disk_fail
 
 
 @pytest.fixture
-def installed(settings: Settings) -> Iterator[Installed]:
+def installed(installed: Installed) -> Installed:
     """An installation with a song."""
-    made = install(settings)
-    made.add_song(1)
-    yield made
-    made.ledger.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the backups go."""
-    return tmp_path / "backups"
-
-
-def make(installed: Installed, folder: Path) -> Made:
-    return create_backup(installed.settings, wish=BackupWish(folder=folder), actor="me")
+    installed.add_song(1)
+    return installed
 
 
 def test_unfinished_work_of_a_store_below_the_folder_stays(installed: Installed) -> None:

@@ -3,9 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,56 +15,17 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.notes import note_of
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
-from ironclad_assets.upkeep.backup.manifest import Contents
 from ironclad_assets.upkeep.backup.objects import ObjectWriter
 from ironclad_assets.upkeep.backup.repository import Repository
-from ironclad_assets.upkeep.backup.restore import Restored, RestoreWish, restore_backup
-from ironclad_assets.upkeep.backup.verify import read_contents, verify_backup
+from ironclad_assets.upkeep.backup.restore import RestoreWish, restore_backup
+from ironclad_assets.upkeep.backup.verify import verify_backup
 from ironclad_assets.upkeep.erase import tombstones
-from tests.unit.upkeep.installations import Installed, install, tree
-
-
-@pytest.fixture
-def installed(settings: Settings) -> Iterator[Installed]:
-    """An installation without songs."""
-    made = install(settings)
-    yield made
-    made.ledger.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the backups go: not the store's own folder."""
-    return tmp_path / "backups"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Settings:
-    """An empty machine."""
-    return Settings(home=tmp_path / "new", disk_reserve_bytes=1)
-
-
-def make(installed: Installed, folder: Path, **wish: object) -> Made:
-    return create_backup(installed.settings, wish=BackupWish(folder=folder, **wish), actor="me")  # type: ignore[arg-type]
-
-
-def contents_of(made: Made) -> Contents:
-    repository = Repository(made.folder)
-    return read_contents(repository, repository.manifest(made.manifest.id))
-
-
-def paths(made: Made) -> set[str]:
-    return {one.path for one in contents_of(made).files}
+from tests.unit.upkeep.backups import bring_back, contents_of, let_disk_fail, make, paths
+from tests.unit.upkeep.installations import Installed, tree
 
 
 def original_of(installed: Installed, song: str) -> Path:
     return installed.store.path(installed.ledger.song(song).archive_path)
-
-
-def bring_back(made: Made, settings: Settings) -> Restored:
-    wish = RestoreWish(repository=Repository(made.folder), backup=made.manifest.id)
-    return restore_backup(settings, wish=wish, actor="me")
 
 
 def harm_file(path: Path, *, harm: str, monkeypatch) -> None:
@@ -78,35 +37,6 @@ def harm_file(path: Path, *, harm: str, monkeypatch) -> None:
     path.unlink()
     if harm != "missing":
         atomic.write_bytes(path, b"z" * len(content) if harm == "damaged" else content[:-1])
-
-
-def let_disk_fail(failing: Path, *, monkeypatch) -> None:
-    """Let every read of a file fail, as a bad sector does."""
-    opened, inode = Path.open, failing.stat().st_ino
-
-    def open_failing(self: Path, mode: str = "r", *rest: object, **options: object) -> object:
-        stream = opened(self, mode, *rest, **options)  # type: ignore[call-overload]
-        return Failing(stream) if mode == "rb" and os.fstat(stream.fileno()).st_ino == inode else stream
-
-    monkeypatch.setattr(Path, "open", open_failing)
-
-
-class Failing:
-    """A file of which nothing can be read."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> "Failing":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def readinto(self, *_: object) -> int:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    read = readinto
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,30 +17,16 @@ from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.verify import verify_backup
 from ironclad_assets.upkeep.recount import recount
 from tests.fakes.s3_server import S3Server
-from tests.unit.upkeep.installations import Installed, install
-from tests.unit.upkeep.test_backup_lost import bring_back, let_disk_fail, make, paths
+from tests.unit.upkeep.backups import bring_back, let_disk_fail, make, paths
+from tests.unit.upkeep.installations import Installed
 
 
 @pytest.fixture
-def installed(settings: Settings) -> Iterator[Installed]:
+def installed(installed: Installed) -> Installed:
     """An installation with a complete song of one user and a new one of another."""
-    made = install(settings)
-    made.complete_song(made.add_song(1))
-    made.add_song(2, user_id="bob")
-    yield made
-    made.ledger.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the backups go."""
-    return tmp_path / "backups"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Settings:
-    """An empty machine."""
-    return Settings(home=tmp_path / "new", disk_reserve_bytes=1)
+    installed.complete_song(installed.add_song(1))
+    installed.add_song(2, user_id="bob")
+    return installed
 
 
 def spoil_entry(installed: Installed, song: str) -> None:

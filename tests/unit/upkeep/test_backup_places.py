@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,24 +11,22 @@ import pytest
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.tombstones import digest_of
 from ironclad_assets.sensors.backup import perform_backup
-from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
-from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
+from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.backup.places import ID_FILE, KNOWN_BACKUPS, known_folders
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
-from tests.unit.upkeep.installations import Installed, install
+from tests.unit.upkeep.backups import make
+from tests.unit.upkeep.installations import Installed
 from tests.unit.upkeep.test_erase import Scheduler
 
 
 @pytest.fixture
-def installed(settings: Settings) -> Iterator[Installed]:
+def installed(installed: Installed) -> Installed:
     """An installation with a song."""
-    made = install(settings)
-    made.add_song(1)
-    yield made
-    made.ledger.close()
+    installed.add_song(1)
+    return installed
 
 
 @pytest.fixture
@@ -38,10 +35,6 @@ def disk(tmp_path: Path) -> Path:
     folder = tmp_path / "disk"
     folder.mkdir()
     return folder
-
-
-def make(installed: Installed, folder: Path | None, *, anew: bool = False) -> Made:
-    return create_backup(installed.settings, wish=BackupWish(folder=folder, anew=anew), actor="me")
 
 
 def erase(installed: Installed) -> Progress:

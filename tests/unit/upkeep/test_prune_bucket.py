@@ -180,7 +180,8 @@ def test_a_ledger_that_fails_at_the_end_leaves_the_original_everywhere(world, s3
     assert "original" in counted(world, old)
 
 
-def test_nobody_who_writes_the_ledger_waits_for_more_than_one_short_request(world, s3, old):
+def watch_writers(world: World, s3) -> list[str]:
+    """Return the list of what the bucket is asked while nobody else can write the ledger, filled from now on."""
     held: list[str] = []
 
     def look(number, request):
@@ -190,8 +191,13 @@ def test_nobody_who_writes_the_ledger_waits_for_more_than_one_short_request(worl
             except sqlite3.OperationalError:
                 held.append(request.method)
 
-    world.store.mirror._present_until_s = 0.0
     s3.fault = look
+    return held
+
+
+def test_nobody_who_writes_the_ledger_waits_for_more_than_one_short_request(world, s3, old):
+    world.store.mirror._present_until_s = 0.0
+    held = watch_writers(world, s3)
     swept = world.prune(Kind.OLD, Kind.INTERMEDIATE)
     assert swept.removed[Kind.OLD]
     assert held == ["POST"] * 4  # an original and three manifests, each in a deletion of its own
@@ -202,16 +208,7 @@ def test_tracks_that_are_taken_out_of_the_library_keep_nobody_waiting_for_the_bu
     world.limit("keep_tracks_days", 1)
     for root in ("output", "output-stems"):
         world.touch(world.store.library(root), 3)
-    held: list[str] = []
-
-    def look(number, request):
-        with closing(sqlite3.connect(world.settings.home_dir / "ledger.db", timeout=0)) as connection:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                held.append(request.method)
-
-    s3.fault = look
+    held = watch_writers(world, s3)
     assert world.prune(Kind.OLD).removed[Kind.OLD]
     assert held == []
     entry = read_manifest(world.store.stage("library_entry", song))

@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -35,23 +34,9 @@ from ironclad_assets.upkeep.backup.restored_files import inside
 from ironclad_assets.upkeep.backup.seal import make_identity, read_identities
 from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.recount import recount
-from tests.unit.upkeep.installations import Installed, install, tree
+from tests.unit.upkeep.installations import Installed, tree
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
-
-
-@pytest.fixture
-def installed(settings: Settings) -> Iterator[Installed]:
-    """An installation without songs."""
-    made = install(settings)
-    yield made
-    made.ledger.close()
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Settings:
-    """An empty machine."""
-    return Settings(home=tmp_path / "new", disk_reserve_bytes=1)
 
 
 def back_up(installed: Installed, **wish: object) -> Made:
