@@ -120,7 +120,8 @@ class Room:
         anew = self._begins_anew(folder)
         if anew and not self._was_here():
             empty_folder(folder.work(key))  # a checkpoint of an earlier job is earlier work too
-        self.ledger.start_stage(self.job.job_uuid, self.stage)
+        run_id = self.context.run.run_id
+        self.ledger.start_stage(self.job.job_uuid, self.stage, run_id=run_id)
         heed = CancelHeed(self.ledger, self.job.job_uuid)
         stored = None if anew else find_reusable(folder, contract, key=key, heed=heed)
         if stored is not None and not is_current(stored.payload):
@@ -134,6 +135,7 @@ class Room:
                 folder.drop_empty_work(key)
                 raise
             made = Made(made.payload, (contract_check(made.payload), *made.checks), made.measured)
+            self.ledger.require_run(self.job.job_uuid, run_id=run_id)  # else another run works in the same folder
             files = folder.commit(key)
         product = Product(
             payload=made.payload,

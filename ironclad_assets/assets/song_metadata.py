@@ -97,7 +97,7 @@ class _Asked:
 
 def _ask(room: Room, validated: ValidatedFile, *, policy: LookupPolicy, scratch: Path) -> _Asked:
     """Read the file and ask the sources about what it leaves open."""
-    room.ledger.start_stage(room.job.job_uuid, room.stage)
+    room.ledger.start_stage(room.job.job_uuid, room.stage, run_id=room.context.run.run_id)
     found = read_file(validated, store=room.store, work=scratch, watch=room.watch)
     song = describe_song(found, validated=validated, store=room.store)
     covers = room.store.path("cover-art-cache")

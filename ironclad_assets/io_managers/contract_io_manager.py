@@ -124,7 +124,10 @@ class ContractIOManager(dg.IOManager):
         self._ledger = ledger
 
     def handle_output(self, context: dg.OutputContext, obj: Product) -> None:
-        """Persist `obj`, then report the stage (and, after the last one, the job) as done."""
+        """Persist `obj`, then report the stage (and, after the last one, the job) as done.
+
+        A run whose job is another's by now reports nothing: that one reuses what is stored, and reports it.
+        """
         envelope = obj.envelope
         try:
             if not obj.reused:
@@ -137,7 +140,8 @@ class ContractIOManager(dg.IOManager):
                     envelope=envelope,
                     heed=CancelHeed(self._ledger, envelope.job_uuid),
                 )
-                self._ledger.usage.record(envelope.song, envelope.stage, size_bytes=stored_size(manifest))
+                size_bytes = stored_size(manifest)
+                self._ledger.usage.record(envelope.song, envelope.stage, size_bytes=size_bytes, run_id=envelope.run_id)
         except IroncladError as error:
             if not obj.beside_job:
                 settle_failure(
@@ -149,10 +153,17 @@ class ContractIOManager(dg.IOManager):
                 )
             raise dagster_failure(error) from error
         if not obj.beside_job and all(check.passed for check in obj.checks if check.blocking):
-            self._ledger.finish_stage(envelope.job_uuid, envelope.stage, seconds=obj.seconds, reused=obj.reused)
-            if obj.last:
-                self._ledger.complete(envelope.job_uuid, actor=f"run:{envelope.run_id}")
-                release_song(self._store, envelope.song)
+            try:
+                self._report_done(obj)
+            except IroncladError as error:
+                raise dagster_failure(error) from error
+
+    def _report_done(self, obj: Product) -> None:
+        job_uuid, run_id = obj.envelope.job_uuid, obj.envelope.run_id
+        self._ledger.finish_stage(job_uuid, obj.envelope.stage, seconds=obj.seconds, reused=obj.reused, run_id=run_id)
+        if obj.last:
+            self._ledger.complete(job_uuid, actor=f"run:{run_id}", run_id=run_id)
+            release_song(self._store, obj.envelope.song)
 
     def load_input(self, context: dg.InputContext) -> Upstream:
         """Return the upstream stage's artifact of the same song, verified."""

@@ -7,18 +7,15 @@ stops running: a run that is killed gives nothing back itself. A run whose job i
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
-
-from ironclad_assets.contracts.v1.job import JobState
-from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.admission import STORED, check_room
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.limits import effective_limits
 from ironclad_assets.ledger.reads import require_song
 from ironclad_assets.ledger.rules import Rules
-from ironclad_assets.ledger.tables import jobs
+from ironclad_assets.ledger.runs import given_up
 from ironclad_assets.ledger.usage import (
     forget_reserved,
+    is_running,
     owner_of,
     read_usage,
     record_reserved,
@@ -53,8 +50,8 @@ class Reservations:
         """
         with self._database.write() as connection:
             user_id = require_song(connection, song, lock=True).user_id  # first, as everywhere: then the user's turn
-            if not _is_running(connection, song, run_id=run_id):
-                raise failure(ErrorCode.SUPERSEDED, f"run {run_id} was given up: it works on song {song} no more")
+            if not is_running(connection, song, run_id=run_id):
+                raise given_up(song, run_id=run_id)
             take_user_turn(connection, user_id)
             limits = effective_limits(connection, user_id, rules=self._rules)
             forget_reserved(connection, song, stage)
@@ -69,11 +66,5 @@ class Reservations:
         """Count only what the stage has: nothing was written. What another run has reserved since stays."""
         with self._database.write() as connection:
             owner_of(connection, song)
-            if _is_running(connection, song, run_id=run_id):
+            if is_running(connection, song, run_id=run_id):
                 forget_reserved(connection, song, stage)
-
-
-def _is_running(connection: Connection, song: str, *, run_id: str) -> bool:
-    """Return whether the song, whose row is kept from other writers, has a running job of this run."""
-    running = (jobs.c.song == song) & (jobs.c.state == JobState.RUNNING.value) & (jobs.c.run_id == run_id)
-    return connection.execute(select(jobs.c.job_uuid).where(running)).first() is not None

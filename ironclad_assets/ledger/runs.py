@@ -1,14 +1,15 @@
 """What a run tells the ledger: that it began, where it is, how it ended, or that its process died.
 
 A run is bound to a job by `begin_run`; from then on the job's worker is known, so that a crash can be told
-from slowness. What users and operators decide is in `store`.
+from slowness. Where a run names itself (`run_id`), nothing is written about a job that is its no more: that of a run
+which was given up for dead and goes on. What users and operators decide is in `store`.
 """
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import Job, JobError, JobState
-from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.errors import ErrorCode, PermanentFailure, failure
 from ironclad_assets.ledger.changes import add_attempt, change_state, lock_ending_job, next_attempt
 from ironclad_assets.ledger.progress import overall_fraction
 from ironclad_assets.ledger.reads import (
@@ -77,26 +78,39 @@ class RunWrites(LedgerReads):
                 return _bind(connection, job, run_id=run_id, worker=worker)
             return _take(connection, job, run_id=run_id, worker=worker, actor=actor)
 
-    def start_stage(self, job_uuid: str, stage: str) -> None:
+    def require_run(self, job_uuid: str, *, run_id: str) -> None:
+        """Raise unless the job is the run's.
+
+        Raises:
+            PermanentFailure: with `SUPERSEDED`.
+        """
+        with self._database.read() as connection:
+            _refuse_given_up(require_job(connection, job_uuid), run_id=run_id)
+
+    def start_stage(self, job_uuid: str, stage: str, *, run_id: str | None = None) -> None:
         """Note that a running job entered `stage`; a stage entered again starts afresh.
 
         Raises:
-            PermanentFailure: with `ILLEGAL_TRANSITION` where the job is not running.
+            PermanentFailure: with `SUPERSEDED` where the job is not the run's, with `ILLEGAL_TRANSITION` where it is
+                not running.
         """
         with self._database.write() as connection:
-            enter_stage(connection, job_uuid, stage)
+            enter_stage(connection, job_uuid, stage, run_id=run_id)
 
-    def finish_stage(self, job_uuid: str, stage: str, *, seconds: float, reused: bool) -> None:
+    def finish_stage(
+        self, job_uuid: str, stage: str, *, seconds: float, reused: bool, run_id: str | None = None
+    ) -> None:
         """Note that a running job left `stage`, after `seconds`, with an artifact that was `reused` or made.
 
         Raises:
-            PermanentFailure: with `ILLEGAL_TRANSITION` where the job is not running.
+            PermanentFailure: with `SUPERSEDED` where the job is not the run's, with `ILLEGAL_TRANSITION` where it is
+                not running.
         """
         now = utc_now()
         this = (stage_timings.c.job_uuid == job_uuid) & (stage_timings.c.stage == stage)
         values = {"fraction": overall_fraction(stage, fraction=1.0), "message": "", "updated_at": now}
         with self._database.write() as connection:
-            _update_running(connection, job_uuid, values=values)
+            _update_running(connection, job_uuid, values=values, run_id=run_id)
             connection.execute(
                 update(stage_timings).where(this).values(ended_at=now, seconds=round(seconds, 3), reused=reused)
             )
@@ -112,9 +126,14 @@ class RunWrites(LedgerReads):
         with self._database.write() as connection:
             connection.execute(update(jobs).where(_running(job_uuid)).values(values))
 
-    def complete(self, job_uuid: str, *, actor: str) -> Job:
-        """End a running job well."""
-        return self._end(job_uuid, to=JobState.COMPLETED, actor=actor, values={**NO_ERROR, "fraction": 1.0})
+    def complete(self, job_uuid: str, *, actor: str, run_id: str | None = None) -> Job:
+        """End a running job well.
+
+        Raises:
+            PermanentFailure: with `SUPERSEDED` where the job is not the run's.
+        """
+        values = {**NO_ERROR, "fraction": 1.0}
+        return self._end(job_uuid, to=JobState.COMPLETED, actor=actor, values=values, run_id=run_id)
 
     def fail(self, job_uuid: str, error: JobError, *, actor: str) -> Job:
         """End a job badly, for the reason `error`."""
@@ -167,10 +186,13 @@ class RunWrites(LedgerReads):
                 detail=f"{INTERRUPTED} (interruption {times} of {limit})",
             )
 
-    def _end(self, job_uuid: str, *, to: JobState, actor: str, values: Values, detail: str = "") -> Job:
+    def _end(
+        self, job_uuid: str, *, to: JobState, actor: str, values: Values, detail: str = "", run_id: str | None = None
+    ) -> Job:
         """Bring a job to its last state; a job that is there already is left as it is."""
         with self._database.write() as connection:
             job = lock_ending_job(connection, job_uuid)
+            _refuse_given_up(job, run_id=run_id)
             if job.state is to:
                 return job
             return change_state(connection, job, to=to, actor=actor, values=values, detail=detail)
@@ -224,18 +246,30 @@ def _running(job_uuid: str) -> ColumnElement[bool]:
     return (jobs.c.job_uuid == job_uuid) & (jobs.c.state == JobState.RUNNING.value)
 
 
-def enter_stage(connection: Connection, job_uuid: str, stage: str) -> None:
+def given_up(song: str, *, run_id: str) -> PermanentFailure:
+    """Return what a run is told that is not, or no more, the one that works on `song`."""
+    return PermanentFailure(f"run {run_id} was given up: it works on song {song} no more", code=ErrorCode.SUPERSEDED)
+
+
+def _refuse_given_up(job: Job, *, run_id: str | None) -> None:
+    if run_id is not None and job.run_id != run_id:
+        raise given_up(job.song, run_id=run_id)
+
+
+def enter_stage(connection: Connection, job_uuid: str, stage: str, *, run_id: str | None = None) -> None:
     """Note that a running job entered `stage`, as `Runs.start_stage` does, inside a transaction."""
     now = utc_now()
     values = {"stage": stage, "fraction": overall_fraction(stage, fraction=0.0), "message": "", "updated_at": now}
-    _update_running(connection, job_uuid, values=values)
+    _update_running(connection, job_uuid, values=values, run_id=run_id)
     this = (stage_timings.c.job_uuid == job_uuid) & (stage_timings.c.stage == stage)
     connection.execute(delete(stage_timings).where(this))
     connection.execute(insert(stage_timings).values(job_uuid=job_uuid, stage=stage, started_at=now, reused=False))
 
 
-def _update_running(connection: Connection, job_uuid: str, *, values: Values) -> None:
-    changed = connection.execute(update(jobs).where(_running(job_uuid)).values(values))
+def _update_running(connection: Connection, job_uuid: str, *, values: Values, run_id: str | None) -> None:
+    which = _running(job_uuid) if run_id is None else _running(job_uuid) & (jobs.c.run_id == run_id)
+    changed = connection.execute(update(jobs).where(which).values(values))
     if changed.rowcount == 0:
         job = require_job(connection, job_uuid)
+        _refuse_given_up(job, run_id=run_id)
         raise failure(ErrorCode.ILLEGAL_TRANSITION, f"job {job_uuid} is {job.state}, not running")

@@ -82,10 +82,13 @@ class Accounts:
         with self._database.write() as connection:
             drop_old_shares(connection)
 
-    def record(self, song: str, stage: str, *, size_bytes: int) -> None:
-        """Note that `stage` of the song now has `size_bytes` on disk, in place of what it had."""
+    def record(self, song: str, stage: str, *, size_bytes: int, run_id: str | None = None) -> None:
+        """Note that `stage` of the song now has `size_bytes` on disk, in place of what it had.
+
+        What was reserved for the stage ends, unless another run than `run_id` may have reserved it.
+        """
         with self._database.write() as connection:
-            record_stored(connection, song, stage, size_bytes=size_bytes)
+            record_stored(connection, song, stage, size_bytes=size_bytes, run_id=run_id)
 
     def forget(self, song: str, stage: str | None = None) -> None:
         """Note that `stage` of the song, or everything of it, is gone from disk."""
@@ -142,8 +145,8 @@ def _replace(connection: Connection, found: Mapping[str, Mapping[str, int]]) -> 
     return len(differing)
 
 
-def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: int) -> None:
-    """Note that `stage` of the song now has `size_bytes` on disk, inside a transaction; what was reserved ends.
+def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: int, run_id: str | None = None) -> None:
+    """Note that `stage` of the song now has `size_bytes` on disk, as `Accounts.record` does, inside a transaction.
 
     A song that is being deleted counts for nobody: what its last stage still writes goes with it, and its user may
     have come back as another one meanwhile.
@@ -152,7 +155,10 @@ def record_stored(connection: Connection, song: str, stage: str, *, size_bytes: 
     take_user_turn(connection, user_id)
     if has_tombstone(connection, "song", song):
         return
-    _take_off(connection, user_id, _these(song, stage))
+    replaced = _these(song, stage)
+    if run_id is not None and not is_running(connection, song, run_id=run_id):
+        replaced &= ~_is_reserved()
+    _take_off(connection, user_id, replaced)
     _put_on(connection, user_id, song, stage, size_bytes=size_bytes)
 
 
@@ -257,6 +263,12 @@ _COUNTS: dict[str, Callable[[Connection, str | None], float]] = {
     "concurrent_jobs": _running,
     "submissions_per_minute": submissions,
 }
+
+
+def is_running(connection: Connection, song: str, *, run_id: str) -> bool:
+    """Return whether the song, whose row is kept from other writers, has a running job of this run."""
+    running = (jobs.c.song == song) & (jobs.c.state == JobState.RUNNING.value) & (jobs.c.run_id == run_id)
+    return connection.execute(select(jobs.c.job_uuid).where(running)).first() is not None
 
 
 def _these(song: str, stage: str | None) -> ColumnElement[bool]:

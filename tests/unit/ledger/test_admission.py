@@ -351,6 +351,17 @@ def test_a_run_that_was_given_up_reserves_nothing_and_frees_nothing_of_the_run_t
     assert ledger.usage.of("ada").stored_bytes == 10, "nothing stays of a song that was given up"
 
 
+def test_what_a_run_that_was_given_up_stores_counts_and_frees_nothing_that_the_other_reserved(ledger: Ledger) -> None:
+    job = begin(ledger, 1, size_bytes=10)
+    ledger.requeue_crashed(job, actor="reconciler")
+    ledger.begin_run("s1", run_id="r2", worker=current_worker(), actor="run")
+    ledger.reservations.take("s1", "stems", size_bytes=50, run_id="r2")
+    ledger.usage.record("s1", "stems", size_bytes=45, run_id="r1")
+    assert (ledger.usage.stored("s1")["stems"], ledger.usage.of("ada").stored_bytes) == (45, 105)
+    ledger.usage.record("s1", "stems", size_bytes=45, run_id="r2")
+    assert ledger.usage.of("ada").stored_bytes == 55
+
+
 def test_nothing_is_reserved_between_the_look_at_what_a_run_reserved_and_its_end(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,12 @@
 """Jobs as runs change them: binding, stages, endings, crashes."""
 
+from collections.abc import Callable
+
 import pytest
 
 from ironclad_assets.contracts.v1.job import STAGES, JobState
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.errors import ErrorCode, IroncladError, PermanentFailure
 from ironclad_assets.ledger.progress import WEIGHTS, estimate_rest_s, overall_fraction, stage_fraction
 from ironclad_assets.ledger.runs import INTERRUPTION_LIMIT
 from ironclad_assets.ledger.store import Ledger
@@ -154,6 +156,43 @@ def test_a_job_that_does_not_run_takes_no_stages_and_no_progress(ledger: Ledger)
     assert caught.value.code is ErrorCode.UNKNOWN_JOB
     ledger.report_progress(job_uuid, stage="stems", fraction=0.5, message="late")
     assert (ledger.job(job_uuid).stage, ledger.job(job_uuid).stages) == (None, ())
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["taken", "queued"])
+def test_a_run_that_was_given_up_tells_nothing_of_a_job_that_is_its_no_more(ledger: Ledger, taken: bool) -> None:
+    job_uuid = add_song(ledger)
+    begin(ledger, "r1")
+    ledger.start_stage(job_uuid, "stems", run_id="r1")
+    ledger.requeue_crashed(job_uuid, actor="reconciler")
+    if taken:
+        begin(ledger, "r2")
+        ledger.start_stage(job_uuid, "stems", run_id="r2")
+    before = ledger.job(job_uuid)
+    late: list[Callable[[], object]] = [
+        lambda: ledger.require_run(job_uuid, run_id="r1"),
+        lambda: ledger.start_stage(job_uuid, "stems", run_id="r1"),
+        lambda: ledger.finish_stage(job_uuid, "stems", seconds=9.0, reused=False, run_id="r1"),
+        lambda: ledger.complete(job_uuid, actor="run:r1", run_id="r1"),
+    ]
+    for tell in late:
+        with pytest.raises(PermanentFailure, match="run r1 was given up: it works on song s1 no more") as caught:
+            tell()
+        assert caught.value.code is ErrorCode.SUPERSEDED
+        assert ledger.job(job_uuid) == before
+
+
+def test_the_run_that_took_over_completes_the_job_once_and_the_late_one_does_not(ledger: Ledger) -> None:
+    job_uuid = add_song(ledger)
+    begin(ledger, "r1", worker=DEAD)
+    begin(ledger, "r2")
+    ledger.require_run(job_uuid, run_id="r2")
+    ledger.start_stage(job_uuid, "library_entry", run_id="r2")
+    ledger.finish_stage(job_uuid, "library_entry", seconds=1.0, reused=True, run_id="r2")
+    done = ledger.complete(job_uuid, actor="run:r2", run_id="r2")
+    with pytest.raises(PermanentFailure, match="run r1 was given up"):
+        ledger.complete(job_uuid, actor="run:r1", run_id="r1")
+    assert ledger.complete(job_uuid, actor="run:r2", run_id="r2") == done == ledger.job(job_uuid)
+    assert [(line.to_state, line.actor) for line in ledger.history(job_uuid)][-1:] == [("completed", "run:r2")]
 
 
 def test_an_end_can_be_told_twice_but_not_changed(ledger: Ledger) -> None:
