@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from ironclad_assets.errors import ErrorCode, TransientFailure
+from ironclad_assets.errors import ErrorCode, Refusal, TransientFailure
 from ironclad_assets.ledger.database import Database
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def require_known(version: str) -> None:
     """Raise unless this release has a migration to `version`.
 
     Raises:
-        TransientFailure: with `SCHEMA_MISMATCH`.
+        Refusal: with `BAD_OPTION`, naming those that it has.
     """
     known = sorted(path.name[1:5] for path in (MIGRATIONS / "versions").glob("v*.py"))
     if version not in known:
-        raise TransientFailure(
-            f"this release knows no schema version {version!r}, only {', '.join(known)}", code=ErrorCode.SCHEMA_MISMATCH
+        raise Refusal(
+            f"{version!r} is no schema version of this release, only {', '.join(known)}", code=ErrorCode.BAD_OPTION
         )
 
 
@@ -71,6 +71,7 @@ def migrate(database: Database, *, to: str = HEAD) -> None:
 
     Raises:
         TransientFailure: with `SCHEMA_MISMATCH`, where a newer release wrote it.
+        Refusal: with `BAD_OPTION`, where `to` is no version of this release.
     """
     # Alembic costs a quarter of a second that only this function needs.
     from alembic import command  # noqa: PLC0415

@@ -23,7 +23,8 @@ def migrate_ledger(settings: Settings, *, to: str = schema.HEAD) -> Path | None:
     """Bring the ledger to the schema `to`, after a copy of it was kept; return the copy, None where none was needed.
 
     Raises:
-        TransientFailure: `SCHEMA_MISMATCH`, where a newer release wrote the ledger, or `to` is no version.
+        TransientFailure: `SCHEMA_MISMATCH`, where a newer release wrote the ledger.
+        Refusal: `BAD_OPTION`, where `to` is no version of this release.
         StorageUnavailable: the database does not answer, or the copy cannot be kept; then nothing is changed.
     """
     ledger = Ledger(settings.ledger_url)

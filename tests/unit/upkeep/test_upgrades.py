@@ -153,8 +153,9 @@ def test_migrate_goes_forward_and_back_by_command(tmp_path: Path, monkeypatch: p
     assert Path(json.loads(back.stdout)["copy"]).is_file()
     assert runner.invoke(app, ["status"]).exit_code == 5
     unknown = runner.invoke(app, ["migrate", "--to", "0099"])
-    assert unknown.exit_code == 5
-    assert "0099" in unknown.output
+    assert unknown.exit_code == 4
+    assert unknown.output.startswith("bad_option: '0099' is no schema version of this release, only 0001, 0002, ")
+    assert unknown.output.endswith(f", {schema.HEAD}; correct the value named in the message\n")
     with FileLock(settings.home_dir / "run" / "supervisor.lock"):
         running = runner.invoke(app, ["migrate"])
         assert (running.exit_code, running.output.count("stop it")) == (5, 1)
