@@ -11,6 +11,7 @@ from importlib import import_module
 import typer
 
 from ironclad_assets.cli.exits import EXIT_HELP
+from ironclad_assets.cli.streams import outlive_readers
 
 _COMMANDS = {
     "up": "system_commands:up",
@@ -163,6 +164,7 @@ def _load(place: str) -> Callable[..., None]:
 
 def main() -> None:
     """Run the command line of this process."""
+    outlive_readers()
     called = sys.argv[1] if len(sys.argv) > 1 else ""
     gc.disable()  # looking through what imports have made for garbage is a tenth of a short command's time
     app = build_app([called] if called in _COMMANDS or called in _GROUPS else ())
