@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from ironclad_assets.cli.arguments import AsJson, Follow, JobName
@@ -13,7 +12,7 @@ from ironclad_assets.cli.follow import follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.installed_engines import check_options
 from ironclad_assets.cli.selection import EngineOption, StageOption, UserOption, read_selection, read_time
-from ironclad_assets.cli.show import SHORT_ID, job_document, print_json
+from ironclad_assets.cli.show import SHORT_ID, job_document, open_console, print_json
 from ironclad_assets.cli.wish_arguments import (
     AllowSmallerModel,
     Bitrate,
@@ -293,4 +292,4 @@ def _say_added(installation: Installation, added: Job, *, follow: bool, as_json:
     elif not as_json:
         print(f"queued job {added.job_uuid} (attempt {added.attempt}) for {display_name(added.original_name)}")
     if follow:
-        end(follow_jobs(installation.ledger, [added.job_uuid], as_json=as_json, console=Console()))
+        end(follow_jobs(installation.ledger, [added.job_uuid], as_json=as_json, console=open_console()))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
 
 from ironclad_assets.cli.arguments import AsJson
@@ -22,7 +21,7 @@ from ironclad_assets.cli.backup_show import (
 )
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import open_installation, read_settings
-from ironclad_assets.cli.show import print_json
+from ironclad_assets.cli.show import open_console, print_json
 from ironclad_assets.errors import ErrorCode, IroncladError, Refusal
 from ironclad_assets.settings import Settings
 from ironclad_assets.upkeep.backup.create import (
@@ -137,7 +136,9 @@ def list_backups(folder: Folder = None, as_json: AsJson = False) -> None:
         if as_json:
             print_json({"folder": str(repository.folder), "backups": shown})
         else:
-            Console().print(backups_table(shown) if shown else f"no backups in {repository.folder}", highlight=False)
+            open_console().print(
+                backups_table(shown) if shown else f"no backups in {repository.folder}", highlight=False
+            )
         end(Exit.UNHEALTHY if damaged else Exit.OK)
 
 

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ironclad_assets.cli.arguments import AsJson, JobName
 from ironclad_assets.cli.control_show import pause_document, print_pauses
@@ -16,7 +15,7 @@ from ironclad_assets.cli.selection import (
     check_known,
     read_selection,
 )
-from ironclad_assets.cli.show import SHORT_ID, job_document, print_json
+from ironclad_assets.cli.show import SHORT_ID, job_document, open_console, print_json
 from ironclad_assets.intake.names import printable
 from ironclad_assets.ledger.pauses import pause_title
 
@@ -100,7 +99,7 @@ def pauses(as_json: AsJson = False) -> None:
         if as_json:
             print_json({"pauses": [pause_document(one) for one in found]})
         elif found:
-            print_pauses(Console(), found)
+            print_pauses(open_console(), found)
         else:
             print("nothing is paused")
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ironclad_assets.cli.show import SHORT_ID, duration, job_document, waits_text
+from ironclad_assets.cli.show import SHORT_ID, WHOLE, duration, job_document, waits_text
 from ironclad_assets.contracts.v1.job import HistoryEntry
 from ironclad_assets.intake.names import printable
 from ironclad_assets.ledger.again import WayBack
@@ -19,7 +19,7 @@ SECONDS = 19
 """Characters of a time down to its seconds."""
 
 WIDEST_ACTOR = 16
-"""Characters of who did it; the id of a run is longer, and in the JSON."""
+"""Characters of who did it on a terminal; the id of a run is longer, and whole elsewhere."""
 
 _WHY = {
     Wait.DISPATCHED: "next: a run was asked for",
@@ -97,7 +97,7 @@ def print_queue(console: Console, places: Sequence[Place], *, waiting: int, paus
 
 def print_history(console: Console, lines: Iterable[tuple[str, HistoryEntry]]) -> None:
     """Print lines of history, each with the id of its job; the ids of requests are in the JSON alone."""
-    table = _table("at", "job", "state", "by", "what")
+    table = _table("at", "job", "state", "by", "what", whole=console.width >= WHOLE)
     for job_uuid, line in lines:
         table.add_row(
             line.at[:SECONDS],
@@ -111,7 +111,7 @@ def print_history(console: Console, lines: Iterable[tuple[str, HistoryEntry]]) -
 
 def print_audit(console: Console, lines: Iterable[AuditLine]) -> None:
     """Print lines of the audit."""
-    table = _table("at", "by", "did", "to", "request", "what")
+    table = _table("at", "by", "did", "to", "request", "what", whole=console.width >= WHOLE)
     for line in lines:
         table.add_row(
             line.at[:SECONDS],
@@ -124,7 +124,7 @@ def print_audit(console: Console, lines: Iterable[AuditLine]) -> None:
     console.print(table)
 
 
-def _table(*headings: str) -> Table:
+def _table(*headings: str, whole: bool = False) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         numeric, short = heading in ("#", "length", "priority"), heading in ("at", "job", "state", "did", "request")
@@ -134,6 +134,6 @@ def _table(*headings: str) -> Table:
             no_wrap=numeric or short or heading == "by",
             overflow="ellipsis" if heading == "by" else "fold",
             min_width={"at": SECONDS, "job": SHORT_ID, "request": SHORT_ID}.get(heading),
-            max_width=WIDEST_ACTOR if heading == "by" else None,
+            max_width=WIDEST_ACTOR if heading == "by" and not whole else None,
         )
     return table

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -11,7 +10,7 @@ from ironclad_assets.cli.arguments import AsJson, User
 from ironclad_assets.cli.exits import door
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.installed_engines import engines_of
-from ironclad_assets.cli.show import options_text, print_json
+from ironclad_assets.cli.show import open_console, options_text, print_json
 from ironclad_assets.cli.wish_arguments import (
     AllowSmallerModel,
     Bitrate,
@@ -152,4 +151,4 @@ def _print(installation: Installation, user_id: str, *, options: JobOptions, as_
     for name in JobOptions.model_fields:
         given = others.get(name) or contract.get(name) or "the engine's"
         table.add_row(name, Text(printable(mine.get(name, ""))), Text(printable(given)))
-    Console().print(table)
+    open_console().print(table)

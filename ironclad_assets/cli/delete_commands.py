@@ -7,14 +7,13 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ironclad_assets.cli.arguments import AsJson, JobName
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import Installation, open_installation
-from ironclad_assets.cli.show import print_json
+from ironclad_assets.cli.show import open_console, print_json
 from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.intake.names import check_user, printable
 from ironclad_assets.ledger.deletions import Deletion
@@ -185,4 +184,4 @@ def _print_table(found: list[Deletion]) -> None:
         ended = (one.completed_at or "")[:19]
         row = (one.receipt, one.kind, one.state, one.requested_at[:19], printable(one.actor), ended, str(things))
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table if found else "nothing was ever deleted here")
+    open_console().print(table if found else "nothing was ever deleted here")

@@ -18,7 +18,7 @@ from ironclad_assets.cli.exits import Exit, door, end, error_document
 from ironclad_assets.cli.installation import open_installation
 from ironclad_assets.cli.installed_engines import engine_of, engines_of
 from ironclad_assets.cli.listener import TerminalListener
-from ironclad_assets.cli.show import print_json
+from ironclad_assets.cli.show import open_console, print_json
 from ironclad_assets.contracts.v1.environments import Verification
 from ironclad_assets.engine_host.doctor import examine_engines
 from ironclad_assets.engine_host.environments import EnvironmentState, find_environments
@@ -52,7 +52,7 @@ def list_engines(as_json: AsJson = False) -> None:
         if as_json:
             print_json({"engines": engine_documents(engines, settings=installation.settings)})
         else:
-            print_engines(Console(), engines, settings=installation.settings)
+            print_engines(open_console(), engines, settings=installation.settings)
             for error in find_engine_problems(installation.settings.engines_path):
                 Console(stderr=True).print(f"left out: {error.detail}", style="yellow", markup=False, soft_wrap=True)
 
@@ -159,7 +159,7 @@ def verify_engines(
 
 def _print_verified(verified: list[Verification]) -> None:
     for one in verified:
-        Console().print(verification_table(one))
+        open_console().print(verification_table(one))
 
 
 def _unbroken(verification: Verification) -> bool:
@@ -211,5 +211,5 @@ def doctor(as_json: AsJson = False) -> None:
         if as_json:
             print_json({"well": well, "findings": [finding_document(finding) for finding in findings]})
         else:
-            Console().print(finding_table(findings))
+            open_console().print(finding_table(findings))
         end(Exit.OK if well else Exit.UNHEALTHY)

@@ -6,13 +6,12 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ironclad_assets.cli.arguments import AnyJobName, AsJson, Follow, JobName, OneUser
 from ironclad_assets.cli.control_show import pause_document, place_document, print_pauses, print_queue
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import open_installation
-from ironclad_assets.cli.show import job_document, print_jobs, print_json
+from ironclad_assets.cli.show import job_document, open_console, print_jobs, print_json
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.intake.names import check_user
 
@@ -51,7 +50,7 @@ def status(
             check_user(user)
         installation = open_installation()
         ledger = installation.ledger
-        console = Console()
+        console = open_console()
         if job is None and not follow:
             since = None if before is None else ledger.resolve(before).job_uuid
             found = ledger.jobs(user_id=user, states=None if state is None else [state], limit=limit, before=since)
@@ -105,7 +104,7 @@ def queue(
             shown: list[dict[str, Any]] = [place_document(place) for place in places]
             print_json({"queue": shown, "waiting": waiting, "pauses": [pause_document(one) for one in found]})
         else:
-            print_queue(Console(), places, waiting=waiting, pauses=found)
+            print_queue(open_console(), places, waiting=waiting, pauses=found)
 
 
 def cancel(job: JobName, as_json: AsJson = False) -> None:

@@ -17,7 +17,7 @@ from ironclad_assets.cli.arguments import AsJson
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.library_show import draw_moves, draw_tree, entry_document
-from ironclad_assets.cli.show import SHORT_ID, print_json
+from ironclad_assets.cli.show import SHORT_ID, open_console, print_json
 from ironclad_assets.cli.wish_arguments import Format, Original, StemNames, Targets, split_targets
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.intake.choice import NOTHING
@@ -124,7 +124,7 @@ def preview(
             entries = [entry_document(one) for one in tally.shown]
             print_json({**_templates(layout), **tally.numbers(), "entries": entries})
             return
-        console = Console()
+        console = open_console()
         shown = tally.shown if limit == 0 else tally.shown[:limit]
         console.print(draw_tree(shown) if tree else draw_moves(shown), soft_wrap=not tree)
         if len(shown) < len(tally.shown):
@@ -156,7 +156,7 @@ def organise(songs: Songs = None, user: User = None, as_json: AsJson = False) ->
         else:
             left = [one for one in tally.shown if one.reason or one.missing]
             if left:
-                Console().print(draw_moves(left), soft_wrap=True)
+                open_console().print(draw_moves(left), soft_wrap=True)
             print(_summary(tally, would=False))
             if stopped():
                 print("interrupted; run it again to go on", file=sys.stderr)

@@ -12,7 +12,7 @@ from ironclad_assets.cli.arguments import AsJson
 from ironclad_assets.cli.exits import door
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.quantities import bar_text, bytes_text, quantity_text, read_quantity
-from ironclad_assets.cli.show import print_json
+from ironclad_assets.cli.show import open_console, print_json
 from ironclad_assets.contracts.v1.base import Contract
 from ironclad_assets.contracts.v1.limits import LIMITS, LimitScope, Role, Usage
 from ironclad_assets.errors import ErrorCode, Refusal
@@ -142,7 +142,7 @@ def usage(
             return
         if corrected is not None:
             print(f"{corrected} entries of the account were corrected")
-        console = Console()
+        console = open_console()
         for document in documents:
             _print_usage(console, document)
 
@@ -207,7 +207,7 @@ def _show_user(installation: Installation, user: str, *, as_json: bool) -> None:
             else {LimitScope.USER: "the user", LimitScope.ROLE: "the role"}.get(source, "all"),
             facts.meaning,
         )
-    Console().print(table, highlight=False)
+    open_console().print(table, highlight=False)
 
 
 def _show_all(installation: Installation, *, as_json: bool) -> None:
@@ -227,7 +227,7 @@ def _show_all(installation: Installation, *, as_json: bool) -> None:
         values = [quantity_text(getattr(one, name), unit=facts.unit) for one in roles.values()]
         total = quantity_text(getattr(system, name), unit=facts.unit) if name in type(system).model_fields else ""
         table.add_row(name, *values, total)
-    console = Console()
+    console = open_console()
     console.print(table, highlight=False)
     for row in mine:
         value = quantity_text(row.value, unit=LIMITS[row.name].unit)

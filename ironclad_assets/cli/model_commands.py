@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ironclad_assets.cli.arguments import AsJson
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end
@@ -15,7 +14,7 @@ from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.installed_engines import engine_of, engines_of
 from ironclad_assets.cli.listener import TerminalListener
 from ironclad_assets.cli.model_show import print_weights, weights_document
-from ironclad_assets.cli.show import print_json
+from ironclad_assets.cli.show import open_console, print_json
 from ironclad_assets.contracts.v1.models import CatalogueWeights, Consent, StoredWeights
 from ironclad_assets.engine_host.bundle import export_bundle, import_bundle, is_bundle
 from ironclad_assets.engine_host.catalogue import Shelf, find_shelf, find_weights, read_catalogue
@@ -323,4 +322,4 @@ def _show(
         print_json({"weights": documents})
     else:
         shown = [(engine, weights, _shelf(installation, engine), state) for engine, weights, state in found]
-        print_weights(Console(), shown)
+        print_weights(open_console(), shown)

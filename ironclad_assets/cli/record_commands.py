@@ -3,13 +3,12 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ironclad_assets.cli.arguments import AsJson, JobName
 from ironclad_assets.cli.control_show import audit_document, print_audit, print_history
 from ironclad_assets.cli.exits import door
 from ironclad_assets.cli.installation import open_installation
-from ironclad_assets.cli.show import print_json
+from ironclad_assets.cli.show import open_console, print_json
 
 
 def audit(
@@ -30,7 +29,7 @@ def audit(
         if as_json:
             print_json({"audit": [audit_document(line) for line in lines]})
         else:
-            print_audit(Console(), lines)
+            print_audit(open_console(), lines)
 
 
 def history(job: JobName, as_json: AsJson = False) -> None:
@@ -51,4 +50,4 @@ def history(job: JobName, as_json: AsJson = False) -> None:
                 {"history": [{"job_uuid": job_uuid, **line.model_dump(mode="json")} for job_uuid, line in lines]}
             )
         else:
-            print_history(Console(), lines)
+            print_history(open_console(), lines)

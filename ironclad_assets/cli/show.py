@@ -5,6 +5,8 @@ or an engine's message can neither move the cursor nor colour the screen.
 """
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +21,9 @@ from ironclad_assets.intake.names import printable
 
 SHORT_ID = 8
 """Characters of a job id that people are shown in lists."""
+
+WHOLE = 100_000
+"""Characters of a line where nobody looks at a terminal: nothing is cut or wrapped."""
 
 NARROWEST_SONG = 12
 NARROWEST_PROGRESS = 24
@@ -36,6 +41,13 @@ STYLES = {
     JobState.FAILED: "red",
     JobState.CANCELED: "magenta",
 }
+
+
+def open_console() -> Console:
+    """Return standard output for tables: as wide as a terminal or COLUMNS, else as wide as what is printed."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return Console()
+    return Console(width=WHOLE)
 
 
 def print_json(value: Mapping[str, Any]) -> None:  # any JSON value

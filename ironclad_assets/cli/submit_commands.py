@@ -5,14 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ironclad_assets.cli.arguments import AsJson, Files, Follow, Priority, User
 from ironclad_assets.cli.exits import Exit, MissingFile, door, end, error_document, exit_code, say_error
 from ironclad_assets.cli.follow import follow_jobs
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.cli.installed_engines import check_options
-from ironclad_assets.cli.show import SHORT_ID, job_document, print_json, print_json_line
+from ironclad_assets.cli.show import SHORT_ID, job_document, open_console, print_json, print_json_line
 from ironclad_assets.cli.wish_arguments import (
     AllowSmallerModel,
     Bitrate,
@@ -116,7 +114,7 @@ def submit(
             print_json({"jobs": [_taken_document(one) for one in taken], "errors": errors})
         if follow and taken:
             ids = [registration.job.job_uuid for registration in taken]
-            worst = max(worst, follow_jobs(installation.ledger, ids, as_json=as_json, console=Console()))
+            worst = max(worst, follow_jobs(installation.ledger, ids, as_json=as_json, console=open_console()))
         end(worst)
 
 

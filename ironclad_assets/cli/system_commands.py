@@ -5,7 +5,6 @@ from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +12,7 @@ from ironclad_assets.cli.arguments import AsJson
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.health import Finding, examine
 from ironclad_assets.cli.installation import open_installation, read_settings
-from ironclad_assets.cli.show import print_json, print_json_line
+from ironclad_assets.cli.show import open_console, print_json, print_json_line
 from ironclad_assets.intake.names import printable
 from ironclad_assets.supervisor.demo import run_demo
 from ironclad_assets.supervisor.system import run_system
@@ -72,7 +71,7 @@ def health(as_json: AsJson = False) -> None:
             parts = {one.part: {"well": one.well, "detail": one.detail, "remedy": one.remedy} for one in findings}
             print_json({"well": well, "parts": parts})
         else:
-            Console().print(_finding_table(findings))
+            open_console().print(_finding_table(findings))
         end(Exit.OK if well else Exit.UNHEALTHY)
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from ironclad_assets.cli.arguments import AsJson
 from ironclad_assets.cli.exits import Exit, door, end, error_document
 from ironclad_assets.cli.installation import open_installation
-from ironclad_assets.cli.show import print_json
+from ironclad_assets.cli.show import open_console, print_json
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.names import printable
 from ironclad_assets.upkeep.findings import Finding
@@ -210,7 +210,7 @@ def _verified_document(verified: Verified) -> dict[str, Any]:  # any JSON value
 
 def _show_verified(verified: Verified) -> None:
     if verified.findings:
-        Console().print(_finding_table(verified.findings[:MOST_FINDINGS]))
+        open_console().print(_finding_table(verified.findings[:MOST_FINDINGS]))
     if verified.found > MOST_FINDINGS:
         print(f"... and {verified.found - MOST_FINDINGS} more; --json shows {len(verified.findings)}")
     busy = f", {verified.busy} left because they are worked on" if verified.busy else ""

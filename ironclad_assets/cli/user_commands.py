@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +12,7 @@ from ironclad_assets.cli.arguments import User as UserOption
 from ironclad_assets.cli.exits import door
 from ironclad_assets.cli.installation import open_installation
 from ironclad_assets.cli.quantities import bytes_text
-from ironclad_assets.cli.show import print_json
+from ironclad_assets.cli.show import open_console, print_json
 from ironclad_assets.contracts.v1.limits import Role, User
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.names import check_user, printable
@@ -44,7 +43,7 @@ def list_users(as_json: AsJson = False) -> None:
         for user in users:
             state = "disabled" if user.disabled else "enabled"
             table.add_row(user.user_id, user.role.value, state, bytes_text(user.stored_bytes), user.created_at[:10])
-        Console().print(table if users else Text("there are no users yet"))
+        open_console().print(table if users else Text("there are no users yet"))
 
 
 def add_user(
@@ -141,7 +140,7 @@ def list_acceptances(user: UserOption = None, as_json: AsJson = False) -> None:
             table.add_column(heading)
         for one in found:
             table.add_row(one.user_id, one.version, one.at[:19], Text(printable(one.actor)))
-        Console().print(table if found else Text("nobody has accepted any terms"))
+        open_console().print(table if found else Text("nobody has accepted any terms"))
 
 
 def accept_terms(
