@@ -56,6 +56,7 @@ class Attempts:
             values = {**error_values(error), "failures": failures}
             why = f"{error.code}: {error.detail}"
             if self._policy.is_last(failures):
+                values |= {"dispatched_at": None}  # this run is counted among the failures: see `turns.times_worked_on`
                 detail = f"{why} (attempt {failures} of {self._policy.attempts})"
                 return change_state(connection, job, to=JobState.FAILED, actor=actor, values=values, detail=detail)
             wait_s = self._policy.draw_wait_s(failures)

@@ -41,11 +41,10 @@ seconds_of_audio: ColumnElement[float] = cast(
 """Seconds of a job's song: decoded, else expected, else what its size suggests."""
 
 times_worked_on: ColumnElement[int] = case(
-    (WAITING, jobs.c.failures),
-    ((jobs.c.state == JobState.FAILED.value) & (jobs.c.failures > 0), jobs.c.failures),
+    (jobs.c.dispatched_at.is_(None), jobs.c.failures),
     else_=jobs.c.failures + 1,
 )
-"""How often a job that was begun counts for turns: once, and once more for each failure that may pass."""
+"""How often a job that was begun counts for turns: once for each failure that may pass, and once for the run after."""
 
 
 def is_due() -> ColumnElement[bool]:

@@ -123,6 +123,43 @@ def test_what_fails_and_is_tried_again_has_had_its_turn_each_time(ledger: Ledger
     assert work_off(ledger) == ["ada", "bob"], "six times 200 s each"
 
 
+@pytest.mark.parametrize(
+    ("course", "times"),
+    [
+        (("fail",), 1),
+        (("later", "fail"), 2),
+        (("later", "later", "fail"), 3),
+        (("later", "later", "later"), 3),
+        (("later", "complete"), 2),
+        (("later", "canceled"), 2),
+        (("later", "request_cancel"), 1),
+    ],
+    ids=lambda given: "-".join(given) if isinstance(given, tuple) else "",
+)
+def test_a_job_counts_as_often_as_it_was_worked_on_however_it_ended(
+    ledger: Ledger, course: tuple[str, ...], times: int
+) -> None:
+    attempts = Attempts(ledger._database, policy=RetryPolicy(attempts=3, base_s=0.0))
+    job = add_long(ledger, 1, user_id="ada", seconds=100.0)
+    for number, end in enumerate(course):
+        if end != "request_cancel":  # which comes while the job waits
+            ledger.begin_run("s1", run_id=f"r{number}", worker=current_worker(), actor="run")
+        getattr(attempts if end == "later" else ledger, end)(
+            job, *([ERROR] if end in ("later", "fail") else []), actor="t"
+        )
+    for number, (user_id, had) in enumerate([("eve", times + 0.5), ("bob", times - 0.5)], start=2):
+        other = add_long(ledger, number, user_id=user_id, seconds=100.0 * had)
+        ledger.begin_run(f"s{number}", run_id=f"other{number}", worker=current_worker(), actor="run")
+        ledger.complete(other, actor="run")
+    eve, ada, bob = (
+        add_long(ledger, number, user_id=user_id, seconds=10.0)
+        for number, user_id in enumerate(["eve", "ada", "bob"], start=10)
+    )
+    assert order(ledger) == [bob, ada, eve]
+    delete_song(ledger, "s1")
+    assert order(ledger) == [bob, ada, eve]
+
+
 def delete_song(ledger: Ledger, song: str) -> None:
     deletion = ledger.deletions.request_song(song, actor="test")
     ledger.deletions.forget_songs([song], receipt=deletion.receipt, removed={})
