@@ -208,6 +208,12 @@ class ErrorCode(Enum):
     OUT_OF_MEMORY = CodeFacts(
         "the work ran out of memory", "free memory, or choose a smaller model", 507, permanent=False
     )
+    NO_WORKER = CodeFacts(
+        "songs wait, and no worker begins any",
+        "see the runs in the Dagster UI and the daemon's log; where nothing is wrong there, restart `pipelinectl up`",
+        503,
+        permanent=False,
+    )
     WORKER_CRASHED = CodeFacts("the run's process died three times", "see the run's log, then retry the job", 500)
     STORAGE_AWAY = CodeFacts(
         "the data folder is not there or not ours", "mount the storage; work goes on by itself", 503, permanent=False

@@ -15,10 +15,11 @@ from typing import Any
 from ironclad_assets.antivirus.health import describe_scanner
 from ironclad_assets.cli.installation import Installation
 from ironclad_assets.cli.installed_engines import check_ready, engines_of
+from ironclad_assets.cli.show import duration
 from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.engine_host import readiness
 from ironclad_assets.engine_host.registry import InstalledEngine
-from ironclad_assets.errors import IroncladError
+from ironclad_assets.errors import ErrorCode, IroncladError, failure
 from ironclad_assets.ledger.worker import identify_process
 from ironclad_assets.lookup.health import source_health
 from ironclad_assets.lookup.policy import state_path
@@ -30,6 +31,9 @@ from ironclad_assets.supervisor.services import WARM_SERVICE, socket_answers
 
 WATCHER_LATE_S = 60.0
 """Age at which the watcher's last tick means that it stopped."""
+
+UNATTENDED_S = 120.0
+"""Seconds for which runs are asked for, and none begins, after which there is nobody to work."""
 
 PROCESSES = ("supervisor", "code-server", "daemon", "webserver")
 
@@ -93,8 +97,17 @@ def _ledger(installation: Installation) -> str:
 
 
 def _queue(installation: Installation) -> str:
+    """Count the jobs of each state.
+
+    Raises:
+        TransientFailure: with `NO_WORKER`, where they wait for a worker and nobody works.
+    """
     counts = installation.ledger.count_by_state()
-    return ", ".join(f"{counts[state]} {state}" for state in JobState)
+    said = ", ".join(f"{counts[state]} {state}" for state in JobState)
+    waited_s = installation.ledger.queue.unattended_s()
+    if waited_s > UNATTENDED_S:
+        raise failure(ErrorCode.NO_WORKER, f"{said}; for {duration(waited_s)} no worker has begun any of those queued")
+    return said
 
 
 def _pauses(installation: Installation) -> str:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import chain, islice
 from math import inf
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.contracts.v1.job import Job, JobState
@@ -19,14 +19,27 @@ from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.limits import limits_of_users, system_limits
 from ironclad_assets.ledger.pauses import not_paused
+from ironclad_assets.ledger.progress import seconds_between
 from ironclad_assets.ledger.reads import require_job, select_jobs
-from ironclad_assets.ledger.rows import MOST_NAMED, in_parts, job_query, write_history
+from ironclad_assets.ledger.rows import MOST_NAMED, in_parts, job_query, utc_now, write_history
 from ironclad_assets.ledger.rules import Rules
-from ironclad_assets.ledger.tables import jobs, songs
-from ironclad_assets.ledger.turns import DISPATCHED, WAITING, count_in_hand, in_turn, is_due, may_go, seconds_of_audio
+from ironclad_assets.ledger.tables import history, jobs, songs
+from ironclad_assets.ledger.turns import (
+    DISPATCHED,
+    RUNNING,
+    WAITING,
+    count_in_hand,
+    in_turn,
+    is_due,
+    may_go,
+    seconds_of_audio,
+)
 
 LOWEST_PRIORITY = -100
 HIGHEST_PRIORITY = 100
+
+LOST = "the run that was asked for was never made; it is asked for again"
+"""What the history says, once, of a job that waits for a run which Dagster did not make."""
 
 
 class Wait(StrEnum):
@@ -77,6 +90,23 @@ class Queue:
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).where(DISPATCHED)).scalar_one())
 
+    def unattended_s(self) -> float:
+        """Return for how many seconds of wall time runs were asked for and nobody began one; 0 while any job runs.
+
+        They count from the first such request that still stands, and from the last time any job began or ended.
+        """
+        asked = select(func.min(jobs.c.dispatched_at)).where(DISPATCHED)
+        with self._database.read() as connection:
+            if connection.execute(select(jobs.c.job_uuid).where(RUNNING).limit(1)).first() is not None:
+                return 0.0
+            times = [connection.execute(asked).scalar()]
+            if times[0] is None:
+                return 0.0
+            moved = connection.execute(_last_moved()).scalar() or ""
+            times.append(connection.execute(_first_lost(since=moved)).scalar())
+        first = min(time for time in times if time is not None)
+        return max(seconds_between(max(first, moved), utc_now()), 0.0)
+
     def places(self, *, limit: int, user_id: str | None = None) -> list[Place]:
         """Return the waiting jobs in the order in which they will run; what nothing lets run comes last.
 
@@ -116,6 +146,13 @@ def check_priority(priority: int) -> None:
     """
     if not LOWEST_PRIORITY <= priority <= HIGHEST_PRIORITY:
         raise failure(ErrorCode.BAD_OPTION, f"priority {priority} is not within {LOWEST_PRIORITY}..{HIGHEST_PRIORITY}")
+
+
+def note_lost(connection: Connection, job: Job) -> None:
+    """Write into the history of a queued job that its run was never made, unless that is its last line."""
+    last = select(history.c.detail).where(history.c.job_uuid == job.job_uuid).order_by(history.c.sequence.desc())
+    if connection.execute(last.limit(1)).scalar() != LOST:
+        write_history(connection, job.job_uuid, actor="reconciler", before=job.state, after=job.state, detail=LOST)
 
 
 def _everything(connection: Connection, *, rules: Rules) -> Iterator[_Waiting]:
@@ -159,6 +196,23 @@ def _in_turn(connection: Connection, *, rules: Rules) -> Iterator[_Waiting]:
                 in_hand[user_id] += 1
                 room -= 1
             yield _Waiting(job_uuid, user_id, seconds, Wait.TURN if fits else Wait.LIMIT)
+
+
+def _last_moved() -> Select[str]:
+    """Return the query of when a job last began or ended its work."""
+    running = JobState.RUNNING.value
+    told = (history.c.from_state == running) | (history.c.to_state == running)
+    return select(history.c.at).where(told).order_by(history.c.sequence.desc()).limit(1)
+
+
+def _first_lost(*, since: str) -> Select[str | None]:
+    """Return the query of when, after `since`, a run was first asked for in vain for a job that still waits for one."""
+    of_waiting = history.join(jobs, jobs.c.job_uuid == history.c.job_uuid)
+    return (
+        select(func.min(history.c.at))
+        .select_from(of_waiting)
+        .where(DISPATCHED, history.c.detail == LOST, history.c.at > since)
+    )
 
 
 def _limit(most: int | None) -> float:

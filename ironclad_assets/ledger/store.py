@@ -27,7 +27,7 @@ from ironclad_assets.ledger.limits import Limits
 from ironclad_assets.ledger.live import Live, LiveProgress
 from ironclad_assets.ledger.pauses import Pauses
 from ironclad_assets.ledger.progress import overall_fraction
-from ironclad_assets.ledger.queue import Queue
+from ironclad_assets.ledger.queue import Queue, note_lost
 from ironclad_assets.ledger.reads import active_job, lock_jobs, require_job, require_song
 from ironclad_assets.ledger.registration import Newcomer, Registration, find_registration, register_song
 from ironclad_assets.ledger.reservations import Reservations
@@ -209,8 +209,8 @@ class Ledger(RunWrites, Defaults):
     def undispatch(self, job_uuid: str) -> None:
         """Note that the run asked for this queued job was never made, so that it is asked for again.
 
-        The attempt stays, so that asking twice for the same run makes one. Where a run was made and died
-        before it began, `requeue_crashed` is right.
+        The attempt stays, so that asking twice for the same run makes one. The history says it once, however often
+        it comes to nothing. Where a run was made and died before it began, `requeue_crashed` is right.
         """
         with self._database.write() as connection:
             job = require_job(connection, job_uuid, lock=True)
@@ -218,6 +218,7 @@ class Ledger(RunWrites, Defaults):
                 raise failure(ErrorCode.ILLEGAL_TRANSITION, f"job {job_uuid} is {job.state} and waits for no run")
             values = {"dispatched_at": None, "updated_at": utc_now()}
             connection.execute(update(jobs).where(jobs.c.job_uuid == job_uuid).values(values))
+            note_lost(connection, job)
 
     def hold(self, job_uuid: str, error: JobError, *, actor: str) -> Job:
         """Put a queued or running job aside until what `error` names has passed; one to be canceled is canceled."""

@@ -1,11 +1,14 @@
-"""What `health` says about the cage around untrusted files, about engines and about Redis."""
+"""What `health` says about the queue, the cage around untrusted files, engines and Redis."""
 
 import pytest
 
 from ironclad_assets.cli import health
 from ironclad_assets.cli.installation import Installation, open_installation
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger import queue as ledger_queue
+from ironclad_assets.ledger.rows import utc_time
 from ironclad_assets.settings import Settings
+from tests.unit.ledger.conftest import add_song
 
 
 @pytest.fixture
@@ -80,3 +83,19 @@ def test_a_default_engine_that_cannot_run_is_not_well(installed: Settings, monke
     found = engines(open_installation(require_ledger=False))
     assert not found.well
     assert "pipelinectl engines install other" in found.detail
+
+
+def queue(installation: Installation) -> health.Finding:
+    (found,) = [one for one in health.examine(installation) if one.part == "queue"]
+    return found
+
+
+def test_songs_that_no_worker_begins_are_not_well(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 15: within two minutes, and with what to do."""
+    job_uuid = add_song(installation.ledger)
+    installation.ledger.mark_dispatched([job_uuid])
+    for passed, well in ((health.UNATTENDED_S - 10.0, True), (health.UNATTENDED_S + 10.0, False)):
+        monkeypatch.setattr(ledger_queue, "utc_now", lambda passed=passed: utc_time(seconds_ago=-passed))
+        assert queue(installation).well is well
+    assert "for 2:10 no worker has begun any of those queued" in queue(installation).detail
+    assert "Dagster UI" in queue(installation).remedy

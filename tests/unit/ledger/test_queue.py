@@ -15,8 +15,9 @@ from ironclad_assets.ledger.attempts import Attempts
 from ironclad_assets.ledger.pauses import PauseKind
 from ironclad_assets.ledger.queue import Wait
 from ironclad_assets.ledger.retries import LONGEST_WAIT_S, RetryPolicy
+from ironclad_assets.ledger.rows import utc_time
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.ledger.tables import forgotten_songs, jobs
+from ironclad_assets.ledger.tables import forgotten_songs, history, jobs
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import DEAD, ERROR, add_song, counted_statements, make_song
 
@@ -370,3 +371,49 @@ def test_a_job_that_ended_is_not_tried_again_later(ledger: Ledger) -> None:
     with pytest.raises(IroncladError) as caught:
         ledger.attempts.later(job_uuid, FOR_NOW, actor="run")
     assert caught.value.code is ErrorCode.ILLEGAL_TRANSITION
+
+
+def ahead(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
+    """Let so many seconds have passed, as the queue sees it."""
+    monkeypatch.setattr(queue, "utc_now", lambda: utc_time(seconds_ago=-seconds))
+
+
+def test_runs_that_nobody_begins_are_told_from_a_queue_that_moves(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 15: songs that wait for a worker that never comes are seen."""
+    first, second = (add_long(ledger, number, user_id="ada", seconds=100.0) for number in (1, 2))
+    ahead(monkeypatch, seconds=300.0)
+    assert ledger.queue.unattended_s() == 0.0, "no run was asked for yet"
+    ledger.mark_dispatched([first, second])
+    assert 299.0 < ledger.queue.unattended_s() < 330.0
+    ledger.begin_run("s1", run_id="r1", worker=current_worker(), actor="run")
+    assert ledger.queue.unattended_s() == 0.0, "the next one waits for this one"
+    ledger.complete(first, actor="run")
+    with ledger._database.write() as connection:
+        connection.execute(
+            update(jobs).where(jobs.c.job_uuid == second).values(dispatched_at=utc_time(seconds_ago=900))
+        )
+    assert 299.0 < ledger.queue.unattended_s() < 330.0, "the last one ended just now"
+    ledger.request_cancel(second, actor="ada")
+    assert ledger.queue.unattended_s() == 0.0
+
+
+def test_a_run_that_is_asked_for_again_and_again_in_vain_counts_from_the_first_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_uuid = add_long(ledger, 1, user_id="ada", seconds=100.0)
+    for _ in range(3):
+        ledger.mark_dispatched([job_uuid])
+        ledger.undispatch(job_uuid)
+    told = [line for line in ledger.history(job_uuid) if line.detail == queue.LOST]
+    assert len(told) == 1, "once, however often it is tried"
+    with ledger._database.write() as connection:
+        connection.execute(update(history).where(history.c.detail == queue.LOST).values(at=utc_time(seconds_ago=600)))
+    ledger.mark_dispatched([job_uuid])
+    assert 599.0 < ledger.queue.unattended_s() < 630.0
+    ledger.begin_run("s1", run_id="r1", worker=current_worker(), actor="run")
+    ledger.attempts.later(job_uuid, FOR_NOW, actor="run")
+    ledger.mark_dispatched([job_uuid])
+    ahead(monkeypatch, seconds=60.0)
+    assert ledger.queue.unattended_s() < 90.0, "it was begun since, and waits anew"
