@@ -239,10 +239,11 @@ class _Restore:
             )
 
     def _stones(self) -> tombstones.Tombstones:
-        """Return every tombstone that the backups' folder and the target's store know."""
-        kept = self._wish.repository.folder / tombstones.FILE_NAME
-        target = tombstones.tombstone_file(self._store)
-        tombstones.merge_file(target, stones=tombstones.read_file(kept))
+        """Return every tombstone that the backups' folder, the target's store and a ledger that is there know."""
+        known = tombstones.read_file(self._wish.repository.folder / tombstones.FILE_NAME)
+        if "home" not in self._wish.parts:
+            known += self._ledger.deletions.tombstones()
+        tombstones.merge_file(tombstones.tombstone_file(self._store), stones=known)
         return tombstones.load(self._store, None)
 
     def _restore_store(self, stones: tombstones.Tombstones) -> None:

@@ -291,6 +291,17 @@ def test_lost_store_comes_back_beside_a_ledger_that_is_there(installed: Installe
     Store(changed.store_root, 1).require_ready()
 
 
+def test_lost_store_comes_back_without_what_the_ledger_knows_as_deleted(installed: Installed, tmp_path: Path) -> None:
+    """Promise 16: the list beside a disk that was away then is older, and the store's own is lost with the store."""
+    installed.add_song(1)
+    made = back_up(installed)
+    archived = installed.ledger.song("s1").archive_path
+    installed.ledger.deletions.request_song("s1", actor="me")
+    changed = Settings(home=installed.settings.home, data=tmp_path / "disk", disk_reserve_bytes=1)
+    assert bring_back(made, changed, parts=("store",)).left_out > 0
+    assert not (changed.store_root / archived).exists()
+
+
 def test_backup_moves_from_sqlite_to_postgres(installed: Installed, tmp_path: Path, postgres_url: str) -> None:
     """GLOBAL-003."""
     job = installed.add_song(1)
