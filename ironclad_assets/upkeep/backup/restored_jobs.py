@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.job import Job, JobState
 from ironclad_assets.contracts.v1.library_entry import LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.store import Ledger
@@ -40,13 +40,13 @@ def rebuild_library(ledger: Ledger, store: Store) -> Rebuilt:
     """Queue a new attempt for every complete song whose files are not in the library.
 
     A song whose artifacts are here is only filed again; else it is made again, from its original, with its options.
+    A later attempt that failed or was canceled had left the files in the library, and takes none of that away.
     """
     count, line, lost = 0, 0, []
     while found := ledger.completions(after=line, limit=AT_ONCE):
         line = found[-1][0]
         for _, job in found:
-            latest = ledger.latest_job(job.song)
-            if latest is None or latest.job_uuid != job.job_uuid or latest.state is not JobState.COMPLETED:
+            if not _is_last_word(ledger, job):
                 continue
             if _stands(store, job.song) or ledger.deletions.is_deleted(job.song):
                 continue
@@ -56,6 +56,13 @@ def rebuild_library(ledger: Ledger, store: Store) -> Rebuilt:
             ledger.retry(job.job_uuid, actor=ACTOR)
             count += 1
     return Rebuilt(count, tuple(lost))
+
+
+def _is_last_word(ledger: Ledger, job: Job) -> bool:
+    """Return whether the song is in the library by this job, and no other is going to put it there."""
+    attempts = ledger.jobs_of(job.song)
+    completed = [one.job_uuid for one in attempts if one.state is JobState.COMPLETED]
+    return completed[-1:] == [job.job_uuid] and not attempts[-1].state.active
 
 
 def _stands(store: Store, song: str) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.job import JobError, JobState
+from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.ownership import read_mark
@@ -119,6 +120,27 @@ def test_users_are_charged_for_what_came_back_alone(
     assert after == {stage: size for stage, size in before.items() if stage != "stems"} != before
     assert ledger.usage.of("ada").stored_bytes == sum(after.values())
     assert recount(ledger, store=store) == 0
+    ledger.close()
+
+
+@pytest.mark.parametrize("end", ["failed", "canceled"])
+def test_song_whose_later_attempt_came_to_nothing_is_made_again(
+    installed: Installed, target: Settings, end: str
+) -> None:
+    """It was in the library, by the attempt before; a failure had kept it from ever coming back."""
+    first = installed.complete_song(installed.add_song(1))
+    again = installed.ledger.retry(first.job_uuid, actor="me", options=JobOptions(engine="other"))
+    if end == "failed":
+        installed.run_song(again)
+        installed.ledger.fail(again.job_uuid, JobError(code="engine_failed", detail="", remedy=""), actor="me")
+    else:
+        installed.ledger.request_cancel(again.job_uuid, actor="me")
+    assert bring_back(back_up(installed), target).rebuilt == 1
+    ledger = Ledger(target.ledger_url)
+    latest = ledger.latest_job("s1")
+    assert latest is not None
+    assert (latest.state, latest.attempt, latest.options) == (JobState.QUEUED, 3, first.options)
+    assert ledger.job(again.job_uuid).state == end, "what failed stays failed"
     ledger.close()
 
 
