@@ -10,6 +10,7 @@ import hmac
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,13 +74,15 @@ class ObjectWriter:
 
         Raises:
             SourceChanged: it is not what `sha256` says, or changed while it was read.
-            SourceUnreadable: it is there and cannot be read.
+            SourceUnreadable: it is there and cannot be read, or is no file.
             FileNotFoundError: it is gone.
             StorageUnavailable: the repository is full, read-only or away.
         """
         with _reading(source):
-            size = source.stat().st_size
-            digest = sha256 or hash_file(source)
+            status = source.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+                raise SourceUnreadable(f"{source} is no file", code=ErrorCode.STORAGE_AWAY)
+            size, digest = status.st_size, sha256 or hash_file(source)
         name = self._name(digest)
         present = self._find(name)
         if present is not None:

@@ -2,7 +2,7 @@
 
 An artifact goes in whole or not at all; one that is replaced meanwhile is read again. What cannot be read is named and
 left out: one bad file keeps no other song out. A song whose original is not there any more has its library files in,
-for nothing makes them again; an original that the store lost stays in as an earlier backup has it.
+for nothing makes them again; what the store lost of either stays in as an earlier backup has it.
 """
 
 import os
@@ -14,8 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ironclad_assets.contracts.v1.library_entry import LibraryEntry
-from ironclad_assets.contracts.v1.manifest import Manifest
+from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.ledger.dump import iter_lines, iter_rows
 from ironclad_assets.storage import atomic
@@ -61,8 +60,9 @@ class SongCollector:
                 self._add_changing(path, song=one.song)
         for stage in self._stages():
             complete = stage in SMALL_STAGES or "stages" in self.extras
-            library = stage == "library_entry" and ("library" in self.extras or not makeable)
-            self._add_artifact(one.song, stage=stage, complete=complete, library=library)
+            self._add_artifact(one.song, stage=stage, complete=complete)
+        if "library" in self.extras or not makeable:
+            self._add_library(one.song, makeable=makeable)
         self._add_changing(self.store.stage("library_entry", one.song).path / CLAIMS, song=one.song)
 
     def _add_original(self, one: DumpedSong) -> bool:
@@ -140,18 +140,20 @@ class SongCollector:
 
     def _list_earlier(self, one: DumpedSong, *, read: bool = False) -> bool:
         """List the original as an earlier backup has it; return whether one does, by its size or read whole."""
-        sha256, size_bytes = one.sha256, one.size_bytes
-        return sha256 is not None and self.collector.keep(
-            place="store", path=one.archive_path, song=one.song, sha256=sha256, size_bytes=size_bytes, read=read
+        return one.sha256 is not None and self._keep(
+            one.archive_path, song=one.song, sha256=one.sha256, size_bytes=one.size_bytes, read=read
         )
 
-    def _add_artifact(self, song: str, *, stage: str, complete: bool, library: bool) -> None:
+    def _keep(self, path: str, *, song: str, sha256: str, size_bytes: int, read: bool) -> bool:
+        return self.collector.keep(place="store", path=path, song=song, sha256=sha256, size_bytes=size_bytes, read=read)
+
+    def _add_artifact(self, song: str, *, stage: str, complete: bool) -> None:
         """Put in a stage's manifest, and before it the files it names, as far as they belong in this backup."""
         folder, files = self.store.stage(stage, song), self.collector.files
         before = len(files)
         for _ in range(TRIES):
             try:
-                self._try_artifact(folder, song=song, complete=complete, library=library)
+                self._try_artifact(folder, song=song, complete=complete)
             except (FileNotFoundError, SourceChanged):
                 del files[before:]
                 continue  # replaced while it was read, or removed
@@ -168,31 +170,59 @@ class SongCollector:
         if os.path.lexists(folder.manifest):
             self.collector.warnings.append(f"{stage} of {song} is not whole and is left out")
 
-    def _try_artifact(self, folder: StageFolder, *, song: str, complete: bool, library: bool) -> None:
+    def _try_artifact(self, folder: StageFolder, *, song: str, complete: bool) -> None:
         manifest = read_manifest(folder)
         for record in manifest.files if complete else ():
             with self._fetching():
                 folder.fetch(manifest, record)
             self._add(folder.path / manifest.folder / record.path, song=song, sha256=record.sha256)
-        if library:
-            self._add_library(manifest, song=song)
         self._add(folder.manifest, song=song)
 
-    def _add_library(self, manifest: Manifest, *, song: str) -> None:
-        """Put in what a song's entry names in the library, as far as it still is what was put there."""
+    def _add_library(self, song: str, *, makeable: bool) -> None:
+        """Put in what a song's entry names in the library, as far as it still is what was put there.
+
+        Of what nothing makes again, something goes in; where that cannot be told, the backup lacks the song.
+        """
         try:
-            entry = LibraryEntry.model_validate(manifest.payload)
-        except ValidationError:
+            entry = LibraryEntry.model_validate(read_manifest(self.store.stage("library_entry", song)).payload)
+        except (IroncladError, ValidationError, OSError) as error:
+            if isinstance(error, IroncladError) and error.code is ErrorCode.ARTIFACT_MISSING:
+                return
+            if isinstance(error, IroncladError) and error.code not in _LEFT_OUT:
+                raise
             self.collector.warnings.append(f"what {song} has in the library is left out: its entry cannot be read")
+            if not makeable and not self.is_gone(song):
+                self.collector.lacking.append(song)
             return
         for item in entry.files:
             path = self.store.library(item.root) / item.file.path
             try:
                 self._add(path, song=song, sha256=item.file.sha256)
             except (FileNotFoundError, SourceChanged):
-                self.collector.warnings.append(f"{self._relative(path)} is not what was put there, and is left out")
+                why = f"{self._relative(path)} is not what was put there"
             except SourceUnreadable as error:
-                self.collector.warnings.append(f"{error.detail}, and is left out")
+                why = error.detail
+            else:
+                continue
+            instead = "is left out" if makeable else self._add_instead(path, item, song=song)
+            self.collector.warnings.append(f"{why}, and {instead}")
+
+    def _add_instead(self, path: Path, item: EntryFile, *, song: str) -> str:
+        """Put in what there is of a library file that nothing makes again; return what that is.
+
+        A cover is that of the album, and another song may have put the one that is there.
+        """
+        if self.is_gone(song):
+            return "is left out"
+        sha256, size_bytes = item.file.sha256, item.file.size_bytes
+        relative = self._relative(path)
+        if item.role != "cover" and self._keep(relative, song=song, sha256=sha256, size_bytes=size_bytes, read=True):
+            return "stays in as an earlier backup has it"
+        with suppress(OSError):
+            if stat.S_ISREG(path.lstat().st_mode):
+                self._add_changing(path, song=song)
+                return "goes in as it is now"
+        return "is left out"
 
     def _add(self, path: Path, *, song: str, sha256: str | None = None) -> None:
         self.collector.add(path, place="store", path=self._relative(path), song=song, sha256=sha256)

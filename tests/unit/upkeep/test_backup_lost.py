@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from ironclad_assets.contracts.v1.base import FileRecord
 from ironclad_assets.contracts.v1.job import JobState
+from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.sensors.backup import perform_backup
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.notes import note_of
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup.objects import ObjectWriter
@@ -177,6 +180,100 @@ def test_song_whose_original_was_older_than_its_limit_comes_back_from_the_librar
     assert json.loads(note.read_bytes()) == {}
     assert note.stat().st_mode & 0o777 == 0o644
     ledger.close()
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut off"])
+def test_library_file_that_nothing_makes_again_stays_as_an_earlier_backup_has_it(
+    installed: Installed, target: Settings, folder: Path, harm: str, monkeypatch
+) -> None:
+    """Promise 18: it had gone from the backups after as many nights as are kept."""
+    installed.complete_song(installed.add_song(1))
+    prune_original(installed, "s1")
+    delivered = next(installed.store.path("output").rglob("*.flac"))
+    content = delivered.read_bytes()
+    settings = installed.settings.model_copy(update={"backup_path": folder, "backup_keep": 1})
+    perform_backup(settings)
+    harm_file(delivered, harm=harm, monkeypatch=monkeypatch)
+    for _ in range(2):
+        figures = perform_backup(settings)
+    assert [line for line in figures["warnings"] if line.endswith("and stays in as an earlier backup has it")]
+    repository = Repository(folder)
+    assert len(repository.ids()) == 1
+    wish = RestoreWish(repository=repository, backup=repository.find(None))
+    assert restore_backup(target, wish=wish, actor="me").rebuilt == 0
+    assert (target.store_root / delivered.relative_to(installed.store.root)).read_bytes() == content
+
+
+def test_library_file_that_somebody_changed_is_in_where_nothing_makes_it_again(
+    installed: Installed, target: Settings, folder: Path
+) -> None:
+    """What a tag editor wrote is the only copy of the song."""
+    installed.complete_song(installed.add_song(1))
+    prune_original(installed, "s1")
+    delivered = next(installed.store.path("output").rglob("*.flac"))
+    delivered.write_bytes(b"with other tags")
+    made = make(installed, folder)
+    assert [line for line in made.warnings if line.endswith("and goes in as it is now")]
+    assert verify_backup(Repository(folder), made.manifest.id).whole
+    bring_back(made, target)
+    assert (target.store_root / delivered.relative_to(installed.store.root)).read_bytes() == b"with other tags"
+
+
+def test_cover_that_another_song_of_the_album_brought_is_in_as_it_is(installed: Installed, folder: Path) -> None:
+    """An earlier one would come back over it."""
+    job = installed.complete_song(installed.add_song(1))
+    cover = installed.store.path("output/Artist/s1/cover.jpg")
+    atomic.write_bytes(cover, b"before")
+    record = FileRecord(path="Artist/s1/cover.jpg", size_bytes=6, sha256=hash_file(cover))
+    entry = LibraryEntry(files=(EntryFile(role="cover", name="cover", root="output", file=record),))
+    installed.add_artifact(job, "library_entry", name="metadata.json", payload=entry, key="f" * 64)
+    prune_original(installed, "s1")
+    make(installed, folder)
+    atomic.write_bytes(cover, b"of another song")
+    files = {one.path: one.sha256 for one in contents_of(make(installed, folder)).files}
+    assert files["output/Artist/s1/cover.jpg"] == hash_file(cover)
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "pipe"])
+def test_what_lies_in_a_library_files_place_and_is_none_is_left_out(
+    installed: Installed, folder: Path, place: str
+) -> None:
+    """Neither what a link leads to gets into a backup, nor does one wait for a writer that never comes."""
+    installed.complete_song(installed.add_song(1))
+    prune_original(installed, "s1")
+    delivered = next(installed.store.path("output").rglob("*.flac"))
+    delivered.unlink()
+    if place == "pipe":
+        os.mkfifo(delivered)
+    else:
+        delivered.symlink_to(installed.settings.home_dir / "ledger.db")
+    made = make(installed, folder)
+    assert [line for line in made.warnings if delivered.name in line and line.endswith("and is left out")]
+    assert delivered.relative_to(installed.store.root).as_posix() not in paths(made)
+
+
+def test_entry_that_cannot_be_read_keeps_older_backups_where_nothing_makes_the_song_again(
+    installed: Installed, folder: Path
+) -> None:
+    """They may have what it names in the library."""
+    installed.complete_song(installed.add_song(1))
+    prune_original(installed, "s1")
+    settings = installed.settings.model_copy(update={"backup_path": folder, "backup_keep": 1})
+    perform_backup(settings)
+    installed.store.stage("library_entry", "s1").manifest.write_bytes(b"{")
+    with pytest.raises(IroncladError, match="s1") as caught:
+        perform_backup(settings)
+    assert caught.value.code is ErrorCode.BACKUP_INCOMPLETE
+    assert len(Repository(folder).ids()) == 2
+
+
+def test_file_of_an_entry_that_cannot_be_read_keeps_no_library_file_out(
+    installed: Installed, folder: Path, monkeypatch
+) -> None:
+    installed.complete_song(installed.add_song(1))
+    prune_original(installed, "s1")
+    let_disk_fail(next(installed.store.path("stages/library_entry").rglob("metadata.json")), monkeypatch=monkeypatch)
+    assert "output/Artist/s1/01 - Title.flac" in paths(make(installed, folder))
 
 
 def test_song_that_nothing_can_make_again_is_told_and_not_queued(
