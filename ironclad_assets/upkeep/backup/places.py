@@ -6,6 +6,7 @@ own folder need none: the store has one.
 
 import json
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -28,6 +29,12 @@ def known_folders(settings: Settings) -> list[Path]:
     folders = [Path(folder) for folder in _read(settings)]
     configured = configured_folder(settings)
     return list(dict.fromkeys([*folders, *([configured] if configured else [])]))
+
+
+def reached_folders(settings: Settings) -> list[Path]:
+    """Return the known folders, but those in whose place the backups of another installation lie now."""
+    known = _read(settings)
+    return [folder for folder in known_folders(settings) if not _is_anothers(folder, expected=known.get(str(folder)))]
 
 
 def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
@@ -73,6 +80,12 @@ def _read(settings: Settings) -> dict[str, str]:
     if not isinstance(known, dict):
         return {}
     return {place: found for place, found in known.items() if isinstance(found, str)}
+
+
+def _is_anothers(folder: Path, *, expected: str | None) -> bool:
+    with suppress(StorageUnavailable):  # a disk that is away tells nothing, and is not reached either
+        return expected is not None and _id_in(folder / ID_FILE) not in (None, expected)
+    return False
 
 
 def _id_in(file: Path) -> str | None:

@@ -16,7 +16,7 @@ from ironclad_assets.ledger.worker import is_alive
 from ironclad_assets.lookup.policy import state_path
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.backup.places import known_folders
+from ironclad_assets.upkeep.backup.places import reached_folders
 from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.erase.caches import erase_answers, erase_covers
 from ironclad_assets.upkeep.erase.library import erase_entry, erase_marked, library_paths
@@ -83,7 +83,7 @@ class Eraser:
             return Progress((), {})
         require_reachable(self.store)
         tombstones.publish(self.store, self.ledger)
-        for folder in known_folders(self.settings):
+        for folder in reached_folders(self.settings):
             tombstones.publish_beside(folder, self.ledger)
         waiting = {one.receipt: why for one in chosen if (why := self._erase(one))}
         ended = [one for one in chosen if one.receipt not in waiting]

@@ -11,14 +11,15 @@ import pytest
 from ironclad_assets.errors import ErrorCode, IroncladError
 from ironclad_assets.ledger.tombstones import digest_of
 from ironclad_assets.sensors.backup import perform_backup
+from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.backup.places import ID_FILE, KNOWN_BACKUPS, known_folders
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
-from tests.unit.upkeep.backups import make
-from tests.unit.upkeep.installations import Installed
+from tests.unit.upkeep.backups import bring_back, make
+from tests.unit.upkeep.installations import Installed, install
 from tests.unit.upkeep.test_erase import Scheduler
 
 
@@ -165,3 +166,18 @@ def test_share_that_has_gone_stale_keeps_no_deletion_waiting(installed: Installe
     monkeypatch.setattr(Path, "stat", stale)
     receipt = installed.ledger.deletions.request_song("s1", actor="me").receipt
     assert erase(installed).done == (receipt,)
+
+
+def test_deletion_is_not_told_to_another_installation_whose_disk_is_in_the_same_place(
+    installed: Installed, disk: Path, tmp_path: Path
+) -> None:
+    """Its list is about its own users: one who is called the same there would be gone after a restore."""
+    other = install(Settings(home=tmp_path / "other", disk_reserve_bytes=1))
+    other.add_song(1, user_id="ada")
+    make(installed, disk)
+    disk.rename(tmp_path / "away")
+    made = make(other, disk)
+    installed.ledger.deletions.request_user("ada", actor="me")
+    erase(installed)
+    assert bring_back(made, Settings(home=tmp_path / "new", disk_reserve_bytes=1)).deleted_again == 0
+    other.ledger.close()
