@@ -25,7 +25,7 @@ def configured_folder(settings: Settings) -> Path | None:
 
 
 def known_folders(settings: Settings) -> list[Path]:
-    """Return every folder that this home has made backups in, and the configured one."""
+    """Return every folder that this home has made backups in or came from, and the configured one."""
     folders = [Path(folder) for folder in _read(settings)]
     configured = configured_folder(settings)
     return list(dict.fromkeys([*folders, *([configured] if configured else [])]))
@@ -35,6 +35,17 @@ def reached_folders(settings: Settings) -> list[Path]:
     """Return the known folders, but those in whose place the backups of another installation lie now."""
     known = _read(settings)
     return [folder for folder in known_folders(settings) if not _is_anothers(folder, expected=known.get(str(folder)))]
+
+
+def remember(settings: Settings, repository: Repository) -> None:
+    """Remember a folder that this home was restored from, as if it had made the backups there.
+
+    Deletions reach its list from now on, and while its disk is away no backup is begun in its mount point.
+    """
+    with suppress(StorageUnavailable):
+        found = _id_in(repository.folder / ID_FILE)
+        if found is not None:
+            _write(settings, place=str(repository.folder), found=found)
 
 
 def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
@@ -68,7 +79,7 @@ def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
         found = str(uuid.uuid4())
         atomic.write_bytes(file, f"{found}\n".encode(), mode=0o600)
     if expected != found:
-        atomic.write_json(settings.home_dir / KNOWN_BACKUPS, {**known, place: found})
+        _write(settings, place=place, found=found)
 
 
 def _read(settings: Settings) -> dict[str, str]:
@@ -80,6 +91,10 @@ def _read(settings: Settings) -> dict[str, str]:
     if not isinstance(known, dict):
         return {}
     return {place: found for place, found in known.items() if isinstance(found, str)}
+
+
+def _write(settings: Settings, *, place: str, found: str) -> None:
+    atomic.write_json(settings.home_dir / KNOWN_BACKUPS, {**_read(settings), place: found})
 
 
 def _is_anothers(folder: Path, *, expected: str | None) -> bool:

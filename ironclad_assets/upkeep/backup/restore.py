@@ -23,7 +23,7 @@ from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import KNOWN_STORES
 from ironclad_assets.upkeep.backup.manifest import BackedUpFile, BackupManifest, Contents
 from ironclad_assets.upkeep.backup.objects import sync_file_system
-from ironclad_assets.upkeep.backup.places import KNOWN_BACKUPS
+from ironclad_assets.upkeep.backup.places import KNOWN_BACKUPS, remember
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.restored_files import PARTIALS, Placer, entries, inside
 from ironclad_assets.upkeep.backup.restored_jobs import queue_again, rebuild_library
@@ -159,6 +159,7 @@ class _Restore:
                 atomic.write_json(self._journal, {**state, "ledger": True})
         self._settle(stones, actor=actor)
         self._open_store()
+        remember(self._settings, self._wish.repository)
         self._count()
         self._journal.unlink()
         self._ledger.close()

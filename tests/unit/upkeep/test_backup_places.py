@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tombstones import digest_of
 from ironclad_assets.sensors.backup import perform_backup
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
+from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.backup.places import ID_FILE, KNOWN_BACKUPS, known_folders
 from ironclad_assets.upkeep.backup.repository import Repository
@@ -181,3 +183,31 @@ def test_deletion_is_not_told_to_another_installation_whose_disk_is_in_the_same_
     erase(installed)
     assert bring_back(made, Settings(home=tmp_path / "new", disk_reserve_bytes=1)).deleted_again == 0
     other.ledger.close()
+
+
+def test_deletion_reaches_the_folder_that_this_home_was_restored_from(
+    installed: Installed, disk: Path, tmp_path: Path
+) -> None:
+    """Promise 16: a second restore from it had brought back what was deleted after the first."""
+    made = make(installed, disk)
+    settings = Settings(home=tmp_path / "new", disk_reserve_bytes=1)
+    bring_back(made, settings)
+    new = Installed(settings, Store(settings.store_root, 1), Ledger(settings.ledger_url))
+    new.ledger.deletions.request_song("s1", actor="me")
+    erase(new)
+    new.ledger.close()
+    third = Settings(home=tmp_path / "third", disk_reserve_bytes=1)
+    assert bring_back(made, third).deleted_again == 1
+    assert not list((third.store_root / "archive").rglob("*/*"))
+
+
+def test_mount_point_is_not_taken_for_the_disk_that_this_home_was_restored_from(
+    installed: Installed, disk: Path, tmp_path: Path
+) -> None:
+    made = make(installed, disk)
+    settings = Settings(home=tmp_path / "new", disk_reserve_bytes=1)
+    bring_back(made, settings)
+    disk.rename(tmp_path / "away")
+    with pytest.raises(IroncladError, match="--anew") as caught:
+        create_backup(settings, wish=BackupWish(folder=disk), actor="me")
+    assert caught.value.code is ErrorCode.STORAGE_AWAY
