@@ -28,6 +28,7 @@ from ironclad_assets.ledger.tombstones import (
     all_tombstones,
     digest_of,
     has_tombstone,
+    newest,
     require_not_deleted,
     without_tombstone,
 )
@@ -202,15 +203,20 @@ class Deletions:
     def adopt(self, stones: Iterable[Tombstone]) -> int:
         """Take over tombstones, and open the deletion again of whatever is here though it was deleted.
 
+        Of a user whose tombstone this ledger had, it has only what came after, whatever a clock that jumped made of
+        the times: that is left alone.
+
         Returns:
             How many songs and users will be deleted again.
         """
         chosen = list(stones)
         with self._database.write() as connection:
+            known = newest(all_tombstones(connection))
             for stone in chosen:
                 add_tombstone(connection, stone)
             by_digest = {stone.digest: stone for stone in chosen}
-            return _reopen_songs(connection, by_digest) + _reopen_users(connection, by_digest)
+            news = {name: one for name, one in by_digest.items() if name not in known or known[name].at < one.at}
+            return _reopen_songs(connection, by_digest) + _reopen_users(connection, news)
 
     @contextmanager
     def take_turn(self) -> Iterator[bool]:

@@ -13,7 +13,7 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.limits import LimitScope
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError
-from ironclad_assets.ledger import rows
+from ironclad_assets.ledger import deletions, rows
 from ironclad_assets.ledger.forget import forget_songs
 from ironclad_assets.ledger.reads import lock_jobs, require_song
 from ironclad_assets.ledger.store import Ledger
@@ -282,6 +282,21 @@ def test_a_restored_ledger_deletes_again_what_the_tombstones_cover(ledger: Ledge
     assert [one.song for one in restored.deletions.traces(opened[whole.receipt])] == ["s2", "s3"]
     assert restored.deletions.adopt([replace(stones[0], digest="0" * 64)]) == 0
     restored.close()
+
+
+def test_user_who_came_back_before_the_backup_is_not_deleted_again(ledger: Ledger, monkeypatch) -> None:
+    """The clock was ahead when the user was deleted, so that everything since is older than the tombstone."""
+    add_song(ledger, 1)
+    with monkeypatch.context() as ahead:
+        ahead.setattr(deletions, "utc_now", lambda: rows.utc_time(seconds_ago=-1e8))
+        deletion = ledger.deletions.request_user("ada", actor="test")
+    ledger.deletions.forget_songs(["s1"], receipt=deletion.receipt, removed={})
+    ledger.deletions.forget_subject(deletion.receipt, removed={})
+    ledger.deletions.finish(deletion.receipt)
+    back = add_song(ledger, 2)
+    assert ledger.deletions.adopt(ledger.deletions.tombstones()) == 0
+    assert ledger.deletions.open() == []
+    assert ledger.job(back).state is JobState.QUEUED
 
 
 def test_compacting_leaves_no_byte_of_a_deleted_song(ledger: Ledger) -> None:
