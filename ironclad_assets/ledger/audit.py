@@ -58,6 +58,11 @@ class Audit:
         with self._database.read() as connection:
             return frozenset(connection.execute(select(audit.c.object).where(audit.c.action.in_(actions))).scalars())
 
+    def details(self, action: str) -> frozenset[str]:
+        """Return everything that was ever said of an action."""
+        with self._database.read() as connection:
+            return frozenset(connection.execute(select(audit.c.detail).where(audit.c.action == action)).scalars())
+
 
 def write_audit(connection: Connection, action: str, subject: str, *, actor: str, detail: str = "") -> None:
     """Append a line: `actor` did `action` to `subject`."""

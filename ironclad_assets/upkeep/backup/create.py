@@ -108,7 +108,7 @@ def create_backup(settings: Settings, *, wish: BackupWish, actor: str, report: R
         raise StorageUnavailable(f"{store.sentinel} is missing; there is no store to copy", code=ErrorCode.STORAGE_AWAY)
     ledger = Ledger(settings.ledger_url)
     repository = Repository(backup_folder(settings, folder=wish.folder))
-    enter(settings, repository, anew=wish.anew)
+    enter(settings, repository, anew=wish.anew, earlier=_earlier_places(ledger))
     with repository.writing(), _scratch(settings) as scratch:
         repository.sweep()
         report("looking at what is there")
@@ -132,6 +132,11 @@ def create_backup(settings: Settings, *, wish: BackupWish, actor: str, report: R
     ledger.audit.write("backup", made.manifest.id, actor=actor, detail=detail)
     ledger.close()
     return made
+
+
+def _earlier_places(ledger: Ledger) -> frozenset[str]:
+    """Return the folders that backups were made in, by the audit."""
+    return frozenset(detail.partition(" songs, ")[2] for detail in ledger.audit.details("backup"))
 
 
 def _list_deleted(made: Made, *, ledger: Ledger) -> Made:

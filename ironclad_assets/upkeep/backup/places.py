@@ -6,6 +6,7 @@ own folder need none: the store has one.
 
 import json
 import uuid
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -48,13 +49,14 @@ def remember(settings: Settings, repository: Repository) -> None:
             _write(settings, place=str(repository.folder), found=found)
 
 
-def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
+def enter(settings: Settings, repository: Repository, *, anew: bool, earlier: Container[str] = ()) -> None:
     """Make the folder ready for a backup, and remember it.
 
     Args:
         settings: of the installation.
         repository: the backups in the folder.
         anew: it is another disk, or was emptied, and somebody said so.
+        earlier: places of earlier backups by the ledger, for a home that remembers none.
 
     Raises:
         StorageUnavailable: `STORAGE_AWAY`, where this home made backups there and they are not there now.
@@ -63,7 +65,8 @@ def enter(settings: Settings, repository: Repository, *, anew: bool) -> None:
     place, file = str(repository.folder), repository.folder / ID_FILE
     expected, found = known.get(place), _id_in(file)
     own = repository.folder.is_relative_to(settings.store_root.expanduser().absolute())
-    if expected not in (None, found) and not own and not anew:
+    emptied = expected is None and found is None and place in earlier and not repository.ids()
+    if (emptied or expected not in (None, found)) and not own and not anew:
         named = "" if configured_folder(settings) == repository.folder else f" --to {quote(place)}"
         raise StorageUnavailable(
             f"{place} has {'no backups of this home' if found is None else 'the backups of another'}: its disk is not "

@@ -82,7 +82,7 @@ def test_another_disk_is_another(installed: Installed, disk: Path) -> None:
     make(installed, disk)
     disk.rename(disk.with_name("away"))
     (installed.settings.home_dir / KNOWN_BACKUPS).rename(installed.settings.home_dir / "aside")
-    make(installed, disk)
+    make(installed, disk, anew=True)
     (installed.settings.home_dir / "aside").rename(installed.settings.home_dir / KNOWN_BACKUPS)
     with pytest.raises(IroncladError, match="the backups of another"):
         make(installed, disk)
@@ -102,6 +102,23 @@ def test_backups_of_an_older_release_are_taken_as_they_are(installed: Installed,
     (installed.settings.home_dir / KNOWN_BACKUPS).unlink()
     make(installed, disk)
     assert len(Repository(disk).ids()) == 2
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_mount_point_is_not_taken_for_a_disk_that_only_the_audit_knows(
+    installed: Installed, disk: Path, anew: bool
+) -> None:
+    """A home whose `backups.json` an older release never wrote, or that was restored from another folder."""
+    make(installed, disk)
+    (installed.settings.home_dir / KNOWN_BACKUPS).unlink()
+    shutil.rmtree(disk)
+    if anew:
+        make(installed, disk, anew=True)
+        return
+    with pytest.raises(IroncladError, match="--anew") as caught:
+        make(installed, disk)
+    assert caught.value.code is ErrorCode.STORAGE_AWAY
+    assert not disk.exists()
 
 
 def test_stores_own_backups_go_with_the_store(installed: Installed) -> None:
