@@ -22,7 +22,7 @@ from ironclad_assets.cli.backup_show import (
 from ironclad_assets.cli.exits import Exit, door, end
 from ironclad_assets.cli.installation import open_installation, read_settings
 from ironclad_assets.cli.show import open_console, print_json
-from ironclad_assets.errors import ErrorCode, IroncladError, Refusal
+from ironclad_assets.errors import ErrorCode, IroncladError, Refusal, failure
 from ironclad_assets.settings import Settings
 from ironclad_assets.upkeep.backup.create import (
     BackupWish,
@@ -125,6 +125,8 @@ def list_backups(folder: Folder = None, as_json: AsJson = False) -> None:
     """
     with door(as_json=as_json):
         repository = _repository(read_settings(), folder)
+        if folder is not None and not repository.is_there():
+            raise failure(ErrorCode.UNKNOWN_BACKUP, f"{repository.folder} is no folder of backups")
         shown: list[dict[str, Any]] = []
         damaged = False
         for backup in repository.ids():

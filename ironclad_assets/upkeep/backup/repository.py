@@ -48,6 +48,10 @@ class Repository:
         for name in ("objects", "snapshots"):
             atomic.make_folder(self.folder / name)
 
+    def is_there(self) -> bool:
+        """Return whether the folder is one of backups, though it may have none now."""
+        return (self.folder / "snapshots").is_dir()
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Be the only one who adds or removes backups.

@@ -66,6 +66,8 @@ def test_list_shows_the_whole_id_however_narrow_the_terminal(
 def test_exit_codes_are_those_of_the_document(run: Run, folder: Path, tmp_path: Path) -> None:
     """Promise 18: exit codes documented (docs/operations.md)."""
     assert run("backup", "verify", "--from", folder).exit_code == 3
+    assert run("backup", "list").exit_code == 0, "none was made yet"
+    assert run("backup", "list", "--from", folder).exit_code == 3, "a slip of the pen is not an empty folder"
     assert run("backup", "create", "--to", folder).exit_code == 0
     repository = Repository(folder)
     with repository.writing():
