@@ -16,6 +16,7 @@ from ironclad_assets.pipeline.templates import layout_of
 from ironclad_assets.settings import Settings, load_settings
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.backup.journal import require_no_restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def open_installation(*, require_ledger: bool = True) -> Installation:
     """Return the installation of the environment.
 
     Args:
-        require_ledger: refuse one whose ledger is missing or has another schema.
+        require_ledger: refuse one whose ledger is missing, has another schema, or is not restored yet.
     """
     settings = read_settings()
     installation = Installation(
@@ -88,5 +89,6 @@ def open_installation(*, require_ledger: bool = True) -> Installation:
         store=open_store(settings),
     )
     if require_ledger:
+        require_no_restore(settings)
         installation.ledger.check_schema()
     return installation

@@ -27,7 +27,7 @@ from ironclad_assets.supervisor.database import require_database
 from ironclad_assets.supervisor.leftovers import SUPERVISOR_VARIABLE, end_leftovers
 from ironclad_assets.supervisor.ports import LOOPBACK, require_free_port
 from ironclad_assets.supervisor.services import Service, plan_services
-from ironclad_assets.upkeep.backup.restore import require_no_restore
+from ironclad_assets.upkeep.backup.journal import require_no_restore
 
 START_TIMEOUT_S = 120.0
 STOP_GRACE_S = 5.0

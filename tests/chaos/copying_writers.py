@@ -7,8 +7,9 @@ from pathlib import Path
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.tombstones import Tombstone, digest_of
 from ironclad_assets.upkeep.backup.create import BackupWish, backup_folder, create_backup
+from ironclad_assets.upkeep.backup.journal import JOURNAL
 from ironclad_assets.upkeep.backup.repository import Repository
-from ironclad_assets.upkeep.backup.restore import JOURNAL, RestoreWish, restore_backup
+from ironclad_assets.upkeep.backup.restore import RestoreWish, restore_backup
 from ironclad_assets.upkeep.backup.verify import verify_backup
 from ironclad_assets.upkeep.erase.tombstones import merge_file, read_file
 from ironclad_assets.upkeep.upgrades import export_ledger

@@ -21,6 +21,7 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.storage.store import KNOWN_STORES
+from ironclad_assets.upkeep.backup.journal import JOURNAL
 from ironclad_assets.upkeep.backup.manifest import BackedUpFile, BackupManifest, Contents
 from ironclad_assets.upkeep.backup.objects import sync_file_system
 from ironclad_assets.upkeep.backup.places import KNOWN_BACKUPS, remember
@@ -34,7 +35,6 @@ from ironclad_assets.upkeep.backup.verify import open_file, read_contents
 from ironclad_assets.upkeep.erase import tombstones
 from ironclad_assets.upkeep.recount import recount
 
-JOURNAL = "restore.json"
 Part = Literal["home", "store"]
 ALL_PARTS: tuple[Part, ...] = ("home", "store")
 
@@ -93,19 +93,6 @@ def restore_backup(
         work = _Restore(settings, wish, manifest, contents, report)
         with work.alone():
             return work.perform(actor=actor)
-
-
-def require_no_restore(settings: Settings) -> None:
-    """Raise while a restore into this home is not done.
-
-    Raises:
-        PermanentFailure: with `HOME_IN_USE`.
-    """
-    journal = settings.home_dir / JOURNAL
-    if journal.exists():
-        raise failure(
-            ErrorCode.HOME_IN_USE, f"a restore is not done ({journal}); run the same `pipelinectl restore` again"
-        )
 
 
 class _Restore:

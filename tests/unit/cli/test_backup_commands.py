@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ironclad_assets.settings import Settings
+from ironclad_assets.upkeep.backup.journal import JOURNAL
 from ironclad_assets.upkeep.backup.repository import Repository
 from tests.unit.cli.conftest import Run, documents
 from tests.unit.upkeep.installations import install
@@ -61,6 +62,21 @@ def test_list_shows_the_whole_id_however_narrow_the_terminal(
     monkeypatch.setenv("COLUMNS", columns)
     (backup,) = Repository(folder).ids()
     assert backup in run("backup", "list", "--from", folder).output
+
+
+@pytest.mark.parametrize("command", [["submit", "FILE"], ["prune", "--confirm"], ["delete-song", "s1", "--yes"]])
+def test_nothing_is_done_in_a_home_whose_restore_is_not_done(
+    run: Run, folder: Path, home: Path, tmp_path: Path, command: list[str]
+) -> None:
+    """Beside a store that is there, `--only home`, a song had got into the ledger that was still to be filled."""
+    file = tmp_path / "song.wav"
+    file.write_bytes(b"RIFF")
+    (home / JOURNAL).write_text("{}")
+    refused = run(*[file if word == "FILE" else word for word in command], "--json")
+    assert refused.exit_code == 4
+    assert "home_in_use" in refused.output
+    (home / JOURNAL).unlink()
+    assert len(documents(run("status", "--json"))["jobs"]) == 1
 
 
 def test_exit_codes_are_those_of_the_document(run: Run, folder: Path, tmp_path: Path) -> None:

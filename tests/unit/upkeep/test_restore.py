@@ -21,14 +21,13 @@ from ironclad_assets.sensors.prepare import prepare_store
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.backup.create import BackupWish, Made, create_backup
+from ironclad_assets.upkeep.backup.journal import JOURNAL, require_no_restore
 from ironclad_assets.upkeep.backup.places import known_folders
 from ironclad_assets.upkeep.backup.repository import Repository
 from ironclad_assets.upkeep.backup.restore import (
-    JOURNAL,
     Part,
     Restored,
     RestoreWish,
-    require_no_restore,
     restore_backup,
 )
 from ironclad_assets.upkeep.backup.restored_files import inside
