@@ -35,7 +35,7 @@ from ironclad_assets.upkeep.backup.sources import (
     collect_dagster,
     collect_home,
 )
-from ironclad_assets.upkeep.erase.tombstones import FILE_NAME, merge_file
+from ironclad_assets.upkeep.erase.tombstones import FILE_NAME, merge_file, publish_beside
 
 LEDGER_FILE = "ledger.jsonl"
 SONGS_TOLD = 100
@@ -111,6 +111,7 @@ def create_backup(settings: Settings, *, wish: BackupWish, actor: str, report: R
     enter(settings, repository, anew=wish.anew, earlier=_earlier_places(ledger))
     with repository.writing(), _scratch(settings) as scratch:
         repository.sweep()
+        publish_beside(repository.folder, ledger)  # also where no backup can be made now
         report("looking at what is there")
         manifests = _readable(repository)
         sealed = [one.sealed_identity for one in manifests if one.sealed_identity]

@@ -147,6 +147,22 @@ def test_a_deletion_reaches_every_place_that_is_there(installed: Installed, disk
     assert not (tmp_path / "usb").exists(), "a disk that is away gets them with its next backup"
 
 
+def test_disk_that_was_away_gets_the_deletions_though_it_is_too_full_for_a_backup(
+    installed: Installed, disk: Path, tmp_path: Path
+) -> None:
+    make(installed, disk)
+    disk.rename(tmp_path / "away")
+    installed.ledger.deletions.request_song("s1", actor="me")
+    erase(installed)
+    (tmp_path / "away").rename(disk)
+    settings = installed.settings.model_copy(update={"disk_reserve_bytes": 1 << 60})
+    with pytest.raises(IroncladError) as caught:
+        create_backup(settings, wish=BackupWish(folder=disk), actor="me")
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+    stones = {stone.digest for stone in tombstones.read_file(disk / tombstones.FILE_NAME)}
+    assert digest_of("song", "s1") in stones
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"/mnt": 1}'])
 def test_memory_that_is_damaged_stops_neither_backups_nor_deletions(
     installed: Installed, disk: Path, content: bytes
