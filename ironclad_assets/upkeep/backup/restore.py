@@ -240,11 +240,18 @@ class _Restore:
             if one.place != "store":
                 continue
             covered = one.song is not None and one.path not in shared and stones.covers_song(one.song)
-            if covered or self._lacks_files(one):
+            if (covered and not self._is_wanted(one)) or self._lacks_files(one):
                 self._result.left_out += 1
                 continue
             self._placer.place(one, self._store.root / inside(one.path))
         sync_file_system(self._store.root)
+
+    def _is_wanted(self, one: BackedUpFile) -> bool:
+        """Return whether a ledger that is there has this original for a song that came since the backup."""
+        if "home" in self._wish.parts or not one.path.startswith("archive/"):
+            return False
+        with self._ledger.deletions.hold_original(one.path) as wanted:
+            return wanted
 
     def _lacks_files(self, one: BackedUpFile) -> bool:
         """Return whether this is the manifest of an artifact whose files are not in the backup."""

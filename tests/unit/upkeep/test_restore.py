@@ -323,6 +323,19 @@ def test_lost_store_comes_back_without_what_the_ledger_knows_as_deleted(installe
     assert not (changed.store_root / archived).exists()
 
 
+def test_lost_store_gets_the_original_of_a_deleted_song_that_was_handed_in_again(
+    installed: Installed, tmp_path: Path
+) -> None:
+    installed.add_song(1, content=b"the same bytes")
+    made = back_up(installed)
+    receipt = installed.ledger.deletions.request_song("s1", actor="me").receipt
+    installed.ledger.deletions.forget_songs(["s1"], receipt=receipt, removed={})
+    installed.add_song(2, content=b"the same bytes")
+    changed = Settings(home=installed.settings.home, data=tmp_path / "disk", disk_reserve_bytes=1)
+    bring_back(made, changed, parts=("store",))
+    assert (changed.store_root / installed.ledger.song("s2").archive_path).read_bytes() == b"the same bytes"
+
+
 def test_backup_moves_from_sqlite_to_postgres(installed: Installed, tmp_path: Path, postgres_url: str) -> None:
     """GLOBAL-003."""
     job = installed.add_song(1)
