@@ -261,6 +261,7 @@ def _collect_songs(
 ) -> int:
     """Put in the files of every song in the ledger's copy; return how many songs there are."""
     songs = SongCollector(collector, store, extras=wish.extras, is_gone=lambda song: _is_gone(ledger, song))
+    songs.fetch_small()
     count = 0
     for one in dumped_songs(dump):
         songs.add(one)

@@ -52,6 +52,15 @@ class SongCollector:
     extras: Sequence[Extra]
     is_gone: Callable[[str], bool]
 
+    def fetch_small(self) -> None:
+        """Bring the sidecars and quarantine's notes here that only the bucket has, where the store lasts in one."""
+        for folder in ("sidecars", "error"):
+            try:
+                with self._fetching():
+                    self.store.fetch_folder(folder)
+            except SourceUnreadable as error:
+                self.collector.warnings.append(f"{folder}/ may not be whole: {error.detail}")
+
     def add(self, one: DumpedSong) -> None:
         """Put in the original, the sidecars, the quarantine and the artifacts of a song."""
         makeable = self._add_original(one) if one.sha256 else True
@@ -231,8 +240,10 @@ class SongCollector:
         self.collector.add_changing(path, place="store", path=self._relative(path), song=song)
 
     def _stages(self) -> list[str]:
+        """Return the stages that a song may have something of: a store that lasts in a bucket may lack any here."""
         folder = self.store.path("stages")
-        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        here = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+        return sorted({*here, *SMALL_STAGES})
 
     def _files_below(self, folder: Path) -> list[Path]:
         """Return the finished regular files below `folder`; a symbolic link is none, a folder that fails is named."""

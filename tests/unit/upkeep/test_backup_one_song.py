@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.hashing import hash_json
+from ironclad_assets.storage.housekeeping import publish_everything
 from ironclad_assets.storage.opening import open_store
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
 from ironclad_assets.upkeep.backup.repository import Repository
@@ -116,3 +118,16 @@ def test_bucket_that_is_away_makes_no_backup_without_originals(
         create_backup(settings, wish=BackupWish(folder=folder), actor="me")
     assert caught.value.code is ErrorCode.STORAGE_AWAY
     assert Repository(folder).ids() == []
+
+
+def test_what_only_the_bucket_has_of_a_song_is_in_the_backup(installed: Installed, folder: Path, s3: S3Server) -> None:
+    """A machine whose disk was replaced, or beside another one: its store is a working copy that has not everything."""
+    sidecar = installed.store.path("sidecars/s1/lyrics.txt")
+    atomic.make_folder(sidecar.parent)
+    atomic.write_bytes(sidecar, b"la la")
+    settings = move_to_bucket(installed, s3)
+    publish_everything(open_store(settings))
+    for name in ("sidecars", "stages"):
+        shutil.rmtree(installed.store.path(name))
+    found = paths(create_backup(settings, wish=BackupWish(folder=folder), actor="me"))
+    assert {"sidecars/s1/lyrics.txt", "stages/library_entry/s1/manifest.json"} <= found
