@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,10 +75,18 @@ class Claims:
         return Claims(song=self.song, journal=self.journal, records=records, previous=self.previous)
 
 
-def load_claims(store: Store, *, song: str, previous: LibraryEntry | None) -> Claims:
-    """Return the claims of `song`, without those that no longer name a file."""
+def load_claims(store: Store, *, song: str, previous: LibraryEntry | None, leniently: bool = False) -> Claims:
+    """Return the claims of `song`, without those that no longer name a file.
+
+    `leniently`: a journal that is damaged names nothing.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     journal = _folder(store, song) / _JOURNAL
-    records = _read_journal(journal)
+    records: dict[str, FileRecord] = {}
+    with suppress(ValueError) if leniently else nullcontext():
+        records = _read_journal(journal)
     files = previous.files if previous else ()
     records.update({f"{file.root}/{file.file.path}": file.file for file in files})
     present = {key: record for key, record in records.items() if (store.root / key).exists()}
@@ -136,4 +144,6 @@ def _read_journal(journal: Path) -> dict[str, FileRecord]:
         content = json.loads(journal.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{journal} is no journal")
     return {key: FileRecord.model_validate(value) for key, value in content.items()}

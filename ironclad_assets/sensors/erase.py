@@ -92,8 +92,8 @@ def erase_requested(
         done += progress.done
         if progress.done:
             note_entry(settings)  # media servers look at what is left
-        if not progress.waiting or time.monotonic() >= deadline:
-            return Progress(done, progress.waiting)
+        if progress.waiting.keys() <= progress.failed or time.monotonic() >= deadline:
+            return Progress(done, progress.waiting, progress.failed)
         sleep(LOOK_S)
 
 

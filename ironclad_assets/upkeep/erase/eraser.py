@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.deletions import Deletion
 from ironclad_assets.ledger.forget import Traces
 from ironclad_assets.ledger.store import Ledger
@@ -53,10 +54,14 @@ class Elsewhere(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a pass came to: the deletions that are done now, and why the others are not, by receipt."""
+    """What a pass came to: the deletions that are done now, and why the others are not, by receipt.
+
+    `failed`: those of the others for which something has to be mended first.
+    """
 
     done: tuple[str, ...]
     waiting: dict[str, str]
+    failed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Eraser:
     alone: bool
 
     def work(self) -> Progress:
-        """Carry on with every deletion that is not done.
+        """Carry on with every deletion that is not done; what is in the way of one keeps no other waiting.
 
         Raises:
             StorageUnavailable: the store or a database is away; the requests stay, and nothing was taken for gone.
@@ -85,14 +90,24 @@ class Eraser:
         tombstones.publish(self.store, self.ledger)
         for folder in reached_folders(self.settings):
             tombstones.publish_beside(folder, self.ledger)
-        waiting = {one.receipt: why for one in chosen if (why := self._erase(one))}
+        waiting: dict[str, str] = {}
+        failed: set[str] = set()
+        for one in chosen:
+            try:
+                why = self._erase(one)
+            except (IroncladError, ValueError, OSError) as error:
+                require_reachable(self.store)
+                why = error.describe() if isinstance(error, IroncladError) else f"{type(error).__name__}: {error}"
+                failed.add(one.receipt)
+            if why:
+                waiting[one.receipt] = why
         ended = [one for one in chosen if one.receipt not in waiting]
         if ended:
             self.ledger.deletions.compact()
             self.elsewhere.compact()
         for one in ended:
             self.ledger.deletions.finish(one.receipt)
-        return Progress(tuple(one.receipt for one in ended), waiting)
+        return Progress(tuple(one.receipt for one in ended), waiting, frozenset(failed))
 
     def _erase(self, deletion: Deletion) -> str:
         """Remove everything that the deletion is about; return what it waits for, or nothing."""
@@ -146,8 +161,9 @@ class Eraser:
         """Take the names out of everything that people and processes read: logs, and notes between processes."""
         for folder in (self.settings.home_dir / "logs", self.store.path("logs"), self.settings.home_dir / "run"):
             erase_from_folder(folder, names=names, tally=tally, kind="logs")
-        for copy in sorted((self.settings.home_dir / UPGRADES).glob("*")):
-            content = copy.read_bytes()  # of the ledger, which cannot be changed and stay a copy of it
+        for copy in sorted((self.settings.home_dir / UPGRADES).rglob("*")):
+            # Of the ledger, which cannot be changed and stay a copy of it; somebody may have sorted them into folders.
+            content = copy.read_bytes() if copy.is_file() else b""
             if names.find_ids(content) or (names.users and names.find(content)):
                 remove_path(copy, tally=tally, kind="ledger_copies")
 

@@ -4,6 +4,7 @@ What is a song's own is `pipeline/ownership.py`'s to say. Beyond that a deletion
 the song's files, and what somebody moved elsewhere in the library: both are still that song.
 """
 
+import errno
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ KIND = "library"
 
 def library_paths(store: Store, *, song: str) -> list[str]:
     """Return where the song's files are, or were announced to be, below the roots of the library."""
-    claims = load_claims(store, song=song, previous=_read_entry(store, song=song))
+    claims = load_claims(store, song=song, previous=_read_entry(store, song=song), leniently=True)
     known = {*claims.records, *(f"{file.root}/{file.file.path}" for file in claims.previous)}
     return sorted(key.partition("/")[2] for key in known)
 
@@ -38,7 +39,7 @@ def erase_entry(store: Store, *, song: str, tally: Tally) -> None:
     for root in ROOTS:
         clear_incoming(store.library(root), song=song)
     with hold_entry(store, song=song):
-        claims = load_claims(store, song=song, previous=_read_entry(store, song=song))
+        claims = load_claims(store, song=song, previous=_read_entry(store, song=song), leniently=True)
         sizes = {key: (store.root / key).stat().st_size for key in claims.records}
         with real_hands(store=store, song=song, listing=Listing()) as hands:
             Shelf(store=store, song=song, claims=claims, hands=hands).remove_all_but([])
@@ -97,7 +98,9 @@ def _files(library: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    raise error
+    """Raise, but for a folder that we may not look into or have no name for: it is somebody else's."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
+        raise error
 
 
 def _read_entry(store: Store, *, song: str) -> LibraryEntry | None:

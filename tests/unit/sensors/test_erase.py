@@ -23,9 +23,11 @@ from ironclad_assets.ledger.forget import Traces
 from ironclad_assets.partitions import songs
 from ironclad_assets.sensors import erase as erase_module
 from ironclad_assets.sensors import erase_dagster
-from ironclad_assets.sensors.erase import DONE, WAITING, EraserService, build_eraser
+from ironclad_assets.sensors.erase import DONE, WAITING, EraserService, build_eraser, erase_requested
 from ironclad_assets.sensors.erase_dagster import DagsterTraces
 from ironclad_assets.settings import Settings
+from ironclad_assets.storage.opening import open_store
+from ironclad_assets.upkeep.erase.eraser import Eraser, Progress
 from ironclad_assets.upkeep.erase.names import Names
 from ironclad_assets.upkeep.erase.tally import Tally
 
@@ -172,6 +174,9 @@ def test_a_storage_without_tables_is_refused_not_taken_for_empty() -> None:
         erase_dagster._sql(object())
 
 
+STUCK = frozenset({"stuck"})
+
+
 class Process:
     """Stands for the process that erases."""
 
@@ -219,6 +224,29 @@ def test_one_process_at_a_time_erases_and_one_that_could_not_is_followed_after_a
     eraser.close()
     assert started[2].killed
     eraser.close()
+
+
+def test_what_has_to_be_mended_first_is_not_tried_all_the_time(instance, ledger, tmp_path, monkeypatch) -> None:
+    tries = []
+
+    def work(eraser: Eraser) -> Progress:
+        tries.append(eraser)
+        return Progress(
+            (), {"stuck": "may not", "busy": "stopping"} if len(tries) == 1 else {"stuck": "may not"}, STUCK
+        )
+
+    monkeypatch.setattr(Eraser, "work", work)
+    settings = Settings(home=tmp_path / "home")
+    found = erase_requested(
+        instance,
+        settings=settings,
+        ledger=ledger,
+        store=open_store(settings),
+        patience_s=60,
+        sleep=lambda seconds: None,
+    )
+    assert len(tries) == 2, "again for what only takes a while"
+    assert found == Progress((), {"stuck": "may not"}, STUCK)
 
 
 def test_the_sensor_says_how_it_stands(service) -> None:

@@ -1,5 +1,6 @@
 """Erasing: everything of a song goes from store, ledger, caches and logs, and whatever is in the way only delays it."""
 
+import errno
 import json
 import os
 import shutil
@@ -36,7 +37,7 @@ from ironclad_assets.upkeep.erase.tally import Tally
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.plan import Kind
 from tests.forgetting import places_of
-from tests.unit.upkeep.worlds import World, make_world
+from tests.unit.upkeep.worlds import World, forbid, make_world
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 STEP = 1 if ROUNDS > 1 else 7
@@ -286,6 +287,70 @@ def test_while_the_store_is_away_the_request_stays_and_nothing_is_taken_for_gone
     sentinel.write_bytes(content)
     assert files(world) == before
     assert erase(world).done == (deletion.receipt,)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_keeps_one_deletion_waiting_keeps_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    """Promise 6: such as a file that the system may not remove, whoever asked first."""
+    stuck, other = world.song(), world.song(user="bob")
+    receipts = {song: ask(world, song).receipt for song in (stuck, other)[::order]}
+    real = shutil.rmtree
+
+    def rmtree(path: Path, **options: object) -> None:
+        if path == world.store.root / "stages" / "stems" / stuck:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        real(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    progress = erase(world)
+    assert progress.done == (receipts[other],)
+    assert progress.failed == progress.waiting.keys() == {receipts[stuck]}
+    assert "storage_read_only" in progress.waiting[receipts[stuck]]
+    monkeypatch.undo()
+    assert erase(world).done == (receipts[stuck],)
+
+
+@pytest.mark.parametrize("content", [b"\0" * 40, b"[]", b'{"output/x": 1}'])
+def test_a_song_goes_whose_journal_of_paths_is_damaged(world: World, content: bytes) -> None:
+    song = world.song()
+    names = names_of(world, song)
+    (world.store.root / "stages" / "library_entry" / song / "claims.json").write_bytes(content)
+    receipt = ask(world, song).receipt
+    assert erase(world).done == (receipt,)
+    assert places_of(world.store.root, names) == []
+
+
+def test_copies_of_the_ledger_go_also_where_somebody_sorted_them_into_folders(world: World) -> None:
+    song, upgrades = world.song(), world.settings.home_dir / "upgrades"
+    for name, content in {"old/ledger-0001.jsonl": song, "old/ledger-0002.jsonl": "nobody", "notes.txt": "x"}.items():
+        (upgrades / name).parent.mkdir(parents=True, exist_ok=True)
+        (upgrades / name).write_text(content)
+    receipt = ask(world, song).receipt
+    assert erase(world).done == (receipt,)
+    assert {path.name for path in upgrades.rglob("*")} == {"old", "ledger-0002.jsonl", "notes.txt"}
+
+
+def test_a_folder_of_others_in_the_library_keeps_no_deletion_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 6: such as a private one, or one too deep to have a name."""
+    song = world.song()
+    private = world.put("output/Private/file")
+    held = os.open(world.store.library("output"), os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=held)
+        deeper = os.open("d" * 200, os.O_RDONLY, dir_fd=held)
+        os.close(held)
+        held = deeper
+    os.close(held)
+    forbid(monkeypatch, private.parent)
+    receipt = ask(world, song).receipt
+    assert erase(world).done == (receipt,)
+    assert private.exists()
+    monkeypatch.undo()
+    assert places_of(private.parent, [song]) == []
 
 
 def test_a_full_store_is_no_reason_to_keep_what_is_to_go(world: World) -> None:

@@ -392,11 +392,14 @@ def test_good_files_of_a_complete_song_stay_though_a_retry_of_it_came_to_nothing
     assert [path for path in filed if not path.exists()] == []
 
 
-@pytest.mark.parametrize("how", ["damaged", "missing"])
+@pytest.mark.parametrize("how", ["damaged", "missing", "no journal"])
 def test_a_record_that_cannot_be_read_keeps_nobody_elses_files_longer(world, how):
     world.limit("keep_tracks_days", 1)
     broken, other = world.song(age_days=5), world.song(user="bob", age_days=5)
-    damage_entry(world, broken, how=how)
+    if how == "no journal":
+        (world.store.root / "stages" / "library_entry" / broken / "claims.json").write_bytes(b"[]")
+    else:
+        damage_entry(world, broken, how=how)
     swept = world.prune(Kind.OLD)
     assert sum(swept.skipped.values()) > 0
     assert [path for path in world.store.library("output").rglob("*.flac") if other in path.name] == []
