@@ -60,11 +60,12 @@ def erase_hidden(chosen: Sequence[Traces], *, store: Store, tally: Tally) -> Non
             if path.is_file() and f"{_relative(store, folder)}/{hash_file(path)}" in originals:
                 remove_path(path, tally=tally, kind="archive")
     songs = [one.song.encode() for one in chosen]
-    for folder in (store.path("error"), *sorted(store.root.glob("*-input"))):
+    kinds = {"error": "quarantine", "stages/*": "stages", "*-input": "hand_offs"}
+    for folder, kind in ((folder, kind) for glob, kind in kinds.items() for folder in sorted(store.root.glob(glob))):
         for path in _hidden(folder):
-            said = b"\n".join(document.read_bytes() for document in path.rglob("*.json"))
+            said = b"\n".join(document.read_bytes() for document in path.rglob("*.json") if document.is_file())
             if any(song in said for song in songs):
-                remove_path(path, tally=tally, kind="quarantine" if folder == store.path("error") else "hand_offs")
+                remove_path(path, tally=tally, kind=kind)
 
 
 def erase_put_aside(store: Store, *, names: Names, tally: Tally) -> None:

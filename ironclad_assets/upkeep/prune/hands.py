@@ -21,6 +21,8 @@ from ironclad_assets.ledger.audit import write_audit
 from ironclad_assets.ledger.tombstones import receipt_of
 from ironclad_assets.ledger.usage import ORIGINAL, QUARANTINE, forget_stored_of
 from ironclad_assets.pipeline.ownership import hold_entry
+from ironclad_assets.pipeline.shelf import ROOTS
+from ironclad_assets.pipeline.shelving import remove_empty
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.mirror import ORIGINALS
 from ironclad_assets.storage.notes import note_of
@@ -89,6 +91,7 @@ class Hands:
             raise
         for aside in asides:
             aside.free()
+        self._leave_folders(taken.removed)
         beyond.finish(taken.removed)
         if failed is not None:
             beyond.restore(group)
@@ -209,6 +212,13 @@ class Hands:
         work.rename(folder)
         atomic.sync_folder(folder.parent)
         aside.move(path, folder / _MOVED)
+
+    def _leave_folders(self, removed: Sequence[Removal]) -> None:
+        """Remove the folders of the library that are empty now: they are called after artists and albums."""
+        for one in removed:
+            root = one.path.partition("/")[0]
+            if root in ROOTS and one.base == "store":
+                remove_empty((self.ground.store.root / one.path).parent, root=self.ground.store.library(root))
 
     def _forget(self, connection: Connection, removed: Sequence[Removal]) -> None:
         """Keep the ledger's count of what is stored in step."""

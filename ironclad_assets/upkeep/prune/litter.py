@@ -27,7 +27,7 @@ from ironclad_assets.upkeep.prune.plan import (
     weigh,
 )
 from ironclad_assets.upkeep.prune.retention import NOBODY
-from ironclad_assets.upkeep.prune.songs import TEMPORARY, unix_time
+from ironclad_assets.upkeep.prune.songs import ALL_STAGES, TEMPORARY, unix_time
 
 Base = Literal["store", "home"]
 
@@ -39,11 +39,13 @@ _HOME = ("", "run", "cache", "logs", "dagster")
 def litter(ground: Ground) -> Iterator[Removal]:
     """Yield temporary files that nobody has written to for an hour."""
     originals = [f"archive/{entry.name}" for entry in names_in(ground.store.archive) if len(entry.name) == 2]
-    for folder in (*_FLAT, *originals, *hand_off_folders(ground)):
+    stages = [f"stages/{stage}" for stage in ALL_STAGES]  # in which a sweep hides the folder of a song
+    for folder in (*_FLAT, *originals, *stages, *hand_off_folders(ground)):
         yield from _temporaries("store", folder, ground=ground)
     for folder in _HOME:
         yield from _temporaries("home", folder, ground=ground)
-    yield from _below("input", ground=ground)
+    for top in ("input", *ROOTS):
+        yield from _below(top, ground=ground)
     for root in ROOTS:
         for entry in names_in(ground.store.library(root)):
             match = _INCOMING.fullmatch(entry.name)

@@ -109,9 +109,9 @@ def _unknown_songs(folder: str, *, ground: Ground) -> Iterator[Removal]:
         known = ground.ledger.sweeps.known(entry.name for entry in named)
         for entry in named:
             if entry.name not in known:
-                yield from _orphan(f"{folder}/{entry.name}", song=entry.name, guard="unknown_song", ground=ground)
-                if folder == "stages/library_entry":
+                if folder == "stages/library_entry":  # before what tells where they are
                     yield from _unmarked(entry.name, ground=ground)
+                yield from _orphan(f"{folder}/{entry.name}", song=entry.name, guard="unknown_song", ground=ground)
 
 
 def _unknown_originals(prefix: str, *, ground: Ground) -> Iterator[Removal]:

@@ -136,7 +136,8 @@ def test_what_a_killed_sweep_had_hidden_of_a_song_goes_with_the_song(
     monkeypatch.setattr(Aside, "free", lambda self: None)
     world.prune(Kind.OLD)
     Aside().hide(quarantine)
-    assert {path.parent.name for path in world.store.root.rglob("*.part")} > {"error"}
+    Aside().hide(world.store.root / "stages" / "stems" / done)
+    assert {path.parent.name for path in world.store.root.rglob("*.part")} > {"error", "stems"}
     for song in (done, failed):
         ask(world, song)
     erase(world)

@@ -12,10 +12,10 @@ import pytest
 
 from ironclad_assets.contracts.v1.job import JobError, JobState
 from ironclad_assets.contracts.v1.options import JobOptions
-from ironclad_assets.errors import ErrorCode, IroncladError
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.ledger.users import take_user_turn
 from ironclad_assets.pipeline import ownership
-from ironclad_assets.pipeline.ownership import hold_entry
+from ironclad_assets.pipeline.ownership import hold_entry, read_mark
 from ironclad_assets.storage.artifacts import find_reusable
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.upkeep.backup.create import BackupWish, create_backup
@@ -493,6 +493,56 @@ def test_what_another_machine_kept_of_a_deleted_song_is_not_put_aside(world):
     assert left == {}
     assert [path for path in world.files() if path.startswith("orphaned/") and path.endswith("manifest.json")]
     assert {line.object for line in world.ledger.audit.lines() if line.action == "prune"} == {receipt, unknown}
+    assert [path for path in world.store.root.rglob("*") if song in path.name] == [], "not in the name of an album"
+
+
+def deleted_elsewhere(world, song):
+    """Let another machine that shares the ledger have deleted a song."""
+    receipt = world.ledger.deletions.request_song(song, actor="me").receipt
+    world.ledger.deletions.forget_songs([song], receipt=receipt, removed={})
+
+
+def test_what_a_killed_sweep_had_hidden_of_a_deleted_song_goes_wherever_it_lay(world, monkeypatch):
+    """Promises 16 and 17: the folders of its stages, and files in the library."""
+    song = world.song(age_days=2)
+    deleted_elsewhere(world, song)
+    with monkeypatch.context() as patch:
+        patch.setattr(Aside, "free", lambda self: None)
+        world.prune(Kind.ORPHANED)
+    hidden = {path.relative_to(world.store.root).parts[0] for path in hidden_files(world)}
+    assert hidden == {"stages", "output", "output-stems"}
+    world.ahead_s, world.boot_s = 2 * DAY_S, world.boot_s + 2 * DAY_S
+    world.prune(Kind.PARTIAL)
+    assert hidden_files(world) == []
+    assert [path for path in world.store.root.rglob("*") if song in path.name] == []
+
+
+def test_what_tells_of_files_without_marks_stays_until_they_are_gone(world, monkeypatch):
+    """Promise 16: nobody would know afterwards whose they are."""
+    monkeypatch.setattr(os, "setxattr", no_marks)
+    song = world.song(age_days=2)
+    assert read_mark(next(world.store.library("output").rglob("*.flac"))) is None
+    deleted_elsewhere(world, song)
+    with monkeypatch.context() as patch:
+        patch.setattr(Aside, "hide", refuse_library(Aside.hide))
+        assert world.prune(Kind.ORPHANED).skipped == {"it cannot be taken: storage_read_only": 1}
+    world.prune(Kind.ORPHANED)
+    assert [path for root in ("output", "output-stems") for path in world.store.library(root).rglob("*")] == []
+
+
+def no_marks(*_):
+    raise OSError(errno.ENOTSUP, "Operation not supported")
+
+
+def refuse_library(hide):
+    """Return what hides files, but for those of the library."""
+
+    def refuse(aside, path):
+        if "output" in path.parts:
+            raise StorageUnavailable("read-only", code=ErrorCode.STORAGE_READ_ONLY)
+        hide(aside, path)
+
+    return refuse
 
 
 @pytest.mark.parametrize("own", [True, False])
