@@ -13,7 +13,7 @@ from typing import Literal
 
 from ironclad_assets.contracts.v1.base import SONG_PATTERN
 from ironclad_assets.pipeline.shelf import ROOTS
-from ironclad_assets.upkeep.prune.orphans import batches, hand_off_folders
+from ironclad_assets.upkeep.prune.orphans import PREFIXES, batches, hand_off_folders
 from ironclad_assets.upkeep.prune.plan import (
     PARTIAL_S,
     Ground,
@@ -36,21 +36,17 @@ _FLAT = ("", "archive", "error", "sidecars", "orphaned", "cover-art-cache", "log
 _HOME = ("", "run", "cache", "logs", "dagster")
 
 
-def litter(ground: Ground) -> Iterator[Removal]:
-    """Yield temporary files that nobody has written to for an hour."""
-    originals = [f"archive/{entry.name}" for entry in names_in(ground.store.archive) if len(entry.name) == 2]
+def litter(ground: Ground) -> list[Iterator[Removal]]:
+    """Return streams, one for each folder, of temporary files that nobody has written to for an hour."""
+    originals = [f"archive/{prefix}" for prefix in PREFIXES]
     stages = [f"stages/{stage}" for stage in ALL_STAGES]  # in which a sweep hides the folder of a song
-    for folder in (*_FLAT, *originals, *stages, *hand_off_folders(ground)):
-        yield from _temporaries("store", folder, ground=ground)
-    for folder in _HOME:
-        yield from _temporaries("home", folder, ground=ground)
-    for top in ("input", *ROOTS):
-        yield from _below(top, ground=ground)
-    for root in ROOTS:
-        for entry in names_in(ground.store.library(root)):
-            match = _INCOMING.fullmatch(entry.name)
-            if match and re.fullmatch(SONG_PATTERN, match["song"]):
-                yield from _incoming(root, entry, song=match["song"], ground=ground)
+    folders = (*_FLAT, *originals, *stages, *hand_off_folders(ground))
+    return [
+        *(_temporaries("store", folder, ground=ground) for folder in folders),
+        *(_temporaries("home", folder, ground=ground) for folder in _HOME),
+        *(_below(top, ground=ground) for top in ("input", *ROOTS)),
+        *(_incoming(root, ground=ground) for root in ROOTS),
+    ]
 
 
 def old_logs(ground: Ground) -> Iterator[Removal]:
@@ -111,8 +107,15 @@ def _left(base: Base, path: str, *, ground: Ground) -> Iterator[Removal]:
         yield _nobodys(Kind.PARTIAL, base, path, weight, why="left over from writing")
 
 
-def _incoming(root: str, entry: os.DirEntry[str], *, song: str, ground: Ground) -> Iterator[Removal]:
-    """Yield the folder in which a song's files waited for their names, if nobody works on the song."""
+def _incoming(root: str, *, ground: Ground) -> Iterator[Removal]:
+    """Yield the folders in which songs' files waited for their names, of songs that nobody works on."""
+    for entry in names_in(ground.store.library(root)):
+        match = _INCOMING.fullmatch(entry.name)
+        if match and re.fullmatch(SONG_PATTERN, match["song"]):
+            yield from _incoming_of(root, entry, song=match["song"], ground=ground)
+
+
+def _incoming_of(root: str, entry: os.DirEntry[str], *, song: str, ground: Ground) -> Iterator[Removal]:
     weight = weigh(Path(entry.path))
     one = ground.ledger.sweeps.find([song]).get(song)
     if weight is None or ground.age_s(weight.newest) <= PARTIAL_S or (one is not None and one.state.active):

@@ -40,19 +40,21 @@ from ironclad_assets.upkeep.prune.songs import ALL_STAGES, unix_time
 
 HAND_OFF = re.compile(r"[a-z0-9_-]+-input")
 NOTE = "note.json"
+
+PREFIXES = tuple(f"{number:02x}" for number in range(256))
+"""Folders of the archive."""
+
 _SONG = re.compile(SONG_PATTERN)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def orphans(ground: Ground) -> Iterator[Removal]:
-    """Yield everything in the store whose song, or whose manifest, does not exist."""
-    for folder in song_folders(ground.store):
-        yield from _unknown_songs(folder, ground=ground)
-    for prefix in names_in(ground.store.archive):
-        if re.fullmatch("[0-9a-f]{2}", prefix.name) and prefix.is_dir(follow_symlinks=False):
-            yield from _unknown_originals(prefix.name, ground=ground)
-    for root in ROOTS:
-        yield from _unfiled(ground.store.library(root), ground=ground)
+def orphans(ground: Ground) -> list[Iterator[Removal]]:
+    """Return streams, one for each folder, of everything in the store whose song, or whose manifest, does not exist."""
+    return [
+        *(_unknown_songs(folder, ground=ground) for folder in song_folders(ground.store)),
+        *(_unknown_originals(prefix, ground=ground) for prefix in PREFIXES),
+        *(_unfiled(ground.store.library(root), ground=ground) for root in ROOTS),
+    ]
 
 
 def kept_long_enough(ground: Ground) -> Iterator[Removal]:
@@ -115,6 +117,8 @@ def _unknown_songs(folder: str, *, ground: Ground) -> Iterator[Removal]:
 
 
 def _unknown_originals(prefix: str, *, ground: Ground) -> Iterator[Removal]:
+    if (ground.store.archive / prefix).is_symlink():
+        return
     for batch in _scan(ground.store.archive / prefix):
         paths = [f"archive/{prefix}/{entry.name}" for entry in batch if _SHA256.fullmatch(entry.name)]
         known = ground.ledger.sweeps.referenced(paths)
@@ -145,7 +149,7 @@ def _unfiled(library: Path, *, ground: Ground) -> Iterator[Removal]:
     marked: list[tuple[str, str]] = []
     covers: list[tuple[str, str]] = []
     for path in visible_files(library):
-        song = _song_of(path)
+        song = marked_song(path)
         if song is not None:
             chosen = covers if is_left_cover(path) else marked
             chosen.append((path.relative_to(ground.store.root).as_posix(), song))
@@ -162,12 +166,14 @@ def _left_alone(covers: list[tuple[str, str]], *, ground: Ground) -> Iterator[Re
     for cover in _without_entry(covers, ground=ground):
         folder = (ground.store.root / cover.path).parent
         beside = [folder / entry.name for entry in names_in(folder) if entry.name != COVER]
-        marked = [(path.relative_to(ground.store.root).as_posix(), song) for path in beside if (song := _song_of(path))]
+        marked = [
+            (path.relative_to(ground.store.root).as_posix(), song) for path in beside if (song := marked_song(path))
+        ]
         if len(marked) == len(beside) == len(list(_without_entry(marked, ground=ground))):
             yield cover
 
 
-def _song_of(path: Path) -> str | None:
+def marked_song(path: Path) -> str | None:
     """Return the song that a file is marked as of, if that is the name of one."""
     song = read_mark(path)
     return song if song is not None and _SONG.fullmatch(song) else None

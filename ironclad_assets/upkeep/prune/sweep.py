@@ -156,11 +156,11 @@ class Sweep:
         for one in self.ledger.sweeps.songs(user_id=self.user_id):
             found = [*self._seen(self._of_song(one, folders=folders, ground=ground, leaving=leaving), swept)]
             yield from sorted((item for item in found if item.kind in self.kinds), key=lambda item: item.kind)
-        if Kind.CORRUPT in self.kinds:
-            yield from self._seen(corrupt(ground, user_id=self.user_id), swept)
+        for stream in corrupt(ground, user_id=self.user_id) if Kind.CORRUPT in self.kinds else ():
+            yield from self._seen(stream, swept)
         others: list[Iterator[Removal]] = [old_logs(ground)]
         if self.user_id is None:
-            others += [litter(ground), orphans(ground), kept_long_enough(ground)]
+            others += [*litter(ground), *orphans(ground), kept_long_enough(ground)]
         for stream in others:
             for item in self._seen(stream, swept):
                 if item.kind in self.kinds and self.user_id in (None, item.user_id):

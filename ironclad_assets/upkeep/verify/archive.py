@@ -36,8 +36,16 @@ def check_archive(
             if not HIDDEN.fullmatch(prefix.name):
                 yield found(FindingCode.ORIGINAL_UNEXPECTED, f"archive/{prefix.name}", "no original is called so")
             continue
-        for batch in batches(names_in(Path(prefix.path))):
-            known = ledger.sweeps.referenced(f"archive/{prefix.name}/{entry.name}" for entry in batch)
+        try:
+            entries = names_in(Path(prefix.path))
+        except OSError as error:
+            detail = f"it cannot be read: {error.strerror}"
+            yield found(FindingCode.ORIGINAL_DAMAGED, f"archive/{prefix.name}", detail)
+            continue
+        for batch in batches(entries):
+            # Other names are nobody's originals, and may be in no spelling that a database knows.
+            named = [entry.name for entry in batch if _NAME.fullmatch(entry.name) and entry.name[:2] == prefix.name]
+            known = ledger.sweeps.referenced(f"archive/{prefix.name}/{name}" for name in named)
             for entry in batch:
                 path = f"archive/{prefix.name}/{entry.name}"
                 if chosen(entry.name[:64]) and not HIDDEN.fullmatch(entry.name):
@@ -46,7 +54,10 @@ def check_archive(
 
 def _check_one(file: Path, path: str, *, known: bool, heed: Callable[[], None]) -> Iterator[Finding]:
     if _NOTE.fullmatch(file.name):
-        wrong = check_seal(file.read_bytes())
+        try:
+            wrong = check_seal(file.read_bytes())
+        except OSError as error:
+            wrong = f"it cannot be read: {error.strerror}"
         if wrong:
             yield found(FindingCode.NOTE_DAMAGED, path, wrong)
         return

@@ -11,13 +11,12 @@ from pydantic import ValidationError
 from ironclad_assets.contracts.v1.library_entry import EntryFile, LibraryEntry
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.ledger.store import Ledger
-from ironclad_assets.pipeline.ownership import read_mark
 from ironclad_assets.pipeline.shelf import ROOTS
 from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.hashing import carry_on
 from ironclad_assets.storage.store import StageFolder, Store
 from ironclad_assets.upkeep.findings import Finding, FindingCode, found
-from ironclad_assets.upkeep.prune.orphans import is_left_cover, visible_files
+from ironclad_assets.upkeep.prune.orphans import is_left_cover, marked_song, visible_files
 from ironclad_assets.upkeep.verify.song import check_file
 
 _CODES = {"file_missing": FindingCode.LIBRARY_FILE_MISSING, "file_damaged": FindingCode.LIBRARY_FILE_CHANGED}
@@ -49,7 +48,7 @@ def check_marked_files(store: Store, ledger: Ledger, *, chosen: Callable[[str], 
 
     for root in ROOTS:
         for path in visible_files(store.library(root)):
-            song = read_mark(path)
+            song = marked_song(path)
             if song is None or not chosen(song):
                 continue
             paths, busy = named(song)

@@ -97,8 +97,8 @@ class Verification:
         yield from check_archive(self.store, self.ledger, chosen=self.part.has, heed=self._heed)
         yield from check_marked_files(self.store, self.ledger, chosen=self.part.has)
         for folder in song_folders(self.store):
-            yield from self._strangers(folder)
-        yield from self._orphan_notes()
+            yield from self._told(self._strangers(folder))
+        yield from self._told(self._orphan_notes())
 
     def _song(self, one: SweptSong) -> Iterator[Finding]:
         """Yield what is wrong with a song, unless somebody works on it or began to meanwhile."""
@@ -106,25 +106,28 @@ class Verification:
         if one.state.active:
             self.verified.busy += 1
             return
-        findings = list(self._found_in(one))
+        findings = list(self._told(self._found_in(one), song=one.song))
         if findings and self.ledger.sweeps.find([one.song]).get(one.song) != one:
             self.verified.busy += 1
             return
         yield from findings
 
     def _found_in(self, one: SweptSong) -> Iterator[Finding]:
-        """Yield what is wrong with a song; what cannot be looked at is, unless the store went away.
+        yield from check_song(one, store=self.store, ledger=self.ledger, heed=self._heed)
+        yield from check_entry_files(one.song, store=self.store, heed=self._heed)
+
+    def _told(self, findings: Iterator[Finding], *, song: str = "") -> Iterator[Finding]:
+        """Yield findings; what cannot be looked at is one and ends them, unless the store went away.
 
         Raises:
             StorageUnavailable: it did.
         """
         try:
-            yield from check_song(one, store=self.store, ledger=self.ledger, heed=self._heed)
-            yield from check_entry_files(one.song, store=self.store, heed=self._heed)
+            yield from findings
         except OSError as error:
             require_store(self.store, self.settings)
             path = os.path.relpath(os.fsdecode(error.filename or self.store.root), self.store.root)
-            yield found(FindingCode.FILE_DAMAGED, path, f"it cannot be read: {error.strerror}", song=one.song)
+            yield found(FindingCode.FILE_DAMAGED, path, f"it cannot be read: {error.strerror}", song=song)
 
     def _strangers(self, folder: str) -> Iterator[Finding]:
         """Yield what is named after songs that the ledger does not know."""

@@ -432,6 +432,24 @@ def test_a_folder_that_may_not_be_looked_into_stops_nobody_elses_sweep(world, mo
     assert (world.store.root / folder / "file").exists()
 
 
+@pytest.mark.parametrize("folder", ["archive/00", "archive", "stages/stems", "sidecars", "output-stems", "logs"])
+def test_a_folder_that_may_not_be_looked_into_hides_no_other(world, monkeypatch, folder):
+    world.put("archive/ff/" + "ff" * 32)
+    song = world.song(age_days=2)
+    world.touch(world.store.root, 2)
+    deleted_elsewhere(world, song)
+    world.put(f"input/.{'0' * 32}.part")
+    damaged = world.song()
+    next(world.store.root.glob(f"stages/song_metadata/{damaged}/*/audio.f32")).write_bytes(b"")
+    world.verify()
+    forbid(monkeypatch, world.store.root / folder)
+    planned = world.plan()
+    assert f"input/.{'0' * 32}.part" in {one.path for one in planned}
+    assert ("archive/ff/" + "ff" * 32 in {one.path for one in planned}) == (folder != "archive")
+    assert [one for one in planned if one.path.startswith("output/")]
+    assert Kind.CORRUPT in {one.kind for one in planned}
+
+
 def test_folders_too_deep_to_be_named_stop_nobodys_sweep(world):
     """Promise 6: any user can make them in a drop folder that is shared over the network."""
     song = world.song(age_days=8)

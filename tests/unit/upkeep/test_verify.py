@@ -212,3 +212,38 @@ def test_a_name_in_no_known_spelling_is_nobodys(world):
     (world.store.root / os.fsdecode(b"stages/stems/\xff")).mkdir()
     assert [one.code for one in world.verify()] == ["orphaned"]
     assert [one.code for one in world.verify() if one.song == song] == []
+    (world.store.root / os.fsdecode(b"archive/ab/")).mkdir()
+    (world.store.root / os.fsdecode(b"archive/ab/\xff")).write_bytes(b"")
+    assert [one.code for one in world.verify()] == ["original_unexpected", "orphaned"]
+
+
+@pytest.mark.parametrize("mark", [b"a\0b", b"../../secret", b"\xff", b"a" * 900])
+def test_a_mark_that_is_no_songs_is_somebody_elses(world, mark):
+    """Promise 6: whoever may write to the library could else stop everybody's check."""
+    world.song()
+    os.setxattr(world.put("output/Ann/mine.flac"), "user.ironclad.song", mark)
+    assert world.verify() == []
+
+
+@pytest.mark.parametrize("folder", ["archive/ab", "sidecars", "orphaned"])
+def test_a_folder_that_may_not_be_looked_into_ends_no_check(world, monkeypatch, folder):
+    world.song()
+    other = world.song()
+    world.store.path(f"{folder}/x").mkdir(parents=True, exist_ok=True)
+    (world.store.root / world.ledger.song(other).archive_path).unlink()
+    forbid(monkeypatch, world.store.root / folder)
+    found = {(one.path, one.detail) for one in world.verify()}
+    assert (folder, "it cannot be read: Permission denied") in found
+    assert (world.ledger.song(other).archive_path, "the ledger knows it, it is not there") in found
+
+
+def test_an_artifact_is_not_moved_for_a_stranger_beside_it(world):
+    """What was damaged is whole again; that a file lies there that nobody knows does not damage it."""
+    song = world.song()
+    file = next(world.store.root.glob(f"stages/stems/{song}/*/audio.f32"))
+    content = file.read_bytes()
+    file.write_bytes(b"X" + content[1:])
+    assert [one.code for one in world.verify()] == ["file_damaged"]
+    file.write_bytes(content)
+    world.put(f"stages/stems/{song}/.DS_Store")
+    assert world.plan(Kind.CORRUPT) == []
