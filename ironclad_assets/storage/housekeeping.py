@@ -116,7 +116,7 @@ def remove_leftovers(store: Store, *, now: float, older_than_s: float = LEFTOVER
     store.require_present()
     before, removed = now - older_than_s, 0
     for prefix, group in groupby(store.mirror.lasting("stages"), key=lambda found: found.path.split("/")[1:3]):
-        found = list(group)
+        found = [one for one in group if one.path.count("/") > 2]  # what others put above is no artifact's
         old = [one for one in found if one.modified_at < before and not one.path.endswith(f"/{MANIFEST}")]
         if old and len({one.path.split("/")[3] for one in found}) != 2:  # its manifest and one folder: as it should be
             removed += _remove_unnamed(store.mirror, f"stages/{'/'.join(prefix)}", old)

@@ -15,7 +15,7 @@ from ironclad_assets.storage.mirror import ORIGINALS, Parting
 from ironclad_assets.storage.notes import drop_note, publish_note
 from ironclad_assets.storage.publication import Publication
 from ironclad_assets.storage.store import Store
-from ironclad_assets.upkeep.prune.plan import Kind, Removal
+from ironclad_assets.upkeep.prune.plan import NOT_HERE, How, Kind, Removal
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Beyond:
     _stays: dict[str, Publication] = field(default_factory=dict)
 
     def look_up(self, group: Sequence[Removal]) -> None:
-        """Find what is to go there.
+        """Find what is to go there, and fetch what is only there and to be kept for some days.
 
         Raises:
             StorageUnavailable: the object store does not answer; nothing was touched.
@@ -43,6 +43,8 @@ class Beyond:
                 if publication is not None and publication.is_whole():
                     self._stays[one.path] = publication
                     continue
+            if one.how is How.MOVE and one.inode == NOT_HERE:
+                self.store.original(one.path)
             self._partings[one.path] = [mirror.look_up(path) for path in one.paths if "/" in path]
 
     def stays(self, one: Removal) -> bool:

@@ -30,9 +30,8 @@ from ironclad_assets.storage.sealed import seal
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.beyond import Beyond
 from ironclad_assets.upkeep.prune.guard import require_store
-from ironclad_assets.upkeep.prune.library import NOT_HERE
 from ironclad_assets.upkeep.prune.orphans import NOTE
-from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal
+from ironclad_assets.upkeep.prune.plan import NOT_HERE, Ground, How, Kind, Removal
 from ironclad_assets.upkeep.prune.unfile import Unfiled, unfile
 
 PRUNED = "pruned.json"
@@ -182,6 +181,8 @@ class Hands:
             status = (path / one.names[0] if one.names else path).lstat()
         except (FileNotFoundError, NotADirectoryError):
             return "" if one.how is How.REMOVE and one.inode == NOT_HERE else "it is gone already"
+        if one.how is How.MOVE and one.inode == NOT_HERE:
+            return ""  # fetched to be moved
         same = (status.st_ino, status.st_mtime_ns) == (one.inode, one.changed_ns)
         return "" if same else "it changed meanwhile"
 

@@ -18,11 +18,8 @@ from ironclad_assets.ledger.usage import ORIGINAL
 from ironclad_assets.pipeline.ownership import Claims, load_claims, marked_by_us
 from ironclad_assets.pipeline.shelf import COVER
 from ironclad_assets.storage.artifacts import read_manifest
-from ironclad_assets.upkeep.prune.plan import Ground, How, Kind, Removal, Weight, freed_bytes, names_in, weigh
+from ironclad_assets.upkeep.prune.plan import NOT_HERE, Ground, How, Kind, Removal, Weight, freed_bytes, names_in, weigh
 from ironclad_assets.upkeep.prune.songs import unix_time
-
-NOT_HERE = 0
-"""Inode of an original that is in the object store alone."""
 
 
 def old_files(one: SweptSong, *, ground: Ground, leaving: Counter[str]) -> Iterator[Removal]:

@@ -26,6 +26,7 @@ from ironclad_assets.storage.artifacts import read_manifest
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune.plan import (
     DAY_S,
+    NOT_HERE,
     PARTIAL_S,
     Ground,
     Guard,
@@ -46,6 +47,7 @@ PREFIXES = tuple(f"{number:02x}" for number in range(256))
 
 _SONG = re.compile(SONG_PATTERN)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ORIGINAL = re.compile(r"archive/([0-9a-f]{2})/\1[0-9a-f]{62}")
 
 
 def orphans(ground: Ground) -> list[Iterator[Removal]]:
@@ -53,6 +55,7 @@ def orphans(ground: Ground) -> list[Iterator[Removal]]:
     return [
         *(_unknown_songs(folder, ground=ground) for folder in song_folders(ground.store)),
         *(_unknown_originals(prefix, ground=ground) for prefix in PREFIXES),
+        _unknown_there(ground),
         *(_unfiled(ground.store.library(root), ground=ground) for root in ROOTS),
     ]
 
@@ -125,6 +128,20 @@ def _unknown_originals(prefix: str, *, ground: Ground) -> Iterator[Removal]:
         for path in paths:
             if path not in known:
                 yield from _orphan(path, song="", guard="unknown_original", ground=ground)
+
+
+def _unknown_there(ground: Ground) -> Iterator[Removal]:
+    """Yield originals that are in the bucket alone and that no song has: of uploads that were killed or refused."""
+    found = () if ground.store.mirror is None else ground.store.mirror.lasting("archive")
+    old = (one for one in found if _ORIGINAL.fullmatch(one.path) and ground.age_s(one.modified_at) > DAY_S)
+    while batch := list(islice(old, PAGE)):
+        known = ground.ledger.sweeps.referenced(one.path for one in batch)
+        for one in batch:
+            if one.path not in known and not os.path.lexists(ground.store.root / one.path):
+                yield Removal(
+                    Kind.ORPHANED, How.MOVE, one.path, "the ledger knows no such song",
+                    one.size_bytes, 1, inode=NOT_HERE, changed_ns=0, guard="unknown_original",
+                )  # fmt: skip
 
 
 def _orphan(path: str, *, song: str, guard: Guard, ground: Ground, why: str = "") -> Iterator[Removal]:

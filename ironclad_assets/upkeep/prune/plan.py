@@ -24,6 +24,9 @@ PARTIAL_S = 3600.0
 
 DAY_S = 86_400.0
 
+NOT_HERE = 0
+"""Inode of an original that is in the object store alone."""
+
 Guard = Literal["idle", "unknown_song", "unknown_original", "none"]
 """What must still hold when something goes: its songs are idle, there is no such song, no song has this original."""
 

@@ -461,6 +461,45 @@ def test_leftovers_are_not_judged_by_a_clock_that_jumped(world, s3, old):
     assert "store/stages/stems/s9/on-its-way/vocals.f32" not in bucket(s3)
 
 
+def test_what_others_put_into_the_bucket_above_the_artifacts_stops_no_search_for_leftovers(world, s3):
+    """Such as the folders that a console makes, or a copy of a bucket."""
+    complete(world)
+    for key in ("store/stages/", "store/stages/stems/", "store/stages/stems/s0001/", "store/stages/README"):
+        s3.replace(key, b"")
+    s3.replace("store/stages/stems/s9/left/vocals.f32", b"half of it")
+    before = bucket(s3)
+    assert housekeeping.remove_leftovers(world.store, now=time.time() + 2 * DAY_S) == len(b"half of it")
+    assert before - bucket(s3) == {"store/stages/stems/s9/left/vocals.f32"}
+
+
+def test_what_an_upload_that_came_to_nothing_left_in_the_bucket_is_moved_here_and_goes_later(world, s3, upload):
+    """An original is in the bucket before its song is registered; then its user went, or was refused."""
+    upload("ada")
+    [key] = s3.keys("store/archive")
+    assert world.prune(Kind.ORPHANED).removed == {}, "it may be on its way"
+    world.ahead_s, world.boot_s = 2 * DAY_S, world.boot_s + 2 * DAY_S
+    [planned] = world.plan(Kind.ORPHANED)
+    assert (f"store/{planned.path}", planned.size_bytes) == (key, len(SONG))
+    assert world.prune(Kind.ORPHANED, confirmed=False).left == {"": len(SONG)}, "it counts for the share"
+    assert bucket(s3) >= {key}
+    assert world.prune(Kind.ORPHANED).bytes_removed == {Kind.ORPHANED: len(SONG)}
+    assert key not in bucket(s3)
+    assert [path.read_bytes() for path in world.store.root.glob("orphaned/*/content")] == [SONG]
+    world.ahead_s = 40 * DAY_S
+    world.prune(Kind.ORPHANED)
+    assert not [content for content in world.files().values() if content == SONG]
+
+
+def test_an_original_in_the_bucket_that_is_registered_after_the_plan_stays(world, s3, upload):
+    """Promise 1: accepted means durable."""
+    one = upload("ada")
+    world.ahead_s = 2 * DAY_S
+    planned = world.plan(Kind.ORPHANED)
+    one.finish()
+    assert [why for _, why in take(world, planned).skipped] == ["a song has this original by now"]
+    assert s3.keys("store/archive")
+
+
 def test_copies_that_an_analysis_reads_are_not_let_go(world, old, monkeypatch):
     """Its job has ended, so that the ledger does not know of it."""
     monkeypatch.setattr(housekeeping, "SMALL_BYTES", 1)
