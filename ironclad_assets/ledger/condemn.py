@@ -91,24 +91,24 @@ def _lock_user(connection: Connection, user_id: str) -> bool:
     return complete
 
 
-def songs_to_delete(connection: Connection, kind: str, subject: str, *, before: str) -> list[str]:
+def songs_to_delete(connection: Connection, kind: str, subject: str) -> list[str]:
     """Return the songs that a deletion still has to deal with.
+
+    Of a user's songs, those count that were condemned with the request: what was registered later is a new user's,
+    whatever the clocks made of its time.
 
     Args:
         connection: of the ledger.
         kind: ``song`` or ``user``.
         subject: the song, or the user.
-        before: when it was asked. Of a user's songs, those count that came before it, and those that were condemned
-            with it, whatever a clock that jumped made of their times.
     """
     if kind == "song":
         found = connection.execute(select(songs.c.song).where(songs.c.song == subject)).scalars()
         return list(found)
-    chosen = select(songs.c.song, songs.c.uploaded_at).where(songs.c.user_id == subject)
-    found_rows = connection.execute(chosen.order_by(songs.c.song)).all()
-    later = [row.song for row in found_rows if row.uploaded_at > before]
-    others = set(without_tombstone(connection, "song", later))
-    return [row.song for row in found_rows if row.song not in others]
+    mine = select(songs.c.song).where(songs.c.user_id == subject).order_by(songs.c.song)
+    known = list(connection.execute(mine).scalars())
+    others = set(without_tombstone(connection, "song", known))
+    return [song for song in known if song not in others]
 
 
 def find_users(connection: Connection) -> dict[str, str]:

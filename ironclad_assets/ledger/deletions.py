@@ -30,7 +30,6 @@ from ironclad_assets.ledger.tombstones import (
     has_tombstone,
     newest,
     require_not_deleted,
-    without_tombstone,
 )
 from ironclad_assets.telemetry.request import current_request
 
@@ -135,17 +134,11 @@ class Deletions:
         return found[0]
 
     def traces(self, deletion: Deletion) -> list[Traces]:
-        """Return what tells of each song that the deletion concerns: where to look for what has to go.
-
-        A user's songs that were still on their way when the request came are condemned now.
-        """
+        """Return what tells of each song that the deletion concerns: where to look for what has to go."""
         if deletion.subject is None:
             return []
-        with self._database.write() as connection:
-            chosen = songs_to_delete(connection, deletion.kind, deletion.subject, before=deletion.requested_at)
-            late = without_tombstone(connection, "song", chosen)
-            condemn_songs(connection, late, at=deletion.requested_at, receipt=deletion.receipt, actor=deletion.actor)
         with self._database.read() as connection:
+            chosen = songs_to_delete(connection, deletion.kind, deletion.subject)
             return [read_traces(connection, song) for song in chosen]
 
     @contextmanager

@@ -128,6 +128,16 @@ def test_a_user_goes_with_all_songs_and_may_come_back(ledger: Ledger) -> None:
         assert connection.execute(select(tombstones.c.digest)).scalars().all().count(digest_of("user", "ada")) == 1
 
 
+def test_what_comes_after_the_request_is_the_new_users_whatever_the_clocks_say(ledger: Ledger) -> None:
+    """Promise 1: the clock was ahead and was set right, or is another machine's."""
+    ledger.register(make_song(1), JobOptions(), actor="test")
+    deletion = ledger.deletions.request_user("ada", actor="test")
+    early = make_song(2).model_copy(update={"uploaded_at": "2000-01-01T00:00:00.000000+00:00"})
+    ledger.register(early, JobOptions(), actor="test")
+    assert [one.song for one in ledger.deletions.traces(deletion)] == [make_song(1).song]
+    assert not ledger.deletions.is_deleted(early.song)
+
+
 def test_a_request_is_as_many_statements_for_many_songs_as_for_few(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
