@@ -97,8 +97,10 @@ class Sweep:
 
         Raises:
             StorageUnavailable: the store is away or another one: then nothing is known of what may go.
+            PermanentFailure: `UNKNOWN_USER`.
         """
         require_store(self.store, self.settings)
+        self._require_user()
         with tempfile.TemporaryFile("w+", encoding="utf-8", prefix="ironclad-prune-") as kept:
             believed = believe(self.ledger, self.settings, clock=self.clock)
             swept = Swept()
@@ -146,6 +148,13 @@ class Sweep:
                 self.tell("taken", done)
             keep_witness(self.settings, clock=self.clock)
             return swept
+
+    def _require_user(self) -> None:
+        user_id = self.user_id
+        if user_id is None or self.ledger.users.find(user_id) is not None:
+            return
+        if next(self.ledger.sweeps.songs(user_id=user_id), None) is None:
+            raise failure(ErrorCode.UNKNOWN_USER, f"there is no user {user_id!r}")
 
     def _ground(self, now: float) -> Ground:
         return Ground(self.store, self.ledger, self.settings, Retention(self.ledger), now)

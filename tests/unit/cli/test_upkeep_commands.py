@@ -65,6 +65,15 @@ def test_too_much_is_refused_until_it_is_confirmed(world, run):
     assert not (world.store.root / "stages/stems/gone").exists()
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "--confirm"])
+def test_a_user_that_nobody_knows_is_an_error(world, run, option):
+    world.song(user="ada", age_days=8)
+    said = run("prune", "--user", "adda", option, "--json")
+    assert said.exit_code == Exit.REFUSED
+    assert json.loads(said.stderr)["error"]["code"] == "unknown_user"
+    assert run("prune", "--user", "ada", option).exit_code == Exit.OK
+
+
 def test_storage_that_is_away_ends_both_commands(world, run):
     """Promise 14."""
     world.store.sentinel.unlink()
