@@ -7,6 +7,7 @@ have on disk. Which file goes where is decided in `pipeline/organise.py`.
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from ironclad_assets.pipeline.naming import fold
 from ironclad_assets.pipeline.ownership import set_mark
 from ironclad_assets.storage import atomic
 from ironclad_assets.storage.hashing import BLOCK_BYTES
+
+WAITING = re.compile(r"[0-9a-f]{64}-[0-9]+")
+"""What a file is called that waits for its name."""
 
 _RETRIES = 8
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from ironclad_assets.contracts.v1.base import SONG_PATTERN
 from ironclad_assets.pipeline.shelf import ROOTS
+from ironclad_assets.pipeline.shelving import WAITING
 from ironclad_assets.upkeep.prune.orphans import PREFIXES, batches, hand_off_folders
 from ironclad_assets.upkeep.prune.plan import (
     PARTIAL_S,
@@ -120,12 +121,19 @@ def _incoming_of(root: str, entry: os.DirEntry[str], *, song: str, ground: Groun
     one = ground.ledger.sweeps.find([song]).get(song)
     if weight is None or ground.age_s(weight.newest) <= PARTIAL_S or (one is not None and one.state.active):
         return
+    if one is None and not _is_ours(entry):
+        return
     guard: Guard = "unknown_song" if one is None else "idle"
     yield Removal(
         Kind.PARTIAL, How.REMOVE, f"{root}/{entry.name}", "left over from filing",
         weight.size_bytes, weight.files, weight.inode, weight.changed_ns,
         song=song, user_id="" if one is None else one.user_id, guard=guard, holders=() if one is None else (song,),
     )  # fmt: skip
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder of copies that are called as filing calls them: others may name theirs so."""
+    return entry.is_dir(follow_symlinks=False) and all(WAITING.fullmatch(one.name) for one in names_in(entry.path))
 
 
 def _job_logs(batch: list[os.DirEntry[str]], *, ground: Ground) -> Iterator[Removal]:

@@ -109,6 +109,17 @@ def test_what_was_being_written_goes_after_an_hour(world):
     assert young.exists()
 
 
+def test_what_another_program_is_writing_into_the_library_is_never_touched(world):
+    """Its names may look like ours: a dot, a word, `.part`."""
+    theirs = [world.put("output/.mixtape.part"), world.put("output-stems/.album-2019.part/01.flac")]
+    ours = world.put(f"output/.s{'0' * 23}.part/{'ab' * 32}-0")
+    world.touch(theirs[1].parent, 10)
+    world.touch(ours.parent, 10)
+    assert [one.path for one in world.plan()] == [ours.parent.relative_to(world.store.root).as_posix()]
+    world.prune()
+    assert [path.exists() for path in (*theirs, ours.parent)] == [True, True, False]
+
+
 def test_a_separation_that_can_go_on_is_kept_as_long_as_intermediates_are(world):
     song = world.song(state=JobState.CANCELED)
     world.limit("keep_intermediate_days", 7)
