@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import IO
 
-from ironclad_assets.errors import ErrorCode, IroncladError, failure
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable, failure
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.sweeps import SweptSong
 from ironclad_assets.settings import Settings
-from ironclad_assets.storage.mirror import LASTING, ORIGINALS
+from ironclad_assets.storage.mirror import LASTING, ORIGINALS, SENTINEL
 from ironclad_assets.storage.store import Store
 from ironclad_assets.upkeep.prune.corrupt import corrupt
 from ironclad_assets.upkeep.prune.guard import Clock, believe, keep_witness, only_sweep, require_store
@@ -169,7 +169,8 @@ class Sweep:
             yield from self._seen(stream, swept)
         others: list[Iterator[Removal]] = [old_logs(ground)]
         if self.user_id is None:
-            others += [*litter(ground), *orphans(ground), kept_long_enough(ground)]
+            others += litter(ground)
+            others += [*orphans(ground), kept_long_enough(ground)] if Kind.ORPHANED in self.kinds else []
         for stream in others:
             for item in self._seen(stream, swept):
                 if item.kind in self.kinds and self.user_id in (None, item.user_id):
@@ -188,10 +189,16 @@ class Sweep:
         """Yield from a stream until something in it cannot be looked at, which stops no other.
 
         Raises:
-            StorageUnavailable: it is the store that went away.
+            StorageUnavailable: it is the store, its bucket or the ledger that went away.
         """
         try:
             yield from stream
+        except StorageUnavailable as error:
+            require_store(self.store, self.settings)
+            self.ledger.sweeps.newest_line()
+            if self.store.mirror is not None:
+                self.store.mirror.objects.probe(SENTINEL)  # it may have answered a moment ago, and not now
+            swept.skipped[f"it cannot be looked at: {error.code.code}"] += 1
         except OSError as error:
             swept.skipped[f"it cannot be looked at: {self._why_left(error)}"] += 1
 

@@ -461,6 +461,24 @@ def test_leftovers_are_not_judged_by_a_clock_that_jumped(world, s3, old):
     assert "store/stages/stems/s9/on-its-way/vocals.f32" not in bucket(s3)
 
 
+def test_one_object_that_the_bucket_does_not_give_keeps_nobody_elses_files(world, s3):
+    """Promise 6: such as one on a bad disk of the server; the bucket itself answers."""
+    broken, other = world.song(age_days=8), world.song(user="bob", age_days=8)
+    publish_everything(world.store)
+    recount(world.ledger, store=world.store)
+    for song in (broken, other):
+        world.store.path(original_of(world, song)).unlink()
+        world.age(song, 8)
+    name = original_of(world, broken)
+    s3.fault = lambda number, request: "403" if name in request.path else None
+    swept = world.prune(Kind.INTERMEDIATE)
+    assert swept.skipped == {"it cannot be looked at: storage_away": 1}
+    assert swept.removed
+    s3.fault = lambda number, request: "403"
+    with pytest.raises(StorageUnavailable):
+        world.prune(Kind.INTERMEDIATE)
+
+
 def test_what_others_put_into_the_bucket_above_the_artifacts_stops_no_search_for_leftovers(world, s3):
     """Such as the folders that a console makes, or a copy of a bucket."""
     complete(world)
