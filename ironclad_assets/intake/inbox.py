@@ -220,6 +220,7 @@ class Inbox:
         """Start or continue one upload; return its registration once it is in."""
         upload = self._open.get(found.path)
         if upload is None:
+            self._require_staying(found.user_id)
             delivery = Delivery(user_id=found.user_id, options=JobOptions(), door=DOOR, actor="watcher")
             started = start_upload(
                 found.path,
@@ -234,10 +235,16 @@ class Inbox:
             upload = self._open[found.path] = started
         if not upload.advance(deadline):
             return None
+        self._require_staying(found.user_id)
         registration = upload.finish()
         self._lyrics.remember(found.path, song=registration.job.song)
         self._drop(found.path)
         return registration
+
+    def _require_staying(self, user_id: str) -> None:
+        """Raise while the user is being deleted: what lay here before goes with it, what came since is taken after."""
+        if self._ledger.deletions.is_leaving(user_id):
+            raise UploadChanged(f"user {user_id!r} is being deleted")
 
     def _drop(self, path: Path) -> None:
         upload = self._open.pop(path, None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import Connection, RowMapping, insert, select, text, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from ironclad_assets.errors import ErrorCode, failure
 from ironclad_assets.ledger.audit import write_audit
@@ -113,6 +114,12 @@ class Deletions:
         with self._database.read() as connection:
             rows = connection.execute(chosen.order_by(deletions.c.requested_at, deletions.c.receipt)).mappings()
             return [_deletion_of(row) for row in rows]
+
+    def is_leaving(self, user_id: str) -> bool:
+        """Return whether the user's deletion was asked for and is not done."""
+        chosen = select(deletions.c.receipt).where(_is_open("user", user_id)).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(chosen).first() is not None
 
     def receipts(self, *, limit: int = 100) -> list[Deletion]:
         """Return deletions, the latest request first."""
@@ -264,10 +271,13 @@ def _insert(
 
 def _find_open(connection: Connection, kind: str, subject: str) -> Deletion | None:
     """Return the deletion of the subject that is not done; a lock makes two requests at once one."""
-    chosen = (deletions.c.kind == kind) & (deletions.c.subject == subject) & (deletions.c.state == "requested")
     lock_writers(connection)
-    row = connection.execute(select(deletions).where(chosen)).mappings().first()
+    row = connection.execute(select(deletions).where(_is_open(kind, subject))).mappings().first()
     return None if row is None else _deletion_of(row)
+
+
+def _is_open(kind: str, subject: str) -> ColumnElement[bool]:
+    return (deletions.c.kind == kind) & (deletions.c.subject == subject) & (deletions.c.state == "requested")
 
 
 def _add_removed(connection: Connection, receipt: str, *, removed: Removed) -> None:

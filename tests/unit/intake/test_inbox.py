@@ -273,6 +273,27 @@ def test_a_half_copied_file_that_is_deleted_leaves_nothing(inbox: Inbox, store: 
     assert not list(store.archive.glob(".*.part"))
 
 
+def test_what_a_user_who_is_being_deleted_left_is_not_taken_meanwhile(
+    inbox: Inbox, store: Store, ledger: Ledger, slow_copies: None
+) -> None:
+    """Promise 16: also what is half copied when the request comes; others' files are."""
+    (store.input / "ada").mkdir()
+    (store.input / "ada" / "half.wav").write_bytes(b"a" * (3 * 2**20))
+    inbox.collect(budget_s=0.01)
+    deletion = ledger.deletions.request_user("ada", actor="test", known=True)
+    (store.input / "ada" / "next.mp3").write_bytes(b"next")
+    (store.input / "mine.mp3").write_bytes(b"mine")
+    time.sleep(0.25)  # settled
+    done = inbox.collect(budget_s=2.0)
+    assert [one.job.original_name for one in done.taken] == ["mine.mp3"]
+    why = "user 'ada' is being deleted"
+    assert sorted(done.waiting) == [("half.wav", why), ("next.mp3", why)]
+    assert not list(store.archive.glob(".*.part"))
+    ledger.deletions.finish(deletion.receipt)
+    (store.input / "ada" / "half.wav").unlink()  # as the deletion does; what came since is the new user's
+    assert [one.job.original_name for one in inbox.collect(budget_s=2.0).taken] == ["next.mp3"]
+
+
 def test_closing_lets_go_of_half_copies(ledger: Ledger, store: Store, settings: Settings, slow_copies: None) -> None:
     inbox = Inbox(ledger=ledger, store=store, settings=settings)
     inbox.collect(budget_s=1.0)
