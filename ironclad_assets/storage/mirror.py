@@ -199,13 +199,21 @@ class Mirror:
             StorageUnavailable: they cannot be read or written now.
         """
         for stored in self.objects.list(relative):
-            destination = self.root / stored.path
-            if destination.exists():
-                continue
-            content = self.objects.read(stored.path)
-            if content is not None:
-                atomic.make_folder(destination.parent)
-                atomic.write_bytes(destination, content.data)
+            self.fetch_file(stored.path)
+
+    def fetch_file(self, relative: str) -> None:
+        """Bring a small file into the root, if it is not there and the object store has it.
+
+        Raises:
+            StorageUnavailable: it cannot be read or written now.
+        """
+        destination = self.root / relative
+        if destination.exists():
+            return
+        content = self.objects.read(relative)
+        if content is not None:
+            atomic.make_folder(destination.parent)
+            atomic.write_bytes(destination, content.data)
 
     def discard(self, relative: str) -> None:
         """Remove the file or folder `relative` from the object store; manifests go first, so nothing half is seen.

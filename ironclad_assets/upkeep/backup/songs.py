@@ -54,12 +54,22 @@ class SongCollector:
 
     def fetch_small(self) -> None:
         """Bring the sidecars and quarantine's notes here that only the bucket has, where the store lasts in one."""
+        mirror = self.store.mirror
+        if mirror is None:
+            return
         for folder in ("sidecars", "error"):
-            try:
-                with self._fetching():
-                    self.store.fetch_folder(folder)
-            except SourceUnreadable as error:
-                self.collector.warnings.append(f"{folder}/ may not be whole: {error.detail}")
+            with self._naming(f"{folder}/ may not be whole"):
+                for path in [stored.path for stored in mirror.lasting(folder)]:
+                    with self._naming(f"{path} is left out"):
+                        mirror.fetch_file(path)
+
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        try:
+            with self._fetching():
+                yield
+        except SourceUnreadable as error:
+            self.collector.warnings.append(f"{what}: {error.detail}")
 
     def add(self, one: DumpedSong) -> None:
         """Put in the original, the sidecars, the quarantine and the artifacts of a song."""
@@ -180,7 +190,8 @@ class SongCollector:
             self.collector.warnings.append(f"{stage} of {song} is not whole and is left out")
 
     def _try_artifact(self, folder: StageFolder, *, song: str, complete: bool) -> None:
-        manifest = read_manifest(folder)
+        with self._fetching():
+            manifest = read_manifest(folder)
         for record in manifest.files if complete else ():
             with self._fetching():
                 folder.fetch(manifest, record)
@@ -193,12 +204,15 @@ class SongCollector:
         Of what nothing makes again, something goes in; where that cannot be told, the backup lacks the song.
         """
         try:
-            entry = LibraryEntry.model_validate(read_manifest(self.store.stage("library_entry", song)).payload)
+            with self._fetching():
+                manifest = read_manifest(self.store.stage("library_entry", song))
+            entry = LibraryEntry.model_validate(manifest.payload)
         except (IroncladError, ValidationError, OSError) as error:
-            if isinstance(error, IroncladError) and error.code is ErrorCode.ARTIFACT_MISSING:
-                return
-            if isinstance(error, IroncladError) and error.code not in _LEFT_OUT:
-                raise
+            if isinstance(error, IroncladError) and not isinstance(error, SourceUnreadable):
+                if error.code is ErrorCode.ARTIFACT_MISSING:
+                    return
+                if error.code not in _LEFT_OUT:
+                    raise
             self.collector.warnings.append(f"what {song} has in the library is left out: its entry cannot be read")
             if not makeable and not self.is_gone(song):
                 self.collector.lacking.append(song)

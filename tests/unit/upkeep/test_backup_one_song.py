@@ -120,14 +120,34 @@ def test_bucket_that_is_away_makes_no_backup_without_originals(
     assert Repository(folder).ids() == []
 
 
-def test_what_only_the_bucket_has_of_a_song_is_in_the_backup(installed: Installed, folder: Path, s3: S3Server) -> None:
-    """A machine whose disk was replaced, or beside another one: its store is a working copy that has not everything."""
-    sidecar = installed.store.path("sidecars/s1/lyrics.txt")
-    atomic.make_folder(sidecar.parent)
-    atomic.write_bytes(sidecar, b"la la")
+def leave_to_bucket(installed: Installed, s3: S3Server) -> Settings:
+    """Let what lasts be in a bucket alone, as on a machine whose disk was replaced, or beside another one."""
+    for song in ("s1", "s2"):
+        sidecar = installed.store.path(f"sidecars/{song}/lyrics.txt")
+        atomic.make_folder(sidecar.parent)
+        atomic.write_bytes(sidecar, b"la la")
     settings = move_to_bucket(installed, s3)
     publish_everything(open_store(settings))
     for name in ("sidecars", "stages"):
         shutil.rmtree(installed.store.path(name))
+    return settings
+
+
+def test_what_only_the_bucket_has_of_a_song_is_in_the_backup(installed: Installed, folder: Path, s3: S3Server) -> None:
+    settings = leave_to_bucket(installed, s3)
     found = paths(create_backup(settings, wish=BackupWish(folder=folder), actor="me"))
     assert {"sidecars/s1/lyrics.txt", "stages/library_entry/s1/manifest.json"} <= found
+
+
+@pytest.mark.parametrize("refused", ["sidecars/s1/lyrics.txt", "stages/library_entry/s1/manifest.json"])
+def test_small_object_that_the_bucket_refuses_keeps_no_other_out(
+    installed: Installed, folder: Path, s3: S3Server, refused: str
+) -> None:
+    installed.complete_song(installed.ledger.jobs_of("s2")[0])
+    settings = leave_to_bucket(installed, s3)
+    s3.fault = lambda number, request: "403" if refused in str(request) else None
+    made = create_backup(settings, wish=BackupWish(folder=folder), actor="me")
+    assert [line for line in made.warnings if "403" in line and refused in line]
+    others = {f"{kind}/{song}" for kind in ("sidecars", "stages/library_entry") for song in ("s1", "s2")}
+    found = {path.rpartition("/")[0] for path in paths(made)}
+    assert others - found == {refused.rpartition("/")[0]}
