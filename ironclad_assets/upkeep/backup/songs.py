@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -43,7 +43,7 @@ class DumpedSong:
     archive_path: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SongCollector:
     """Puts what belongs to songs into a backup. `is_gone` tells whether a song was deleted since the ledger's copy."""
 
@@ -51,6 +51,19 @@ class SongCollector:
     store: Store
     extras: Sequence[Extra]
     is_gone: Callable[[str], bool]
+    _stages: Sequence[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        folder = self.store.path("stages")
+        here = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+        self._stages = sorted({*here, *(stage for stage in SMALL_STAGES if self._is_in_bucket(stage))})
+
+    def _is_in_bucket(self, stage: str) -> bool:
+        """Return whether the bucket has anything of a stage, for this machine may have nothing; else nobody asks it."""
+        mirror = self.store.mirror
+        with suppress(SourceUnreadable), self._fetching():
+            return mirror is not None and next(mirror.lasting(f"stages/{stage}"), None) is not None
+        return True
 
     def fetch_small(self) -> None:
         """Bring the sidecars and quarantine's notes here that only the bucket has, where the store lasts in one."""
@@ -77,7 +90,7 @@ class SongCollector:
         for folder in (self.store.quarantine(one.song), self.store.path(f"sidecars/{one.song}")):
             for path in self._files_below(folder):
                 self._add_changing(path, song=one.song)
-        for stage in self._stages():
+        for stage in self._stages:
             complete = stage in SMALL_STAGES or "stages" in self.extras
             self._add_artifact(one.song, stage=stage, complete=complete)
         if "library" in self.extras or not makeable:
@@ -252,12 +265,6 @@ class SongCollector:
 
     def _add_changing(self, path: Path, *, song: str) -> None:
         self.collector.add_changing(path, place="store", path=self._relative(path), song=song)
-
-    def _stages(self) -> list[str]:
-        """Return the stages that a song may have something of: a store that lasts in a bucket may lack any here."""
-        folder = self.store.path("stages")
-        here = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-        return sorted({*here, *SMALL_STAGES})
 
     def _files_below(self, folder: Path) -> list[Path]:
         """Return the finished regular files below `folder`; a symbolic link is none, a folder that fails is named."""

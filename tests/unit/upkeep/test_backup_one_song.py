@@ -151,3 +151,13 @@ def test_small_object_that_the_bucket_refuses_keeps_no_other_out(
     others = {f"{kind}/{song}" for kind in ("sidecars", "stages/library_entry") for song in ("s1", "s2")}
     found = {path.rpartition("/")[0] for path in paths(made)}
     assert others - found == {refused.rpartition("/")[0]}
+
+
+def test_stage_that_nobody_has_is_asked_for_once_and_not_for_each_song(
+    installed: Installed, folder: Path, s3: S3Server
+) -> None:
+    settings = leave_to_bucket(installed, s3)
+    asked: list[str] = []
+    s3.fault = lambda number, request: asked.append(str(request))
+    create_backup(settings, wish=BackupWish(folder=folder), actor="me")
+    assert not [one for one in asked if "song_analysis/" in one]
