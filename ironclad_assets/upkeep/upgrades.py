@@ -14,6 +14,7 @@ from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage import atomic
+from ironclad_assets.upkeep.backup.journal import require_no_restore
 
 FOLDER = "upgrades"
 KEPT = 5
@@ -71,7 +72,9 @@ def stopped(settings: Settings) -> FileLock:
 
     Raises:
         TransientFailure: with `ALREADY_RUNNING`, while it runs.
+        PermanentFailure: with `HOME_IN_USE`, while a restore into the home is not done.
     """
+    require_no_restore(settings)
     atomic.make_folder(settings.home_dir / "run")
     lock = FileLock(settings.home_dir / "run" / "supervisor.lock")
     try:

@@ -18,6 +18,7 @@ from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.database import Database
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
+from ironclad_assets.upkeep.backup.journal import JOURNAL
 from ironclad_assets.upkeep.upgrades import KEPT, import_ledger, migrate_ledger
 from tests.unit.ledger.conftest import add_song
 
@@ -161,6 +162,22 @@ def test_migrate_goes_forward_and_back_by_command(tmp_path: Path, monkeypatch: p
         assert (running.exit_code, running.output.count("stop it")) == (5, 1)
     assert runner.invoke(app, ["migrate"]).exit_code == 0
     assert version(settings) == schema.HEAD
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["ledger", "import", "FILE"]])
+def test_ledger_that_is_still_to_be_restored_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """With tables of this release, the ledger of an earlier one could not be restored into it any more."""
+    monkeypatch.setenv("IRONCLAD_HOME", str(tmp_path / "home"))
+    settings = Settings()
+    settings.home_dir.mkdir()
+    (settings.home_dir / JOURNAL).write_text("{}")
+    file = tmp_path / "ledger.jsonl"
+    file.write_bytes(b"")
+    refused = CliRunner().invoke(build_app(), [str(file) if word == "FILE" else word for word in command])
+    assert (refused.exit_code, "home_in_use" in refused.output) == (4, True)
+    assert version(settings) is None
 
 
 def test_a_ledger_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
