@@ -14,7 +14,14 @@ from ironclad_assets.ledger.changes import change_states
 from ironclad_assets.ledger.reads import active_jobs
 from ironclad_assets.ledger.rows import in_parts
 from ironclad_assets.ledger.tables import jobs, limits, pauses, songs, terms_acceptances, user_defaults, users
-from ironclad_assets.ledger.tombstones import Tombstone, add_tombstone, add_tombstones, digest_of, without_tombstone
+from ironclad_assets.ledger.tombstones import (
+    Tombstone,
+    add_tombstone,
+    add_tombstones,
+    after_earlier,
+    digest_of,
+    without_tombstone,
+)
 from ironclad_assets.ledger.usage import forget_all_stored
 from ironclad_assets.ledger.users import take_user_turn
 
@@ -67,7 +74,8 @@ def condemn_user(connection: Connection, user_id: str, *, at: str, receipt: str,
     """Condemn every song of the user, and forget what the user may, wants and accepted."""
     while not _lock_user(connection, user_id):
         pass
-    add_tombstone(connection, Tombstone(digest_of("user", user_id), "user", at, receipt))
+    stone = Tombstone(digest_of("user", user_id), "user", at, receipt)
+    add_tombstone(connection, after_earlier(connection, stone))
     mine = select(songs.c.song).where(songs.c.user_id == user_id).order_by(songs.c.song)
     condemn_songs(connection, connection.execute(mine).scalars().all(), at=at, receipt=receipt, actor=actor)
     for table in (users, user_defaults, terms_acceptances):

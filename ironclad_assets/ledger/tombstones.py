@@ -6,7 +6,8 @@ A digest tells whether a given id was deleted, and nothing to somebody who has n
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Connection, insert, select
@@ -74,6 +75,19 @@ def add_tombstone(connection: Connection, stone: Tombstone) -> None:
         connection.execute(insert(tombstones).values(values))
     elif known < stone.at:
         connection.execute(tombstones.update().where(this).values(values))
+
+
+def after_earlier(connection: Connection, stone: Tombstone) -> Tombstone:
+    """Return `stone`, later than that of another deletion of the same, whatever a clock that jumped makes of its time.
+
+    So a ledger that is older than the second deletion is told from one that is younger.
+    """
+    others = (tombstones.c.digest == stone.digest) & (tombstones.c.receipt != stone.receipt)
+    known = connection.execute(select(tombstones.c.at).where(others).with_for_update()).scalar()
+    if known is None or known < stone.at:
+        return stone
+    later = datetime.fromisoformat(known) + timedelta(microseconds=1)
+    return replace(stone, at=later.isoformat(timespec="microseconds"))
 
 
 def add_tombstones(connection: Connection, kind: Subject, names: Sequence[str], *, at: str, receipt: str) -> None:

@@ -309,6 +309,27 @@ def test_user_who_came_back_before_the_backup_is_not_deleted_again(ledger: Ledge
     assert ledger.job(back).state is JobState.QUEUED
 
 
+def test_user_who_was_deleted_again_after_the_backup_stays_deleted(ledger: Ledger, monkeypatch, tmp_path: Path) -> None:
+    """Promise 16: also where the clock had been ahead when the user was deleted for the first time."""
+    ledger.limits.set(LimitScope.USER, "ada", "concurrent_jobs", 1, actor="test")
+    with monkeypatch.context() as ahead:
+        ahead.setattr(deletions, "utc_now", lambda: rows.utc_time(seconds_ago=-1e8))
+        ledger.deletions.request_user("ada", actor="test")
+    for one in ledger.deletions.open():
+        ledger.deletions.finish(one.receipt)
+    ledger.limits.set(LimitScope.USER, "ada", "concurrent_jobs", 2, actor="test")
+    with (tmp_path / "backup").open("wb") as stream:
+        ledger.dump.write(stream)
+    again = ledger.deletions.request_user("ada", actor="test")
+    restored = Ledger(f"sqlite:///{tmp_path / 'restored.db'}")
+    with (tmp_path / "backup").open("rb") as stream:
+        restored.dump.load(stream)
+    assert restored.deletions.adopt(ledger.deletions.tombstones()) == 1
+    assert [(one.subject, one.receipt) for one in restored.deletions.open()] == [("ada", again.receipt)]
+    assert restored.deletions.adopt(ledger.deletions.tombstones()) == 0
+    restored.close()
+
+
 def test_compacting_leaves_no_byte_of_a_deleted_song(ledger: Ledger) -> None:
     """Promise 16: not in the database either, nor in its write-ahead log."""
     add_song(ledger, 7)
