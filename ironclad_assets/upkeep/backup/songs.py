@@ -176,7 +176,7 @@ class SongCollector:
             one.archive_path, song=one.song, sha256=one.sha256, size_bytes=one.size_bytes, read=read
         )
 
-    def _keep(self, path: str, *, song: str, sha256: str, size_bytes: int, read: bool) -> bool:
+    def _keep(self, path: str, *, song: str, sha256: str, size_bytes: int, read: bool = False) -> bool:
         return self.collector.keep(place="store", path=path, song=song, sha256=sha256, size_bytes=size_bytes, read=read)
 
     def _add_artifact(self, song: str, *, stage: str, complete: bool) -> None:
@@ -246,13 +246,14 @@ class SongCollector:
     def _add_instead(self, path: Path, item: EntryFile, *, song: str) -> str:
         """Put in what there is of a library file that nothing makes again; return what that is.
 
-        A cover is that of the album, and another song may have put the one that is there.
+        A cover is that of the album, and another song may have put the one that is there. What an earlier backup has is
+        not read, as with what is unchanged: a tag editor may have been at every song.
         """
         if self.is_gone(song):
             return "is left out"
         sha256, size_bytes = item.file.sha256, item.file.size_bytes
         relative = self._relative(path)
-        if item.role != "cover" and self._keep(relative, song=song, sha256=sha256, size_bytes=size_bytes, read=True):
+        if item.role != "cover" and self._keep(relative, song=song, sha256=sha256, size_bytes=size_bytes):
             return "stays in as an earlier backup has it"
         with suppress(OSError):
             if stat.S_ISREG(path.lstat().st_mode):

@@ -204,6 +204,22 @@ def test_library_file_that_nothing_makes_again_stays_as_an_earlier_backup_has_it
     assert (target.store_root / delivered.relative_to(installed.store.root)).read_bytes() == content
 
 
+@pytest.mark.parametrize("harm", ["missing", "changed"])
+def test_earlier_library_file_stays_without_being_read_again(
+    installed: Installed, folder: Path, harm: str, monkeypatch
+) -> None:
+    """A tag editor may change every file there is; what the backups' disk does not give for a night is not given up."""
+    installed.complete_song(installed.add_song(1))
+    prune_original(installed, "s1")
+    delivered = next(installed.store.path("output").rglob("*.flac"))
+    kept = {one.path: one for one in contents_of(make(installed, folder)).files}[
+        delivered.relative_to(installed.store.root).as_posix()
+    ]
+    delivered.write_bytes(b"with many other tags") if harm == "changed" else delivered.unlink()
+    let_disk_fail(Repository(folder).object_file(kept.object), monkeypatch=monkeypatch)
+    assert kept in contents_of(make(installed, folder)).files
+
+
 def test_library_file_that_somebody_changed_is_in_where_nothing_makes_it_again(
     installed: Installed, target: Settings, folder: Path
 ) -> None:
