@@ -61,6 +61,9 @@ def walk_input(root: bytes, *, default_user: str, enter: Callable[[bytes, int], 
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
+            except OSError as error:  # no right to look, a path that is too long, somebody's dead mount
+                yield Ignored(entry.path, f"cannot be looked at: {os.strerror(error.errno or 0)}")
+                continue
             why = _reject(entry.name, mode=status.st_mode)
             if why is None and stat.S_ISDIR(status.st_mode):
                 owner = user_id or _owner_of(entry.name)

@@ -321,6 +321,23 @@ def test_a_user_folder_that_cannot_be_read_stops_nobody_else(
     assert dict(report.ignored) == {"ada": "cannot be read: Permission denied"}
 
 
+def test_an_entry_that_cannot_be_looked_at_stops_nobody_else(scanner: InputScanner, store: Store) -> None:
+    """Such as one whose whole path is longer than the system takes, or a mount that is dead or private."""
+    (store.input / "ada").mkdir()
+    (store.input / "b.mp3").write_bytes(b"b")
+    folder = os.open(store.input / "ada", os.O_RDONLY)
+    for _ in range(16):
+        os.mkdir("d" * 240, dir_fd=folder)
+        below = os.open("d" * 240, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(os.open("e" * 255, os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    report = look(scanner, 0.1)
+    assert names(report) == ["b.mp3"]
+    assert [why for _, why in report.ignored] == ["cannot be looked at: File name too long"]
+
+
 def test_folders_too_deep_are_not_entered(scanner: InputScanner, store: Store) -> None:
     deep = store.input / "ada"
     for _ in range(40):
