@@ -221,7 +221,9 @@ class Inbox:
         upload = self._open.get(found.path)
         if upload is None:
             self._require_staying(found.user_id)
-            delivery = Delivery(user_id=found.user_id, options=JobOptions(), door=DOOR, actor="watcher")
+            delivery = Delivery(
+                user_id=found.user_id, options=JobOptions(), door=DOOR, actor="watcher", below=self._store.input
+            )
             started = start_upload(
                 found.path,
                 delivery=delivery,

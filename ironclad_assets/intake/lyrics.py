@@ -12,7 +12,7 @@ from pathlib import Path
 from ironclad_assets.errors import ErrorCode, Refusal
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.scan import FoundFile
-from ironclad_assets.intake.source import UploadChanged, fingerprint, open_source
+from ironclad_assets.intake.source import UploadChanged, fingerprint, open_folder, open_source
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.naming import fold
 from ironclad_assets.pipeline.sidecars import EXTENSIONS, MAX_LYRICS_BYTES, sidecar_folder
@@ -66,15 +66,17 @@ class LyricsDoor:
         if _has_song_beside(found.path):
             return None
         song = self._remembered(found.path) or self._song_of_name(found)
-        content = _read(found)
+        content = _read(found, below=self._store.input)
         folder = sidecar_folder(self._store, song=song)
         atomic.make_folder(folder)
         atomic.write_bytes(folder / f"lyrics.{_extension(found.path)}", content)
         self._store.publish(f"sidecars/{song}/lyrics.{_extension(found.path)}")
         try:
-            if found.path.lstat().st_ctime_ns == found.changed_ns:
-                found.path.unlink()
-        except FileNotFoundError:
+            with open_folder(found.path.parent, below=self._store.input) as source:
+                status = os.stat(found.path.name, dir_fd=source, follow_symlinks=False)
+                if status.st_ctime_ns == found.changed_ns:
+                    os.unlink(found.path.name, dir_fd=source)
+        except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
             raise atomic.storage_error(error, found.path) from error
@@ -102,12 +104,12 @@ class LyricsDoor:
         raise Refusal(f"{display_name(found.path.name)!r} are lyrics, but {why}", code=ErrorCode.UNREADABLE)
 
 
-def _read(found: FoundFile) -> bytes:
+def _read(found: FoundFile, *, below: Path) -> bytes:
     name = display_name(found.path.name)
     if found.size_bytes > MAX_LYRICS_BYTES:
         detail = f"{name!r} has {found.size_bytes} bytes; lyrics may have {MAX_LYRICS_BYTES}"
         raise Refusal(detail, code=ErrorCode.UNREADABLE)
-    with open_source(found.path) as descriptor:
+    with open_source(found.path, below=below) as descriptor:
         before = fingerprint(os.fstat(descriptor))
         with os.fdopen(os.dup(descriptor), "rb") as stream:
             content = stream.read(MAX_LYRICS_BYTES + 1)

@@ -13,7 +13,7 @@ from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import IroncladError
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.songs import name_refusal
-from ironclad_assets.intake.source import fingerprint
+from ironclad_assets.intake.source import fingerprint, open_folder
 from ironclad_assets.ledger.registration import Registration
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.ledger.usage import QUARANTINE
@@ -36,6 +36,7 @@ def refuse_file(
     options: JobOptions,
     door: str,
     actor: str,
+    below: Path | None = None,
 ) -> Registration:
     """Move `source` to the quarantine and register a failed job that says why.
 
@@ -49,6 +50,7 @@ def refuse_file(
         options: what would have been done with it.
         door: how it came.
         actor: who refuses, for the history.
+        below: a folder above the file; a link in the place of a folder below that is not followed.
     """
     song = name_refusal(status, user_id=user_id)
     folder = store.quarantine(song)
@@ -84,19 +86,21 @@ def refuse_file(
         ),
     )
     store.publish(f"error/{song}/error.json")
-    if not _move(source, destination=folder / QUARANTINED, status=status):
+    if not _move(source, destination=folder / QUARANTINED, status=status, below=below):
         ledger.usage.forget(song, QUARANTINE)
     return registration
 
 
-def _move(source: Path, *, destination: Path, status: os.stat_result) -> bool:
+def _move(source: Path, *, destination: Path, status: os.stat_result, below: Path | None) -> bool:
     """Return whether the file is in the quarantine: not if it changed or went away before."""
     try:
-        if fingerprint(source.lstat()) == fingerprint(status):
-            atomic.put_in_place(source, destination)
-            atomic.sync_folder(source.parent)
-            return True
-    except FileNotFoundError:
+        with open_folder(source.parent, below=below) as folder:
+            if fingerprint(os.stat(source.name, dir_fd=folder, follow_symlinks=False)) == fingerprint(status):
+                os.replace(source.name, destination, src_dir_fd=folder)
+                atomic.sync_folder(destination.parent)
+                os.fsync(folder)
+                return True
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
         raise atomic.storage_error(error, destination) from error

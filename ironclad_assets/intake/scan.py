@@ -104,7 +104,7 @@ class InputScanner:
             UploadChanged: it has to wait; the message says why.
         """
         seen = self._seen[os.fsencode(found.path)]
-        with open_source(found.path) as descriptor:
+        with open_source(found.path, below=Path(os.fsdecode(self._root))) as descriptor:
             if fingerprint(os.fstat(descriptor)) != seen.state[0]:
                 raise UploadChanged("changed a moment ago")
             writers = find_writers(descriptor)

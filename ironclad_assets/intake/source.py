@@ -1,7 +1,8 @@
 """The uploader's file, opened without trusting it, and whether somebody still writes to it.
 
 Nothing is followed and nothing blocks: a symbolic link, a FIFO or a device is refused by its type. What was
-opened is known by its descriptor, so a file swapped in under the same name is noticed.
+opened is known by its descriptor, so a file swapped in under the same name is noticed. In the upload folder no folder
+on the way to it is a link either: whoever may write there could lead to what is somebody else's.
 """
 
 import errno
@@ -18,6 +19,7 @@ from ironclad_assets.errors import ErrorCode, Refusal, TransientFailure
 from ironclad_assets.intake.names import display_name
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _BUSY = (errno.EAGAIN, errno.EACCES)
 
 Fingerprint = tuple[int, int, int, int]
@@ -43,17 +45,41 @@ def fingerprint(status: os.stat_result) -> Fingerprint:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[int]:
+def open_source(path: Path, *, below: Path | None = None) -> Iterator[int]:
     """Open an uploader's regular file for reading; yields the descriptor.
+
+    Args:
+        path: the file.
+        below: a folder above it, below which no folder may be a link; None where links may lead to the file.
 
     Raises:
         Refusal: `UNREADABLE`, naming why.
         UploadChanged: it is gone, or locked by its writer.
     """
-    descriptor = _open(path)
+    descriptor = _open(path, below=below)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Refusal(f"{display_name(path.name)!r} is not a regular file", code=ErrorCode.UNREADABLE)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_folder(folder: bytes | Path, *, below: bytes | Path | None) -> Iterator[int]:
+    """Open a folder, to name files in it by its descriptor; no link is followed in what of its path is `below`.
+
+    Raises:
+        NotADirectoryError: it, or a folder above it, is a link or something else.
+        OSError: it is gone or may not be read.
+    """
+    descriptor = os.open(folder if below is None else below, _FOLDER_FLAGS)
+    try:
+        way = b"" if below is None else os.fsencode(folder).removeprefix(os.fsencode(below))
+        for part in filter(None, way.split(b"/")):
+            inner = os.open(part, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
         yield descriptor
     finally:
         os.close(descriptor)
@@ -81,10 +107,13 @@ def find_writers(descriptor: int) -> Writers:
     return Writers.NONE
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, *, below: Path | None) -> int:
     name = display_name(path.name)
     try:
-        return os.open(path, _FLAGS)
+        if below is None:
+            return os.open(path, _FLAGS)
+        with open_folder(path.parent, below=below) as folder:
+            return os.open(path.name, _FLAGS, dir_fd=folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UploadChanged(f"{name!r} is gone") from error
     except BlockingIOError as error:

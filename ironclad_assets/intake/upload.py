@@ -21,7 +21,7 @@ from ironclad_assets.intake.archive import ArchiveCopy, drop_unregistered, keep_
 from ironclad_assets.intake.names import check_user, display_name
 from ironclad_assets.intake.refuse import refuse_file
 from ironclad_assets.intake.songs import new_song
-from ironclad_assets.intake.source import fingerprint, open_source
+from ironclad_assets.intake.source import fingerprint, open_folder, open_source
 from ironclad_assets.intake.whitelist import check_folder
 from ironclad_assets.ledger.registration import Registration
 from ironclad_assets.ledger.store import Ledger
@@ -35,7 +35,8 @@ class Delivery:
     """Everything about an upload but its bytes.
 
     `keep_source` is for files that stay their owner's: they are copied, never moved, unlinked or refused
-    for being a hard link. `original_name` None means: the name of the file itself.
+    for being a hard link. `original_name` None means: the name of the file itself. `below` is a folder above a
+    dropped file; a link in the place of a folder below that is not followed.
     """
 
     user_id: str
@@ -45,6 +46,7 @@ class Delivery:
     original_name: str | None = None
     keep_source: bool = False
     priority: int = 0
+    below: Path | None = None
 
 
 class Upload:
@@ -76,7 +78,7 @@ class Upload:
         check_user(delivery.user_id)
         limits = ledger.admission.limits_of(delivery.user_id)
         with ExitStack() as stack:
-            descriptor = stack.enter_context(open_source(source))
+            descriptor = stack.enter_context(open_source(source, below=delivery.below))
             self.status = os.fstat(descriptor)
             if delivery.keep_source:
                 check_folder(source, descriptor=descriptor, settings=settings)
@@ -158,10 +160,12 @@ class Upload:
 
     def _let_go(self) -> None:
         """Unlink the source, unless another file has its name by now."""
+        name = self.source.name
         try:
-            if fingerprint(self.source.lstat()) == fingerprint(self.status):
-                self.source.unlink()
-        except FileNotFoundError:
+            with open_folder(self.source.parent, below=self._delivery.below) as folder:
+                if fingerprint(os.stat(name, dir_fd=folder, follow_symlinks=False)) == fingerprint(self.status):
+                    os.unlink(name, dir_fd=folder)
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise atomic.storage_error(error, self.source) from error
@@ -238,6 +242,7 @@ def start_upload(
             options=delivery.options,
             door=delivery.door,
             actor=delivery.actor,
+            below=delivery.below,
         )
 
 

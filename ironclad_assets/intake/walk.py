@@ -4,6 +4,7 @@
 default user. Names are bytes here: a name need not be text.
 """
 
+import errno
 import os
 import re
 import stat
@@ -11,10 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ironclad_assets.intake.names import USER_PATTERN
+from ironclad_assets.intake.source import open_folder
 
 PARTIAL_SUFFIXES = (b".part", b".tmp", b".crdownload", b".filepart")
 MOST_DEEP = 32
 """Folders below each other that are looked into."""
+
+_PATH_MAX = 4096
+"""Bytes of a path, with its end, beyond which Linux takes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +54,45 @@ def walk_input(root: bytes, *, default_user: str, enter: Callable[[bytes, int], 
     while folders:
         folder, user_id, depth = folders.pop()
         try:
-            enter(folder, os.stat(folder, follow_symlinks=False).st_ino)  # noqa: PTH116 - bytes
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            entries = _look_into(folder, root=root, enter=enter)
         except OSError as error:
             if folder == root:
                 raise
             yield Ignored(folder, f"cannot be read: {os.strerror(error.errno or 0)}")
             continue
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
+        for path, status in entries:
+            if isinstance(status, OSError):
+                yield Ignored(path, f"cannot be looked at: {os.strerror(status.errno or 0)}")
                 continue
-            except OSError as error:  # no right to look, a path that is too long, somebody's dead mount
-                yield Ignored(entry.path, f"cannot be looked at: {os.strerror(error.errno or 0)}")
-                continue
-            why = _reject(entry.name, mode=status.st_mode)
+            name = os.path.basename(path)  # noqa: PTH119 - bytes
+            why = _reject(name, mode=status.st_mode)
             if why is None and stat.S_ISDIR(status.st_mode):
-                owner = user_id or _owner_of(entry.name)
+                owner = user_id or _owner_of(name)
                 if owner is not None and depth < MOST_DEEP:
-                    folders.append((entry.path, owner, depth + 1))
+                    folders.append((path, owner, depth + 1))
                     continue
                 why = "too many folders deep" if owner else "no user name: 1 to 64 of a-z, 0-9, hyphen, underscore"
-            yield Candidate(entry.path, user_id or default_user, status) if why is None else Ignored(entry.path, why)
+            yield Candidate(path, user_id or default_user, status) if why is None else Ignored(path, why)
+
+
+def _look_into(
+    folder: bytes, *, root: bytes, enter: Callable[[bytes, int], None]
+) -> list[tuple[bytes, os.stat_result | OSError]]:
+    """Return what is in `folder`, each with what it is or why that cannot be said; a link in its place is none."""
+    found: list[tuple[bytes, os.stat_result | OSError]] = []
+    with open_folder(folder, below=root) as descriptor:
+        enter(folder, os.fstat(descriptor).st_ino)
+        for entry in sorted(os.scandir(descriptor), key=lambda entry: os.fsencode(entry.name)):
+            path = os.path.join(folder, os.fsencode(entry.name))  # noqa: PTH118 - bytes
+            try:
+                if len(path) >= _PATH_MAX:  # nothing could be done with it by its path
+                    raise OSError(errno.ENAMETOOLONG, "")
+                found.append((path, entry.stat(follow_symlinks=False)))
+            except FileNotFoundError:
+                continue
+            except OSError as error:  # no right to look, or somebody's dead mount
+                found.append((path, error))
+    return found
 
 
 def _reject(name: bytes, *, mode: int) -> str | None:

@@ -199,11 +199,11 @@ def test_a_file_nobody_may_read_is_taken_when_that_changes(gate: Gate, monkeypat
     """Row 52. Root may read everything, so opening is made to fail as it does for others."""
     path, real, tries = song(gate), os.open, []
 
-    def deny(name: Path, flags: int, *rest: int) -> int:
-        if Path(name).name == "song.wav":
+    def deny(name: Path | bytes | str, flags: int, *rest: int, dir_fd: int | None = None) -> int:
+        if name == "song.wav":
             tries.append(name)
             raise PermissionError(13, "Permission denied")
-        return real(name, flags, *rest)
+        return real(name, flags, *rest, dir_fd=dir_fd)
 
     path.chmod(0)
     dropped = gate.drop(path)

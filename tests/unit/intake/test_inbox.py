@@ -17,7 +17,7 @@ from ironclad_assets.errors import StorageUnavailable
 from ironclad_assets.intake import archive, source, upload
 from ironclad_assets.intake import inbox as inbox_module
 from ironclad_assets.intake.inbox import Inbox
-from ironclad_assets.intake.scan import ScanReport
+from ironclad_assets.intake.scan import FoundFile, InputScanner, ScanReport
 from ironclad_assets.intake.source import UploadChanged
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
@@ -432,6 +432,49 @@ def test_storage_that_fails_under_a_copy_stops_everything_only_where_the_store_i
     assert not list(store.archive.glob(".*.part"))
     store.sentinel.touch()
     forget_delays(inbox)
+    assert len(inbox.collect(budget_s=1.0).taken) == 1
+
+
+def test_a_folder_swapped_for_a_link_leads_to_nobody_elses_file(
+    inbox: Inbox, store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last look at a file and its copy; what lay there would be taken for the swapper's and removed."""
+    hers, his = store.input / "ada" / "x.mp3", store.input / "mallory" / "folder" / "x.mp3"
+    for file in (hers, his):
+        file.parent.mkdir(parents=True)
+    inbox.collect(budget_s=1.0)
+    his.write_bytes(b"four")
+    real = InputScanner.check
+
+    def check(self: InputScanner, found: FoundFile, now_s: float) -> None:
+        real(self, found, now_s)
+        hers.write_bytes(b"hers")
+        his.parent.rename(store.input / "mallory" / ".aside")
+        his.parent.symlink_to("../ada")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InputScanner, "check", check)
+        done = inbox.collect(budget_s=1.0)
+    assert (done.taken, ledger.jobs()) == ([], [])
+    assert hers.read_bytes() == b"hers"
+
+
+@pytest.mark.parametrize("kind", ["file", "loop"])
+def test_a_folder_that_is_none_any_more_when_its_file_is_in_ends_no_tick(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = store.input / "ada" / "folder"
+    folder.mkdir(parents=True)
+    inbox.collect(budget_s=1.0)
+    (folder / "x.mp3").write_bytes(b"x")
+    real = Ledger.register
+
+    def swap(self: Ledger, *arguments: Any, **options: Any) -> Any:
+        folder.rename(store.input / "ada" / ".aside")
+        folder.symlink_to("folder") if kind == "loop" else folder.write_bytes(b"")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Ledger, "register", swap)
     assert len(inbox.collect(budget_s=1.0).taken) == 1
 
 

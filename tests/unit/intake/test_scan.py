@@ -14,6 +14,7 @@ from ironclad_assets.intake import closings, scan, source
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.scan import InputScanner, ScanReport
 from ironclad_assets.intake.source import UploadChanged
+from ironclad_assets.intake.walk import Candidate, Ignored, walk_input
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
@@ -260,7 +261,9 @@ def test_a_file_swapped_between_look_and_open_is_not_taken(
     file.write_bytes(b"a")
     real = os.open
 
-    def swap(path: Path, flags: int, *rest: int) -> int:
+    def swap(path: Path | bytes | str, flags: int, *rest: int, dir_fd: int | None = None) -> int:
+        if path != file.name:
+            return real(path, flags, *rest, dir_fd=dir_fd)
         if change == "leased":
             raise BlockingIOError(11, "leased")
         file.unlink()
@@ -268,7 +271,7 @@ def test_a_file_swapped_between_look_and_open_is_not_taken(
             file.write_bytes(b"something else")
         if change == "link":
             file.symlink_to("/etc/passwd")
-        return real(path, flags, *rest)
+        return real(path, flags, *rest, dir_fd=dir_fd)
 
     with monkeypatch.context() as patch:
         patch.setattr(source.os, "open", swap)
@@ -294,7 +297,7 @@ def test_a_missing_upload_folder_is_storage_away(scanner: InputScanner, store: S
 
 
 def test_a_broken_disk_is_told_as_storage(scanner: InputScanner, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: bytes) -> None:
+    def fail(_: int) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "scandir", fail)
@@ -310,8 +313,8 @@ def test_a_user_folder_that_cannot_be_read_stops_nobody_else(
     (store.input / "b.mp3").write_bytes(b"b")
     real = os.scandir
 
-    def deny(folder: bytes) -> object:
-        if folder.endswith(b"/ada"):
+    def deny(folder: int) -> object:
+        if os.path.samestat(os.fstat(folder), (store.input / "ada").stat()):
             raise PermissionError(13, "Permission denied")
         return real(folder)
 
@@ -319,6 +322,26 @@ def test_a_user_folder_that_cannot_be_read_stops_nobody_else(
     report = look(scanner, 0.1)
     assert names(report) == ["b.mp3"]
     assert dict(report.ignored) == {"ada": "cannot be read: Permission denied"}
+
+
+def test_a_folder_that_becomes_a_link_is_not_looked_into(store: Store) -> None:
+    """Whoever may write there could have the files of others taken for his own."""
+    (store.input / "ada").mkdir()
+    (store.input / "ada" / "hers.mp3").write_bytes(b"hers")
+    folder = store.input / "mallory" / "folder"
+    folder.mkdir(parents=True)
+    (store.input / "mallory" / "last.mp3").write_bytes(b"his")
+    seen = []
+    for entry in walk_input(os.fsencode(store.input), default_user="local", enter=lambda path, inode: None):
+        seen.append(entry)
+        if folder.is_dir() and not folder.is_symlink():
+            folder.rmdir()
+            folder.symlink_to("../ada")
+    assert {entry.path[len(os.fsencode(store.input)) :] for entry in seen if isinstance(entry, Candidate)} == {
+        b"/mallory/last.mp3",
+        b"/ada/hers.mp3",
+    }
+    assert [entry.why for entry in seen if isinstance(entry, Ignored)] == ["cannot be read: Not a directory"]
 
 
 def test_an_entry_that_cannot_be_looked_at_stops_nobody_else(scanner: InputScanner, store: Store) -> None:
@@ -364,7 +387,7 @@ def test_a_file_that_vanishes_while_the_folder_is_read_is_not_there(
     (store.input / "a.mp3").write_bytes(b"a")
     real = os.scandir
 
-    def vanish(folder: bytes) -> list[os.DirEntry[bytes]]:
+    def vanish(folder: int) -> list[os.DirEntry[str]]:
         entries = list(real(folder))
         (store.input / "a.mp3").unlink()
         return entries

@@ -346,11 +346,14 @@ def test_a_source_that_cannot_be_removed_is_told(
 ) -> None:
     file = drop(store)
 
-    def fail(self: Path, missing_ok: bool = False) -> None:
-        if self == file:
-            raise OSError(number, os.strerror(number))
+    real = os.unlink
 
-    monkeypatch.setattr(Path, "unlink", fail)
+    def fail(path: Path | str, *, dir_fd: int | None = None) -> None:
+        if path == file.name:
+            raise OSError(number, os.strerror(number))
+        real(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(upload.os, "unlink", fail)
     with pytest.raises((StorageUnavailable, OSError)):
         take(file)
 
@@ -362,10 +365,10 @@ def test_a_quarantine_that_cannot_be_written_leaves_the_file(
     os.link(file, store.root / "other")
     real = os.replace
 
-    def fail(source: Path, destination: Path) -> None:
+    def fail(source: Path | str, destination: Path, **options: Any) -> None:
         if destination.name == "original":
             raise OSError(30, "Read-only file system")
-        real(source, destination)
+        real(source, destination, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
