@@ -29,7 +29,7 @@ class Closings:
         self._inotify: INotify | None = None
         with suppress(OSError):
             self._inotify = INotify(nonblocking=True)
-        self._folders: dict[int, bytes] = {}
+        self._folders: dict[int, tuple[bytes, int]] = {}
         self._watched: dict[tuple[bytes, int], int] = {}
 
     def watch(self, folder: bytes, *, inode: int) -> None:
@@ -38,20 +38,25 @@ class Closings:
             return
         with suppress(OSError):
             watch = self._inotify.add_watch(folder, _MASK)
-            self._watched = {key: known for key, known in self._watched.items() if known != watch}
+            self._forget(watch)  # known by the name that the folder had before
             self._watched[folder, inode] = watch
-            self._folders[watch] = folder
+            self._folders[watch] = (folder, inode)
 
     def read(self) -> set[bytes]:
         """Return the paths that were completed since the last call."""
         complete = set()
         for event in self._inotify.read(timeout=0) if self._inotify is not None else ():
             if event.mask & flags.IGNORED:
-                self._folders.pop(event.wd, None)
-                self._watched = {key: watch for key, watch in self._watched.items() if watch != event.wd}
+                self._forget(event.wd)
             elif event.mask & _COMPLETE and not event.mask & flags.ISDIR and event.wd in self._folders:
-                complete.add(os.path.join(self._folders[event.wd], os.fsencode(event.name)))  # noqa: PTH118 - bytes
+                complete.add(os.path.join(self._folders[event.wd][0], os.fsencode(event.name)))  # noqa: PTH118 - bytes
         return complete
+
+    def _forget(self, watch: int) -> None:
+        """Know no folder by `watch` any more."""
+        known = self._folders.pop(watch, None)
+        if known is not None and self._watched.get(known) == watch:
+            del self._watched[known]
 
     def wait(self, timeout_s: float) -> None:
         """Return when something happened, or after `timeout_s` seconds."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from inotify_simple import Event, flags
 
 from ironclad_assets.errors import ErrorCode, Refusal, StorageUnavailable
 from ironclad_assets.intake import closings, scan, source
@@ -367,6 +368,30 @@ def test_folders_too_deep_are_not_entered(scanner: InputScanner, store: Store) -
         deep = deep / "d"
     deep.mkdir(parents=True)
     assert [why for _, why in look(scanner, 0.1).ignored] == ["too many folders deep"]
+
+
+def test_many_folders_are_watched_and_forgotten_at_the_cost_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever makes or removes some ten thousand keeps everybody waiting for minutes."""
+    many = 8000
+
+    class Kernel:
+        def __init__(self, **_: object) -> None:
+            self.watches = 0
+
+        def add_watch(self, *_: object) -> int:
+            self.watches += 1
+            return self.watches
+
+        def read(self, **_: object) -> list[Event]:
+            return [Event(watch, flags.IGNORED, 0, "") for watch in range(1, many + 1)]
+
+    monkeypatch.setattr(closings, "INotify", Kernel)
+    watching = closings.Closings()
+    began = time.process_time()
+    for number in range(many):
+        watching.watch(b"/input/%d" % number, inode=number)
+    assert watching.read() == set()
+    assert time.process_time() - began < 1.0
 
 
 def test_waiting_ends_when_something_happens(scanner: InputScanner, store: Store) -> None:
