@@ -17,10 +17,10 @@ from ironclad_assets.ledger.limits import effective_limits, system_limits
 from ironclad_assets.ledger.live import Live
 from ironclad_assets.ledger.progress import seconds_between
 from ironclad_assets.ledger.reads import require_song
-from ironclad_assets.ledger.rows import utc_now, utc_time
+from ironclad_assets.ledger.rows import utc_now
 from ironclad_assets.ledger.rules import Rules
 from ironclad_assets.ledger.runs import enter_stage
-from ironclad_assets.ledger.shares import DAY_S, MINUTE_S, WORK, audio_minutes, day_start, oldest_minutes, oldest_upload
+from ironclad_assets.ledger.shares import DAY_S, MINUTE_S, WORK, audio_minutes, oldest_minutes, oldest_upload
 from ironclad_assets.ledger.tables import songs
 from ironclad_assets.ledger.usage import read_usage, warn_near
 from ironclad_assets.ledger.users import check_served, find_user, see_user, take_user_turn
@@ -227,7 +227,7 @@ def _check_limits(
 
 def _check_rate(connection: Connection, used: Usage, *, rate: int, user_id: str | None) -> None:
     if used.submissions_per_minute >= rate:
-        oldest = oldest_upload(connection, user_id, since=utc_time(seconds_ago=MINUTE_S))
+        oldest = oldest_upload(connection, user_id, window_s=MINUTE_S)
         raise rate_reached(rate, whose=_whose(user_id), retry_after_s=_until(oldest, window_s=MINUTE_S))
 
 
@@ -280,7 +280,7 @@ def _check_day(connection: Connection, limits: EffectiveLimits, *, used: Usage, 
     detail = oldest = None
     if songs_most is not None and used.songs_per_day >= songs_most:
         detail = f"{whose} handed in {used.songs_per_day} songs within 24 hours; the limit is {songs_most}"
-        oldest = oldest_upload(connection, user_id, since=day_start())
+        oldest = oldest_upload(connection, user_id, window_s=DAY_S)
     elif minutes_most is not None and used.audio_minutes_per_day >= minutes_most:
         minutes = used.audio_minutes_per_day
         detail = f"{whose} handed in {minutes:.1f} minutes of audio within 24 hours; the limit is {minutes_most:g}"

@@ -22,11 +22,6 @@ DAY_S = 86_400.0
 MINUTE_S = 60.0
 
 
-def day_start() -> str:
-    """Return the time from which on songs count for the limits of a day."""
-    return utc_time(seconds_ago=DAY_S)
-
-
 def audio_minutes(
     connection: Connection, user_id: str | None, *, without: str = "", measured_only: bool = False
 ) -> float:
@@ -37,7 +32,7 @@ def audio_minutes(
     that was refused on one day and retried on another, counts from when work on it first began.
     """
     length = songs.c.duration_s if measured_only else func.coalesce(songs.c.duration_s, songs.c.expected_s)
-    begun = select(_first_begun(user_id, since=day_start()).subquery().c.song)
+    begun = select(_first_begun(user_id).subquery().c.song)
     counted = union(select(songs.c.song).where(_counts_as_uploaded(user_id)), begun)
     chosen = select(func.sum(length)).where(songs.c.song.in_(counted), songs.c.song != without)
     gone = select(func.sum(forgotten_songs.c.seconds)).where(_forgotten_minutes(user_id))
@@ -46,8 +41,7 @@ def audio_minutes(
 
 def oldest_minutes(connection: Connection, user_id: str) -> str | None:
     """Return from when on the first song counts that does for the minutes of this day; None where there is none."""
-    since = day_start()
-    begun = _first_begun(user_id, since=since).subquery()
+    begun = _first_begun(user_id).subquery()
     uploaded = _counts_as_uploaded(user_id) & songs.c.song.not_in(select(begun.c.song))
     return _oldest(
         connection,
@@ -57,10 +51,10 @@ def oldest_minutes(connection: Connection, user_id: str) -> str | None:
     )
 
 
-def oldest_upload(connection: Connection, user_id: str | None, *, since: str) -> str | None:
-    """Return when the first song after a time came, also where it was deleted meanwhile; None where there was none."""
-    there = select(func.min(songs.c.uploaded_at)).where(_recent(user_id, since=since), _submitted(user_id))
-    gone = _recently_forgotten(user_id, since=since), _submitted(user_id, gone=True)
+def oldest_upload(connection: Connection, user_id: str | None, *, window_s: float) -> str | None:
+    """Return when the first song of the last seconds came, also where it was deleted meanwhile; None for none."""
+    there = select(func.min(songs.c.uploaded_at)).where(_recent(user_id, window_s=window_s), _submitted(user_id))
+    gone = _recently_forgotten(user_id, window_s=window_s), _submitted(user_id, gone=True)
     return _oldest(connection, there, select(func.min(forgotten_songs.c.uploaded_at)).where(*gone))
 
 
@@ -71,29 +65,31 @@ def _oldest(connection: Connection, *queries: Select[str]) -> str | None:
 
 def _counts_as_uploaded(user_id: str | None) -> ColumnElement[bool]:
     """Return whether a song counts for the minutes of this day because it came within it."""
-    return _recent(user_id, since=day_start()) & _taken_in() & ~_refused_for_length()
+    return _recent(user_id, window_s=DAY_S) & _taken_in() & ~_refused_for_length()
 
 
-def _first_begun(user_id: str | None, *, since: str) -> Select[str, str]:
-    """Return the query of a user's songs, or all, that were first worked on since a time, and when (``at``)."""
+def _first_begun(user_id: str | None) -> Select[str, str]:
+    """Return the query of a user's songs, or all, that were first worked on within a day, and when (``at``)."""
     # No stage begins a day after its job; what is left of the jobs is found by an index.
     lately = select(jobs.c.sequence).where(jobs.c.started_at > utc_time(seconds_ago=2 * DAY_S))
-    begun = _first_begun_of(jobs.c.sequence.in_(lately), since=since)
+    begun = _first_begun_of(jobs.c.sequence.in_(lately))
     return begun if user_id is None else begun.where(jobs.c.user_id == user_id)
 
 
-def _first_begun_of(which: ColumnElement[bool], *, since: str) -> Select[str, str]:
-    """Return the query of the songs of some jobs that were first worked on since a time, and when (``at``)."""
+def _first_begun_of(which: ColumnElement[bool]) -> Select[str, str]:
+    """Return the query of the songs of some jobs that were first worked on within a day, and when (``at``)."""
     earlier, earlier_stage = jobs.alias(), stage_timings.alias()
     before = (
         select(earlier.c.song)
         .join(earlier_stage, earlier_stage.c.job_uuid == earlier.c.job_uuid)
-        .where(earlier.c.song == jobs.c.song, earlier_stage.c.stage == WORK, earlier_stage.c.started_at <= since)
+        .where(earlier.c.song == jobs.c.song, earlier_stage.c.stage == WORK)
+        .where(~_is_within(earlier_stage.c.started_at, window_s=DAY_S))
     )
     return (
         select(jobs.c.song, func.min(stage_timings.c.started_at).label("at"))
         .join(stage_timings, stage_timings.c.job_uuid == jobs.c.job_uuid)
-        .where(stage_timings.c.stage == WORK, stage_timings.c.started_at > since, ~before.exists())
+        .where(stage_timings.c.stage == WORK, _is_within(stage_timings.c.started_at, window_s=DAY_S))
+        .where(~before.exists())
         .where(which)
         .group_by(jobs.c.song)
     )
@@ -102,7 +98,7 @@ def _first_begun_of(which: ColumnElement[bool], *, since: str) -> Select[str, st
 def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
     """Let songs that will be forgotten count for their day's limits and for turns, and drop what counts no more."""
     drop_old_shares(connection)
-    begun = _first_begun_of(jobs.c.song.in_(chosen), since=day_start()).subquery()  # of all songs would take long
+    begun = _first_begun_of(jobs.c.song.in_(chosen)).subquery()  # of all songs would take long
     worked = _worked_on(chosen).subquery()
     length = func.coalesce(songs.c.duration_s, songs.c.expected_s)
     uncounted = ~_taken_in() | (begun.c.song.is_(None) & _refused_for_length())
@@ -115,7 +111,7 @@ def remember_shares(connection: Connection, chosen: Sequence[str]) -> None:
         "worked_at": worked.c.at,
         "worked_seconds": func.coalesce(worked.c.times, 0) * seconds_of_audio,
     }
-    counts = _recent(None, since=day_start()) | begun.c.song.is_not(None) | worked.c.song.is_not(None)
+    counts = _recent(None, window_s=DAY_S) | begun.c.song.is_not(None) | worked.c.song.is_not(None)
     shares = (
         select(*columns.values())
         .join(begun, begun.c.song == songs.c.song, isouter=True)
@@ -141,7 +137,7 @@ def drop_old_shares(connection: Connection) -> None:
         forgotten_songs.c.minutes_at,
         func.coalesce(forgotten_songs.c.worked_at, ""),
     )
-    since = day_start()
+    since = utc_time(seconds_ago=DAY_S)
     connection.execute(delete(forgotten_songs).where(*(at <= since for at in times)))
 
 
@@ -170,14 +166,12 @@ def _refused_for_length() -> ColumnElement[bool]:
 
 def songs_per_day(connection: Connection, user_id: str | None) -> int:
     """Return how many songs were taken in within a day."""
-    since = day_start()
-    return _count(connection, user_id, _taken_in(), forgotten_songs.c.taken_in.is_(True), since=since)
+    return _count(connection, user_id, _taken_in(), forgotten_songs.c.taken_in.is_(True), window_s=DAY_S)
 
 
 def submissions(connection: Connection, user_id: str | None) -> int:
     """Return how many songs were handed in within a minute."""
-    since = utc_time(seconds_ago=MINUTE_S)
-    return _count(connection, user_id, _submitted(user_id), _submitted(user_id, gone=True), since=since)
+    return _count(connection, user_id, _submitted(user_id), _submitted(user_id, gone=True), window_s=MINUTE_S)
 
 
 def _count(
@@ -186,24 +180,33 @@ def _count(
     which: ColumnElement[bool],
     which_gone: ColumnElement[bool],
     *,
-    since: str,
+    window_s: float,
 ) -> int:
-    """Return how many songs came since a time, those that were deleted meanwhile included."""
-    there = select(func.count()).where(_recent(user_id, since=since), which)
-    gone = select(func.count()).where(_recently_forgotten(user_id, since=since), which_gone)
+    """Return how many songs came within the last seconds, those that were deleted meanwhile included."""
+    there = select(func.count()).where(_recent(user_id, window_s=window_s), which)
+    gone = select(func.count()).where(_recently_forgotten(user_id, window_s=window_s), which_gone)
     return sum(int(connection.execute(query).scalar_one()) for query in (there, gone))
 
 
-def _recent(user_id: str | None, *, since: str) -> ColumnElement[bool]:
-    recent = songs.c.uploaded_at > since
+def _recent(user_id: str | None, *, window_s: float) -> ColumnElement[bool]:
+    recent = _is_within(songs.c.uploaded_at, window_s=window_s)
     return recent if user_id is None else (songs.c.user_id == user_id) & recent
 
 
-def _recently_forgotten(user_id: str | None, *, since: str) -> ColumnElement[bool]:
-    recent = forgotten_songs.c.uploaded_at > since
+def _recently_forgotten(user_id: str | None, *, window_s: float) -> ColumnElement[bool]:
+    recent = _is_within(forgotten_songs.c.uploaded_at, window_s=window_s)
     return recent if user_id is None else (forgotten_songs.c.user_id == user_id) & recent
 
 
 def _forgotten_minutes(user_id: str | None) -> ColumnElement[bool]:
-    recent = forgotten_songs.c.minutes_at > day_start()
+    recent = _is_within(forgotten_songs.c.minutes_at, window_s=DAY_S)
     return recent if user_id is None else (forgotten_songs.c.user_id == user_id) & recent
+
+
+def _is_within(at: ColumnElement[str], *, window_s: float) -> ColumnElement[bool]:
+    """Return whether a time is within the window that ends now.
+
+    One further ahead than the window is long was written by a clock that has been set back since: what came under it
+    would count until then.
+    """
+    return (at > utc_time(seconds_ago=window_s)) & (at <= utc_time(seconds_ago=-window_s))

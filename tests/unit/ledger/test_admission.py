@@ -27,6 +27,8 @@ from ironclad_assets.ledger.usage import ORIGINAL, forget_stored, forget_stored_
 from ironclad_assets.ledger.worker import current_worker
 from tests.unit.ledger.conftest import DEAD, ERROR, make_song
 
+YEAR_S = 365 * 24 * 3600.0
+AHEAD = (datetime.now(UTC) + timedelta(seconds=YEAR_S)).isoformat(timespec="microseconds")
 LONG_AGO = dict.fromkeys(("uploaded_at", "minutes_at"), "2020-01-01T00:00:00.000000+00:00")
 
 
@@ -86,6 +88,33 @@ def test_of_fifty_uploads_at_one_time_exactly_ten_are_taken(ledger: Ledger, name
     assert len(told) == 2, told
     assert ledger.usage.of("ada").stored_bytes == 1000
     assert len(ledger.jobs(limit=99)) == 10
+
+
+@pytest.mark.parametrize("name", ["songs_per_day", "audio_minutes_per_day", "submissions_per_minute"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_came_under_a_clock_a_year_ahead_keeps_nobody_out_for_a_year(
+    ledger: Ledger, name: str, gone: bool
+) -> None:
+    """What a clock that was half an hour ahead let in still counts, so that setting it back gives no second helping."""
+    bring(ledger, 1, seconds_ago=-YEAR_S, expected_s=90.0)
+    if gone:
+        with ledger._database.write() as connection:
+            connection.execute(update(songs).values(uploaded_at=fresh(1).uploaded_at))
+            forget_songs(connection, ["s1"], receipt="r")
+            connection.execute(update(forgotten_songs).values(uploaded_at=AHEAD, minutes_at=AHEAD))
+    limit(ledger, name, 1)
+    assert getattr(ledger.usage.of("ada"), name) == 0
+    bring(ledger, 2, seconds_ago=-20 if name == "submissions_per_minute" else -1800, expected_s=90.0)
+    assert 0 < (refused(ledger, 3, expected_s=90.0).retry_after_s or 0) < 2 * 24 * 3600
+
+
+def test_work_that_began_under_a_clock_a_year_ahead_counts_for_no_day(ledger: Ledger) -> None:
+    job = begin(ledger, 1, size_bytes=0)
+    ledger.admission.measure("s1", duration_s=600.0, job_uuid=job)
+    with ledger._database.write() as connection:
+        connection.execute(update(songs).values(uploaded_at=AHEAD))
+        connection.execute(update(stage_timings).values(started_at=AHEAD))
+    assert ledger.usage.of("ada").audio_minutes_per_day == 0.0
 
 
 @pytest.mark.parametrize("name", ["stored_bytes", "audio_minutes_per_day"])
