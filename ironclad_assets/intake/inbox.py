@@ -13,14 +13,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ironclad_assets.antivirus.clamd import Clamd
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.intake.archive import sweep_abandoned
-from ironclad_assets.intake.lyrics import WAITS_FOR_SONG, LyricsDoor
+from ironclad_assets.intake.lyrics import SCAN_S, WAITS_FOR_SONG, LyricsDoor
 from ironclad_assets.intake.names import display_name
+from ironclad_assets.intake.refuse import refuse_file
 from ironclad_assets.intake.scan import FoundFile, InputScanner
 from ironclad_assets.intake.source import UploadChanged
-from ironclad_assets.intake.upload import Delivery, NoRoom, Upload, start_upload
+from ironclad_assets.intake.upload import Delivery, NoRoom, UnreadRefusal, Upload, start_upload
 from ironclad_assets.ledger.admission import WAIT_CODES
 from ironclad_assets.ledger.registration import Registration
 from ironclad_assets.ledger.store import Ledger
@@ -28,6 +30,7 @@ from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
 
 DOOR = "folder"
+ACTOR = "watcher"
 SLICE_S = 1.0
 """How long one file is copied before the others get their turn."""
 
@@ -73,7 +76,8 @@ class Inbox:
         self._store = store
         self._settings = settings
         self._scanner = InputScanner(store, settings)
-        self._lyrics = LyricsDoor(ledger=ledger, store=store)
+        clamd = Clamd(settings.clamd_address, min(settings.clamd_timeout_s, SCAN_S)) if settings.clamd_address else None
+        self._lyrics = LyricsDoor(ledger=ledger, store=store, clamd=clamd)
         self._open: dict[Path, Upload] = {}
         self._postponed: dict[Path, _Postponed] = {}
         self._waiting_users: dict[str, tuple[float, str]] = {}
@@ -155,7 +159,8 @@ class Inbox:
             if error.code in WAIT_CODES:
                 self._let_wait(found, error=error, done=done)
             else:
-                self._postpone(found, why=error.describe(), waiting=False, done=done)
+                waiting = error.code is ErrorCode.SCANNER_AWAY
+                self._postpone(found, why=error.describe(), waiting=waiting, done=done)
         else:
             if registration is not None:
                 done.taken.append(registration)
@@ -186,12 +191,31 @@ class Inbox:
         return now_s < until_s
 
     def _take_lyrics(self, found: FoundFile, *, done: Collected) -> None:
-        """Keep lyrics for their song, or let them wait for it."""
-        song = self._lyrics.take(found)
+        """Keep lyrics for their song, or let them wait for it; malware goes where that in a song does."""
+        try:
+            song = self._lyrics.take(found)
+        except UnreadRefusal as refusal:
+            done.taken.append(self._refuse(found, refusal))
+            return
         if song is None:
             self._postpone(found, why=WAITS_FOR_SONG, waiting=True, done=done)
         else:
             done.lyrics.append((display_name(found.path.name), song))
+
+    def _refuse(self, found: FoundFile, refusal: UnreadRefusal) -> Registration:
+        """Move a file to the quarantine; return the failed job that says why."""
+        return refuse_file(
+            found.path,
+            status=refusal.status,
+            error=refusal,
+            ledger=self._ledger,
+            store=self._store,
+            user_id=found.user_id,
+            options=JobOptions(),
+            door=DOOR,
+            actor=ACTOR,
+            below=self._store.input,
+        )
 
     def _let_wait(self, found: FoundFile, *, error: IroncladError, done: Collected) -> None:
         """Leave a file where it is until there is room for its user; it is not the file's fault."""
@@ -222,7 +246,7 @@ class Inbox:
         if upload is None:
             self._require_staying(found.user_id)
             delivery = Delivery(
-                user_id=found.user_id, options=JobOptions(), door=DOOR, actor="watcher", below=self._store.input
+                user_id=found.user_id, options=JobOptions(), door=DOOR, actor=ACTOR, below=self._store.input
             )
             started = start_upload(
                 found.path,

@@ -1,6 +1,7 @@
 """Lyrics in the upload folder: they find their song, wait for it, and are never lost."""
 
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.sidecars import MAX_LYRICS_BYTES, find_lyrics, sidecar_folder
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
+from tests.fakes.clamd import fake_clamd, read_stream
 
 TIMED = b"[00:01.00]la la\n"
 
@@ -185,3 +187,54 @@ def test_lyrics_that_come_with_another_song_of_the_name_wait_for_that_one(inbox:
     done = collect(inbox)
     assert done.lyrics == [("Run.lrc", done.taken[0].job.song)]
     assert kept(store, first) is None
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_lyrics_are_scanned_before_they_are_kept(ledger: Ledger, store: Store, settings: Settings, found: bool) -> None:
+    """SPLIT-020: the library gets them as they are; what is found in them is refused as it is in a song."""
+
+    def answer(command: bytes, connection: socket.socket) -> None:
+        content = b"" if command == b"VERSION" else read_stream(connection)
+        trial = content.startswith(b"PK")
+        said = b"Heuristics.Limits.Exceeded FOUND" if trial else b"Eicar FOUND" if found else b"OK"
+        connection.sendall(b"ClamAV 1\0" if command == b"VERSION" else b"stream: " + said + b"\0")
+
+    with fake_clamd(answer) as address:
+        inbox = Inbox(ledger=ledger, store=store, settings=settings.model_copy(update={"clamd_address": address}))
+        inbox.collect(budget_s=1.0)
+        drop(store, "Run.mp3", b"audio")
+        path = drop(store, "Run.lrc")
+        done = collect(inbox)
+        inbox.close()
+    song, *refused = [one.job for one in done.taken]
+    assert kept(store, song.song) == (None if found else TIMED)
+    assert [job.error and job.error.code for job in refused] == (["malware"] if found else [])
+    assert not path.exists()
+    assert [(store.quarantine(job.song) / "original").read_bytes() for job in refused] == [TIMED] * found
+
+
+def test_lyrics_wait_for_a_scanner_that_does_not_answer(
+    ledger: Ledger, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the inbox asks it once, not for each file: everybody's intake would wait."""
+    asked = []
+
+    def hang(command: bytes, connection: socket.socket) -> None:
+        asked.append(command)
+        connection.recv(1)
+
+    monkeypatch.setattr(inbox_module, "SCAN_S", 0.3)
+    with fake_clamd(hang) as address:
+        inbox = Inbox(ledger=ledger, store=store, settings=settings.model_copy(update={"clamd_address": address}))
+        inbox.collect(budget_s=1.0)
+        paths = []
+        for name in ("Run", "Walk"):
+            drop(store, f"{name}.mp3", name.encode())
+            paths.append(drop(store, f"{name}.lrc"))
+        done = collect(inbox)
+        inbox.close()
+    assert (len(done.taken), done.lyrics, asked) == (2, [], [b"VERSION"])
+    assert [path.read_bytes() for path in paths] == [TIMED, TIMED]
+    assert {name: why.partition(":")[0] for name, why in done.waiting} == dict.fromkeys(
+        ("Run.lrc", "Walk.lrc"), "scanner_away"
+    )
