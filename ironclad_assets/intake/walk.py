@@ -8,8 +8,10 @@ import errno
 import os
 import re
 import stat
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ironclad_assets.intake.names import USER_PATTERN
 from ironclad_assets.intake.source import open_folder
@@ -17,6 +19,11 @@ from ironclad_assets.intake.source import open_folder
 PARTIAL_SUFFIXES = (b".part", b".tmp", b".crdownload", b".filepart")
 MOST_DEEP = 32
 """Folders below each other that are looked into."""
+
+MOST_ENTRIES = 50_000
+"""Entries of one user that are looked at at once; more would keep everybody else waiting at every look."""
+
+BEYOND = f"beyond the first {MOST_ENTRIES} of this user; looked at when some of those are gone"
 
 _PATH_MAX = 4096
 """Bytes of a path, with its end, beyond which Linux takes none."""
@@ -51,15 +58,21 @@ def walk_input(root: bytes, *, default_user: str, enter: Callable[[bytes, int], 
         OSError: `root` itself cannot be read.
     """
     folders: list[tuple[bytes, str | None, int]] = [(root, None, 0)]
+    room = defaultdict[str | None, int](lambda: MOST_ENTRIES)
     while folders:
         folder, user_id, depth = folders.pop()
+        most = None if user_id is None else room[user_id]
         try:
-            entries = _look_into(folder, root=root, enter=enter)
+            entries = _look_into(folder, root=root, enter=enter, most=most)
         except OSError as error:
             if folder == root:
                 raise
             yield Ignored(folder, f"cannot be read: {os.strerror(error.errno or 0)}")
             continue
+        if most is not None and len(entries) > most:
+            yield Ignored(folder, BEYOND)
+            del entries[most:]
+        room[user_id] -= len(entries)
         for path, status in entries:
             if isinstance(status, OSError):
                 yield Ignored(path, f"cannot be looked at: {os.strerror(status.errno or 0)}")
@@ -76,13 +89,18 @@ def walk_input(root: bytes, *, default_user: str, enter: Callable[[bytes, int], 
 
 
 def _look_into(
-    folder: bytes, *, root: bytes, enter: Callable[[bytes, int], None]
+    folder: bytes, *, root: bytes, enter: Callable[[bytes, int], None], most: int | None
 ) -> list[tuple[bytes, os.stat_result | OSError]]:
-    """Return what is in `folder`, each with what it is or why that cannot be said; a link in its place is none."""
+    """Return what is in `folder`, each with what it is or why that cannot be said; a link in its place is none.
+
+    Of more than `most` entries, one more than that.
+    """
     found: list[tuple[bytes, os.stat_result | OSError]] = []
     with open_folder(folder, below=root) as descriptor:
         enter(folder, os.fstat(descriptor).st_ino)
-        for entry in sorted(os.scandir(descriptor), key=lambda entry: os.fsencode(entry.name)):
+        with os.scandir(descriptor) as entries:
+            some = list(islice(entries, None if most is None else most + 1))
+        for entry in sorted(some, key=lambda entry: os.fsencode(entry.name)):
             path = os.path.join(folder, os.fsencode(entry.name))  # noqa: PTH118 - bytes
             try:
                 if len(path) >= _PATH_MAX:  # nothing could be done with it by its path

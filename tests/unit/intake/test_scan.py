@@ -5,13 +5,14 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 from inotify_simple import Event, flags
 
 from ironclad_assets.errors import ErrorCode, Refusal, StorageUnavailable
-from ironclad_assets.intake import closings, scan, source
+from ironclad_assets.intake import closings, scan, source, walk
 from ironclad_assets.intake.names import display_name
 from ironclad_assets.intake.scan import InputScanner, ScanReport
 from ironclad_assets.intake.source import UploadChanged
@@ -362,6 +363,31 @@ def test_an_entry_that_cannot_be_looked_at_stops_nobody_else(scanner: InputScann
     assert [why for _, why in report.ignored] == ["cannot be looked at: File name too long"]
 
 
+def test_of_one_users_pile_a_part_is_looked_at_and_everybody_elses_files(
+    scanner: InputScanner, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a million files in one user's folder would make every look take longer than a tick may."""
+    monkeypatch.setattr(walk, "MOST_ENTRIES", 10)
+    for folder in ("ada", "mallory/a", "mallory/b", "mallory/c"):
+        (store.input / folder).mkdir(parents=True)
+    look(scanner, 0.1)
+    for number in range(20):
+        (store.input / "mallory" / "ab"[number % 2] / f"{number}.mp3").write_bytes(b"x")
+    for path in (store.input / "ada" / "a.mp3", store.input / "b.mp3"):
+        path.write_bytes(b"x")
+    taken = set()
+    for turn in range(1, 9):
+        report = look(scanner, turn * SETTLE_S)
+        mine = [found for found in report.ready if found.user_id == "mallory"]
+        assert len(report.ready) - len(mine) == 2
+        assert len(mine) <= 10
+        taken |= {found.path.name for found in mine}
+        assert turn > 1 or walk.BEYOND in dict(report.ignored).values()
+        for found in mine:
+            found.path.unlink()
+    assert len(taken) == 20, "what was beyond comes when the others are gone"
+
+
 def test_folders_too_deep_are_not_entered(scanner: InputScanner, store: Store) -> None:
     deep = store.input / "ada"
     for _ in range(40):
@@ -412,10 +438,10 @@ def test_a_file_that_vanishes_while_the_folder_is_read_is_not_there(
     (store.input / "a.mp3").write_bytes(b"a")
     real = os.scandir
 
-    def vanish(folder: int) -> list[os.DirEntry[str]]:
+    def vanish(folder: int) -> AbstractContextManager[list[os.DirEntry[str]]]:
         entries = list(real(folder))
         (store.input / "a.mp3").unlink()
-        return entries
+        return nullcontext(entries)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", vanish)
