@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from ironclad_assets.errors import ErrorCode, Refusal, TransientFailure
+from ironclad_assets.errors import ErrorCode, TransientFailure
 from ironclad_assets.ledger.database import Database
 
 if TYPE_CHECKING:
@@ -53,32 +53,26 @@ def require_version(connection: Connection, database: Database) -> str:
     return found
 
 
-def require_known(version: str) -> None:
-    """Raise unless this release has a migration to `version`.
-
-    Raises:
-        Refusal: with `BAD_OPTION`, naming those that it has.
-    """
-    known = sorted(path.name[1:5] for path in (MIGRATIONS / "versions").glob("v*.py"))
-    if version not in known:
-        raise Refusal(
-            f"{version!r} is no schema version of this release, only {', '.join(known)}", code=ErrorCode.BAD_OPTION
-        )
+def known_versions() -> list[str]:
+    """Return the schema versions that this release has a migration to, the oldest first."""
+    return sorted(path.name[1:5] for path in (MIGRATIONS / "versions").glob("v*.py"))
 
 
 def migrate(database: Database, *, to: str = HEAD) -> None:
     """Bring the ledger, created if missing, to version `to` (``base`` empties it), in one transaction.
 
     Raises:
-        TransientFailure: with `SCHEMA_MISMATCH`, where a newer release wrote it.
-        Refusal: with `BAD_OPTION`, where `to` is no version of this release.
+        TransientFailure: with `SCHEMA_MISMATCH`, where a newer release wrote it, or `to` is none that this one knows.
     """
     # Alembic costs a quarter of a second that only this function needs.
     from alembic import command  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
-    if to != "base":
-        require_known(to)
+    if to not in ("base", *known_versions()):
+        raise TransientFailure(
+            f"this release knows no schema version {to!r}, only {', '.join(known_versions())}",
+            code=ErrorCode.SCHEMA_MISMATCH,
+        )
     with database.create() as connection:
         config = _config(connection)
         known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]

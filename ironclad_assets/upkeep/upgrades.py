@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ironclad_assets.errors import ErrorCode, failure
+from ironclad_assets.errors import ErrorCode, Refusal, failure
 from ironclad_assets.ledger import schema
 from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.settings import Settings
@@ -28,10 +28,12 @@ def migrate_ledger(settings: Settings, *, to: str = schema.HEAD) -> Path | None:
         Refusal: `BAD_OPTION`, where `to` is no version of this release.
         StorageUnavailable: the database does not answer, or the copy cannot be kept; then nothing is changed.
     """
+    if to not in schema.known_versions():
+        known = ", ".join(schema.known_versions())
+        raise Refusal(f"{to!r} is no schema version of this release, only {known}", code=ErrorCode.BAD_OPTION)
     ledger = Ledger(settings.ledger_url)
     try:
         found = ledger.dump.version()
-        schema.require_known(to)
         kept = None if found in (None, to) else keep_copy(ledger, settings=settings, version=str(found))
         ledger.migrate(to=to)
     finally:
