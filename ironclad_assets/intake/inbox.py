@@ -161,6 +161,10 @@ class Inbox:
             else:
                 waiting = error.code is ErrorCode.SCANNER_AWAY
                 self._postpone(found, why=error.describe(), waiting=waiting, done=done)
+        except OSError as error:  # such as from another file system into the quarantine
+            self._drop(found.path)
+            self._require_store()
+            self._postpone(found, why=f"cannot be taken: {error.strerror or error}", waiting=False, done=done)
         else:
             if registration is not None:
                 done.taken.append(registration)

@@ -1,5 +1,6 @@
 """What a tick takes in, within its time."""
 
+import errno
 import os
 import shutil
 import time
@@ -292,6 +293,32 @@ def test_what_a_user_who_is_being_deleted_left_is_not_taken_meanwhile(
     ledger.deletions.finish(deletion.receipt)
     (store.input / "ada" / "half.wav").unlink()  # as the deletion does; what came since is the new user's
     assert [one.job.original_name for one in inbox.collect(budget_s=2.0).taken] == ["next.mp3"]
+
+
+def test_a_file_that_cannot_be_moved_out_of_the_way_keeps_no_other_waiting(
+    inbox: Inbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CAT-003: such as where the upload folder is a mount of its own, from which nothing is renamed into the store."""
+    real = os.replace
+
+    def replace_within(source: Any, target: Any, *, src_dir_fd: int | None = None, **others: Any) -> None:
+        if src_dir_fd is not None:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        real(source, target, **others)
+
+    monkeypatch.setattr(os, "replace", replace_within)
+    folder = store.input / "eve"
+    folder.mkdir()
+    (folder / "a.mp3").write_bytes(b"two names")
+    os.link(folder / "a.mp3", folder / "b.mp3")
+    (store.input / "mine.mp3").write_bytes(b"mine")
+    taken = inbox.collect(budget_s=2.0).taken
+    time.sleep(0.25)  # settled
+    done = inbox.collect(budget_s=2.0)
+    assert [one.job.original_name for one in taken + done.taken] == ["mine.mp3"]
+    why = "cannot be taken: Invalid cross-device link"
+    assert sorted(done.ignored) == [("a.mp3", why), ("b.mp3", why)]
+    assert sorted(path.name for path in folder.iterdir()) == ["a.mp3", "b.mp3"]
 
 
 def test_closing_lets_go_of_half_copies(ledger: Ledger, store: Store, settings: Settings, slow_copies: None) -> None:
