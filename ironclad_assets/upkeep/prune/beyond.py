@@ -5,11 +5,12 @@ short request for a removal, so that others wait for seconds at most: a deletion
 the ledger keeps an upload of the same bytes, or a run, from coming in between.
 """
 
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ironclad_assets.errors import IroncladError
+from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import ORIGINALS, Parting
 from ironclad_assets.storage.notes import drop_note, publish_note
@@ -30,7 +31,7 @@ class Beyond:
         """Find what is to go there, and fetch what is only there and to be kept for some days.
 
         Raises:
-            StorageUnavailable: the object store does not answer; nothing was touched.
+            StorageUnavailable: the object store does not answer, or there is no room here; nothing was touched.
         """
         mirror = self.store.mirror
         if mirror is None:
@@ -44,8 +45,16 @@ class Beyond:
                     self._stays[one.path] = publication
                     continue
             if one.how is How.MOVE and one.inode == NOT_HERE:
-                self.store.original(one.path)
+                self._fetch(one)
             self._partings[one.path] = [mirror.look_up(path) for path in one.paths if "/" in path]
+
+    def _fetch(self, one: Removal) -> None:
+        """Bring an original here, unless the space that is left is what everything else needs."""
+        free = shutil.disk_usage(self.store.root).free
+        if free - one.size_bytes < self.store.reserve_bytes:
+            detail = f"{free / 1e9:.2f} GB are free; {one.size_bytes / 1e9:.2f} GB more would break into the reserve"
+            raise StorageUnavailable(detail, code=ErrorCode.STORAGE_FULL)
+        self.store.original(one.path)
 
     def stays(self, one: Removal) -> bool:
         """Return whether only the copy here is damaged, so that the good one there stays and still counts."""

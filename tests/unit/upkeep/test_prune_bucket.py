@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -505,6 +506,17 @@ def test_what_an_upload_that_came_to_nothing_left_in_the_bucket_is_moved_here_an
     assert [path.read_bytes() for path in world.store.root.glob("orphaned/*/content")] == [SONG]
     world.ahead_s = 40 * DAY_S
     world.prune(Kind.ORPHANED)
+    assert not [content for content in world.files().values() if content == SONG]
+
+
+def test_what_an_upload_left_in_the_bucket_stays_there_where_the_disk_here_has_no_room_for_it(world, s3, upload):
+    """Everything would wait for the reserve: a bucket may have left over more than a machine can hold."""
+    upload("ada")
+    before = bucket(s3)
+    world.ahead_s, world.boot_s = 2 * DAY_S, world.boot_s + 2 * DAY_S
+    world.store = replace(world.store, reserve_bytes=10**18)
+    assert world.prune(Kind.ORPHANED).skipped == {"it cannot be taken: storage_full": 1}
+    assert bucket(s3) == before
     assert not [content for content in world.files().values() if content == SONG]
 
 
