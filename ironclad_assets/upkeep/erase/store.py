@@ -6,6 +6,7 @@ that a deletion that was killed anywhere finds its way again.
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,8 +24,9 @@ from ironclad_assets.storage.hashing import hash_file
 from ironclad_assets.storage.mirror import ORIGINALS, Parting
 from ironclad_assets.storage.notes import NOTE_ENDING
 from ironclad_assets.storage.store import Store
+from ironclad_assets.upkeep.erase.descent import contents
 from ironclad_assets.upkeep.erase.names import Names
-from ironclad_assets.upkeep.erase.tally import Tally, remove_path, remove_stored
+from ironclad_assets.upkeep.erase.tally import Tally, remove_named, remove_path, remove_stored
 from ironclad_assets.upkeep.prune.orphans import NOTE
 from ironclad_assets.upkeep.prune.songs import TEMPORARY
 
@@ -93,16 +95,25 @@ def erase_uploads_of(store: Store, user_id: str, *, deletion: Deletion, default_
     """
     before_s, now_s = datetime.fromisoformat(deletion.requested_at).timestamp(), time.time()
     default = user_id == default_user
+
+    def lay_here(status: os.stat_result) -> bool:
+        return status.st_ctime <= before_s or status.st_ctime > now_s + _CLOCK_SLACK_S
+
     folder = store.input / user_id
     if folder.is_symlink():  # intake never followed it, and what it leads to is not the user's
         remove_path(folder, tally=tally, kind="uploads")
     loose = [path for path in store.input.iterdir() if not path.is_dir() or path.is_symlink()] if default else []
-    for path in (*_contents(folder), *loose):
+    for descriptor, name in contents(folder):
         with suppress(FileNotFoundError):
-            changed_s = path.lstat().st_ctime
-            if path.is_dir() and not path.is_symlink():
-                _remove_if_empty(path)
-            elif changed_s <= before_s or changed_s > now_s + _CLOCK_SLACK_S:
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                with suppress(OSError):  # not empty
+                    os.rmdir(name, dir_fd=descriptor)
+            elif lay_here(status):
+                remove_named(name, descriptor=descriptor, tally=tally, kind="uploads")
+    for path in loose:
+        with suppress(FileNotFoundError):
+            if lay_here(path.lstat()):
                 remove_path(path, tally=tally, kind="uploads")
     _remove_if_empty(folder)
 
@@ -159,12 +170,6 @@ def _names_one(path: Path, *, names: Names) -> bool:
     with suppress(OSError):
         return wanted.find_ids(path.read_bytes())
     return False
-
-
-def _contents(folder: Path) -> Iterator[Path]:
-    """Yield everything in a folder, what is deepest first."""
-    for current, folders, files in os.walk(folder, topdown=False):
-        yield from (Path(current) / name for name in (*files, *folders))
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Counts what a deletion removes, by kind, and removes files so that they are counted."""
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -55,6 +56,23 @@ def remove_path(path: Path, *, tally: Tally, kind: str) -> None:
         return
     except OSError as error:
         raise atomic.storage_error(error, path) from error
+
+
+def remove_named(name: str, *, descriptor: int, tally: Tally, kind: str) -> None:
+    """Remove and count the file that is called `name` in an open folder; one that is gone already counts nothing.
+
+    Raises:
+        StorageUnavailable: the disk is read-only or away; doing it again goes on.
+    """
+    try:
+        size = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size
+        os.unlink(name, dir_fd=descriptor)
+        tally.add(kind, size_bytes=size)
+        os.fsync(descriptor)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise atomic.storage_error(error, Path(name)) from error
 
 
 def remove_stored(store: Store, relative: str, *, tally: Tally, kind: str) -> None:

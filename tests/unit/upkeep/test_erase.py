@@ -268,6 +268,50 @@ def test_a_user_goes_with_uploads_and_what_comes_later_stays(world: World) -> No
     assert (done.actor, done.subject) == (f"cli:{done.receipt}", None)
 
 
+def test_however_deep_a_user_piled_folders_in_the_upload_folder_all_deletions_end(world: World) -> None:
+    """Promise 16: paths of more than the 4,096 bytes that Linux takes, and more folders than Python can nest calls."""
+    world.put("input/ada/waiting.flac")
+    descriptor = os.open(world.store.input / "ada", os.O_RDONLY)
+    for _ in range(2500):
+        os.mkdir("a", dir_fd=descriptor)
+        inner = os.open("a", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(os.open("deepest.flac", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor))
+    os.close(descriptor)
+    piled = world.ledger.deletions.request_user("ada", actor="test", known=True)
+    other = ask(world, world.song(user="bob"))
+    assert set(erase(world).done) == {piled.receipt, other.receipt}
+    assert not (world.store.input / "ada").exists()
+    assert world.ledger.deletions.receipt(piled.receipt).removed == {"uploads": {"count": 2, "bytes": 100}}
+
+
+def test_a_folder_of_the_upload_folder_that_is_swapped_for_a_link_leads_a_deletion_nowhere(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 3: whoever may write there could have the eraser remove what is somebody else's."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "same.flac").write_bytes(b"x")
+    mine, away = world.put("input/ada/album/same.flac"), world.store.input / "ada" / "away"
+    world.ledger.deletions.request_user("ada", actor="test", known=True)
+    real = os.scandir
+
+    def swap(folder: object) -> object:
+        entries = real(folder)  # type: ignore[call-overload]
+        named = Path(f"/proc/self/fd/{folder}").readlink() if isinstance(folder, int) else folder
+        if named in (mine.parent, str(mine.parent)):
+            mine.parent.rename(away)
+            mine.parent.symlink_to(theirs)
+        return entries
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", swap)
+        erase(world)
+    assert (theirs / "same.flac").read_bytes() == b"x"
+    assert list(away.iterdir()) == []
+
+
 def test_loose_files_of_the_upload_folder_are_the_default_users(world: World) -> None:
     loose = world.put("input/loose.flac")
     os.utime(loose)
