@@ -84,7 +84,8 @@ def erase_put_aside(store: Store, *, names: Names, tally: Tally) -> None:
 def erase_uploads_of(store: Store, user_id: str, *, deletion: Deletion, default_user: str, tally: Tally) -> None:
     """Remove what lay in the user's upload folder when the deletion was asked for, and the folder if it is empty then.
 
-    What changed later belongs to a new user of that name.
+    What changed later belongs to a new user of that name. While the clock is behind the request, it was set back or is
+    another machine's: then what came since cannot be told by its time, and who asked has removed what lay there.
 
     Args:
         store: whose upload folder is meant.
@@ -97,7 +98,7 @@ def erase_uploads_of(store: Store, user_id: str, *, deletion: Deletion, default_
     default = user_id == default_user
 
     def lay_here(status: os.stat_result) -> bool:
-        return status.st_ctime <= before_s or status.st_ctime > now_s + _CLOCK_SLACK_S
+        return (status.st_ctime <= before_s <= now_s) or status.st_ctime > now_s + _CLOCK_SLACK_S
 
     folder = store.input / user_id
     if folder.is_symlink():  # intake never followed it, and what it leads to is not the user's

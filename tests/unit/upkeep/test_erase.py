@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from ironclad_assets.contracts.v1.job import JobState
 from ironclad_assets.contracts.v1.options import JobOptions
 from ironclad_assets.errors import ErrorCode, IroncladError, StorageUnavailable
 from ironclad_assets.intake.upload import take_file
+from ironclad_assets.ledger import deletions
 from ironclad_assets.ledger.compact import compact_sqlite
 from ironclad_assets.ledger.deletions import Deletion
 from ironclad_assets.ledger.forget import Traces, read_traces
@@ -310,6 +312,19 @@ def test_a_folder_of_the_upload_folder_that_is_swapped_for_a_link_leads_a_deleti
         erase(world)
     assert (theirs / "same.flac").read_bytes() == b"x"
     assert list(away.iterdir()) == []
+
+
+def test_what_is_uploaded_after_the_request_stays_though_the_clock_was_set_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 1: it waits in the upload folder, while the user is being deleted, for the new user's turn."""
+    ahead = (datetime.now(UTC) + timedelta(minutes=30)).isoformat(timespec="microseconds")
+    with monkeypatch.context() as patch:
+        patch.setattr(deletions, "utc_now", lambda: ahead)
+        world.ledger.deletions.request_user("ada", actor="test", known=True)
+    late = world.put("input/ada/late.flac")
+    assert len(erase(world).done) == 1
+    assert late.exists()
 
 
 def test_loose_files_of_the_upload_folder_are_the_default_users(world: World) -> None:
