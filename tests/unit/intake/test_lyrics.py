@@ -13,7 +13,7 @@ from ironclad_assets.ledger.store import Ledger
 from ironclad_assets.pipeline.sidecars import MAX_LYRICS_BYTES, find_lyrics, sidecar_folder
 from ironclad_assets.settings import Settings
 from ironclad_assets.storage.store import Store
-from tests.fakes.clamd import fake_clamd, read_stream
+from tests.fakes.clamd import eicar, fake_clamd, read_stream, running_clamd
 
 TIMED = b"[00:01.00]la la\n"
 
@@ -211,6 +211,26 @@ def test_lyrics_are_scanned_before_they_are_kept(ledger: Ledger, store: Store, s
     assert [job.error and job.error.code for job in refused] == (["malware"] if found else [])
     assert not path.exists()
     assert [(store.quarantine(job.song) / "original").read_bytes() for job in refused] == [TIMED] * found
+
+
+def test_clamd_itself_finds_malware_in_lyrics_and_nothing_in_others(
+    ledger: Ledger, store: Store, settings: Settings
+) -> None:
+    with running_clamd() as scanner:
+        settings = settings.model_copy(update={"clamd_address": scanner.address})
+        inbox = Inbox(ledger=ledger, store=store, settings=settings)
+        inbox.collect(budget_s=1.0)
+        for name in ("Run.mp3", "Walk.mp3"):
+            drop(store, name, name.encode())
+        drop(store, "Run.txt", TIMED + eicar())
+        drop(store, "Walk.lrc")
+        jobs = {one.job.original_name: one.job for one in collect(inbox).taken}
+        inbox.close()
+    assert kept(store, jobs["Run.mp3"].song) is None
+    assert kept(store, jobs["Walk.mp3"].song) == TIMED
+    error = jobs["Run.txt"].error
+    assert error is not None
+    assert error.code == "malware"
 
 
 def test_lyrics_wait_for_a_scanner_that_does_not_answer(
