@@ -114,7 +114,11 @@ class ErrorCode(Enum):
     BACKUP_LOCKED = CodeFacts(
         "the backup is encrypted", "name the key with --identity, or the passphrase's file with --passphrase-file", 403
     )
-    HOME_IN_USE = CodeFacts("the home or the store is not empty", "restore into an empty one", 409)
+    HOME_IN_USE = CodeFacts(
+        "the home or the store is not empty, or a restore into it is not done",
+        "finish the restore that was begun, or restore into an empty one",
+        409,
+    )
     SWEEP_TOO_LARGE = CodeFacts(
         "a sweep would remove more than its share of the store",
         "see what was left with `pipelinectl prune --dry-run --confirm`; if it may go, run that without --dry-run",
