@@ -1,4 +1,4 @@
-"""The queue: which jobs come next, why others wait, and where a job stands in it.
+"""The queue: which jobs come next, why others wait, where a job stands in it, and whether anybody works at it.
 
 Order and conditions are those of `turns`; here they meet the users' limits and become answers for the dispatcher
 and for people. Nothing is dispatched here.

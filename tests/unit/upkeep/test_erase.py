@@ -39,7 +39,7 @@ from ironclad_assets.upkeep.erase.tally import Tally
 from ironclad_assets.upkeep.prune.aside import Aside
 from ironclad_assets.upkeep.prune.plan import Kind
 from tests.forgetting import places_of
-from tests.unit.upkeep.worlds import World, forbid, make_world
+from tests.unit.upkeep.worlds import World, forbid, make_world, pile_folders
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 STEP = 1 if ROUNDS > 1 else 7
@@ -398,13 +398,7 @@ def test_a_folder_of_others_in_the_library_keeps_no_deletion_waiting(
     """Promise 6: such as a private one, or one too deep to have a name."""
     song = world.song()
     private = world.put("output/Private/file")
-    held = os.open(world.store.library("output"), os.O_RDONLY)
-    for _ in range(30):
-        os.mkdir("d" * 200, dir_fd=held)
-        deeper = os.open("d" * 200, os.O_RDONLY, dir_fd=held)
-        os.close(held)
-        held = deeper
-    os.close(held)
+    pile_folders(world.store.library("output"))
     forbid(monkeypatch, private.parent)
     receipt = ask(world, song).receipt
     assert erase(world).done == (receipt,)

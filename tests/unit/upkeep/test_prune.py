@@ -24,7 +24,7 @@ from ironclad_assets.upkeep.prune.hands import Hands
 from ironclad_assets.upkeep.prune.plan import Kind
 from ironclad_assets.upkeep.prune.sweep import Swept
 from ironclad_assets.upkeep.recount import recount
-from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, forbid, make_world
+from tests.unit.upkeep.worlds import DAY_S, NOTHING, World, forbid, make_world, pile_folders
 
 RAW = {"staged_chunks", "stems", "recombined_track"}
 
@@ -466,13 +466,7 @@ def test_folders_too_deep_to_be_named_stop_nobodys_sweep(world):
     song = world.song(age_days=8)
     folder = world.store.input / "ada"
     folder.mkdir()
-    held = os.open(folder, os.O_RDONLY)
-    for _ in range(30):
-        os.mkdir("d" * 200, dir_fd=held)
-        deeper = os.open("d" * 200, os.O_RDONLY, dir_fd=held)
-        os.close(held)
-        held = deeper
-    os.close(held)
+    pile_folders(folder)
     world.prune()
     assert not stages_of(world, song) & RAW
 

@@ -226,6 +226,17 @@ def make_world(settings: Settings, store: Store, *, url: str, folder: Path) -> W
     return World(settings, store, ledger, folder)
 
 
+def pile_folders(folder: Path) -> None:
+    """Make folders below each other in `folder` until the path of the last is too long to be named."""
+    held = os.open(folder, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=held)
+        deeper = os.open("d" * 200, os.O_RDONLY, dir_fd=held)
+        os.close(held)
+        held = deeper
+    os.close(held)
+
+
 def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let nobody look into a folder, not even root."""
     real = os.scandir
